@@ -1,0 +1,21 @@
+"""Domain errors, without HTTP statuses: the API maps each class to its answer in one table."""
+
+
+class TenfoldError(Exception):
+    """Anything that Tenfold itself refuses; the message is fit for a client."""
+
+
+class QueueUnavailable(TenfoldError):
+    """The queue server cannot take a command; nothing was accepted."""
+
+
+class DatabaseUnavailable(TenfoldError):
+    """PostgreSQL cannot answer just now; the same request may succeed later."""
+
+
+class CursorInvalid(TenfoldError):
+    """A paging cursor is not ours, is damaged, or belongs to other filters or another sort."""
+
+
+class AnchorGone(TenfoldError):
+    """`last_id` names a task that the caller cannot see (any more)."""

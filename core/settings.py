@@ -1,0 +1,244 @@
+"""Every variable of the service: typed, frozen, checked as a whole before anything starts.
+
+`Settings.from_env()` is the only reader of the environment. A bad value stops the start with one line
+per fault, so that an operator mends all of them in one go.
+"""
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+MINIMUM_SECRET_BYTES = 32
+MINIMUM_DISTINCT_CHARACTERS = 8
+# What tutorials and sample files write; in 32 random characters none of these turns up by chance.
+PLACEHOLDER_WORDS = ("secret", "change", "password", "example", "replace", "insecure", "jwt-key", "12345678")
+SYMMETRIC_ALGORITHMS = frozenset({"HS256", "HS384", "HS512"})
+ASYMMETRIC_ALGORITHMS = frozenset({"RS256", "RS384", "RS512", "EdDSA"})
+
+
+class SettingsError(Exception):
+    """The settings are unusable; `faults` holds one line for each thing to mend."""
+
+    def __init__(self, faults: list[str]) -> None:
+        super().__init__("\n".join(faults))
+        self.faults = faults
+
+
+def _text(raw: str) -> str:
+    return raw
+
+
+def _boolean(raw: str) -> bool:
+    lowered = raw.lower()
+    if lowered in {"1", "true", "yes", "on"}:
+        return True
+    if lowered in {"0", "false", "no", "off"}:
+        return False
+    raise ValueError("must be true or false")
+
+
+def _integer(minimum: int, maximum: int) -> Callable[[str], int]:
+    def parse(raw: str) -> int:
+        try:
+            value = int(raw)
+        except ValueError:
+            raise ValueError("must be a whole number") from None
+        if not minimum <= value <= maximum:
+            raise ValueError(f"must be from {minimum} to {maximum}")
+        return value
+
+    return parse
+
+
+def _seconds(minimum: float, maximum: float) -> Callable[[str], float]:
+    def parse(raw: str) -> float:
+        try:
+            value = float(raw)
+        except ValueError:
+            raise ValueError("must be a number of seconds") from None
+        if not minimum <= value <= maximum:
+            raise ValueError(f"must be from {minimum:g} to {maximum:g}")
+        return value
+
+    return parse
+
+
+def _choice(*choices: str) -> Callable[[str], str]:
+    def parse(raw: str) -> str:
+        if raw not in choices:
+            raise ValueError(f"must be one of {', '.join(choices)}")
+        return raw
+
+    return parse
+
+
+def _url(*schemes: str) -> Callable[[str], str]:
+    def parse(raw: str) -> str:
+        scheme = urlsplit(raw).scheme
+        if scheme not in schemes:
+            raise ValueError(f"must be a URL that begins with {' or '.join(s + '://' for s in schemes)}")
+        # Other tools write the driver into the scheme; to us both mean the same server.
+        return raw.replace("postgresql+asyncpg://", "postgresql://", 1).replace("postgres://", "postgresql://", 1)
+
+    return parse
+
+
+def _path(raw: str) -> Path:
+    return Path(raw).expanduser()
+
+
+def _names(raw: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in raw.split(",") if part.strip())
+
+
+_postgres_url = _url("postgresql", "postgres", "postgresql+asyncpg")
+_redis_url = _url("redis", "rediss", "unix")
+
+
+def _variable(parse: Callable[[str], Any], *, default: Any = MISSING, secret: bool = False) -> Any:
+    metadata = {"parse": parse, "secret": secret}
+    if default is MISSING:
+        return field(metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """One field per variable; the variable's name is the field's in capitals. `.env.example` explains each."""
+
+    # the deployment
+    tenfold_env: str = _variable(_choice("production", "development"), default="production")
+    tenfold_home: Path = _variable(_path, default=Path(".tenfold"))
+    log_level: str = _variable(_choice("debug", "info", "warning", "error"), default="info")
+    log_format: str = _variable(_choice("auto", "json", "console"), default="auto")
+
+    # PostgreSQL
+    database_url: str = _variable(_postgres_url, secret=True)
+    api_database_url: str | None = _variable(_postgres_url, default=None, secret=True)
+    worker_database_url: str | None = _variable(_postgres_url, default=None, secret=True)
+    database_pool_size: int = _variable(_integer(1, 1000), default=20)
+    database_timeout_seconds: float = _variable(_seconds(0.1, 600), default=10.0)
+
+    # Redis-protocol servers
+    redis_url: str = _variable(_redis_url, secret=True)
+    queue_redis_url: str = _variable(_redis_url, default="", secret=True)
+    cache_ttl_seconds: int = _variable(_integer(0, 86_400), default=60)
+
+    # HTTP
+    host: str = _variable(_text, default="127.0.0.1")
+    port: int = _variable(_integer(1, 65_535), default=8000)
+    worker_metrics_port: int = _variable(_integer(0, 65_535), default=9101)
+    max_body_bytes: int = _variable(_integer(1024, 1 << 30), default=1 << 20)
+    default_page_size: int = _variable(_integer(1, 100_000), default=100)
+    max_page_size: int = _variable(_integer(1, 100_000), default=1000)
+    trusted_proxies: tuple[str, ...] = _variable(_names, default=())
+
+    # authentication
+    jwt_secret_key: str = _variable(_text, default="", secret=True)
+    jwt_algorithm: str = _variable(_choice(*sorted(SYMMETRIC_ALGORITHMS | ASYMMETRIC_ALGORITHMS)), default="HS256")
+    jwt_key_file: Path | None = _variable(_path, default=None)
+    jwt_issuer: str = _variable(_text, default="tenfold")
+    access_token_expire_minutes: int = _variable(_integer(1, 60 * 24 * 30), default=30)
+    refresh_token_expire_days: int = _variable(_integer(1, 3650), default=30)
+    registration_open: bool = _variable(_boolean, default=True)
+    password_hash_concurrency: int = _variable(_integer(1, 64), default=2)
+
+    # limits; 0 switches one off
+    rate_limit_per_minute: int = _variable(_integer(0, 100_000_000), default=100)
+    login_rate_limit_per_minute: int = _variable(_integer(0, 100_000_000), default=10)
+
+    # writes and jobs
+    write_lanes: int = _variable(_integer(1, 256), default=4)
+    write_wait_seconds: float = _variable(_seconds(0, 60), default=5.0)
+    write_lane_max_entries: int = _variable(_integer(1, 10_000_000), default=20_000)
+    write_buffer_max_commands: int = _variable(_integer(1, 10_000_000), default=10_000)
+    job_retention_hours: int = _variable(_integer(1, 24 * 365), default=24)
+    partitions_ahead: int = _variable(_integer(1, 20), default=2)
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] | None = None) -> "Settings":
+        """Reads and checks every variable; an empty value counts as unset.
+
+        Raises:
+            SettingsError: with one line per fault.
+        """
+        source = os.environ if environ is None else environ
+        values: dict[str, Any] = {}
+        faults: list[str] = []
+        for variable in fields(cls):
+            name = variable.name.upper()
+            raw = source.get(name, "").strip()
+            if not raw:
+                if variable.default is MISSING:
+                    faults.append(f"{name} is not set: {MISSING_HINTS[name]}")
+                continue
+            try:
+                values[variable.name] = variable.metadata["parse"](raw)
+            except ValueError as error:
+                shown = "" if variable.metadata["secret"] else f" (it is {raw!r})"
+                faults.append(f"{name} {error}{shown}")
+        if not faults:
+            values["queue_redis_url"] = values.get("queue_redis_url") or values["redis_url"]
+            settings = cls(**values)
+            faults = list(settings._contradictions())
+            if not faults:
+                return settings
+        raise SettingsError(faults)
+
+    @property
+    def in_development(self) -> bool:
+        return self.tenfold_env == "development"
+
+    @property
+    def caching(self) -> bool:
+        return self.cache_ttl_seconds > 0
+
+    def signing_key(self) -> bytes:
+        """The key that signs tokens: the shared secret, or the private key's PEM.
+
+        Raises:
+            OSError: the key file cannot be read (`from_env` has read it once).
+        """
+        if self.jwt_algorithm in ASYMMETRIC_ALGORITHMS:
+            assert self.jwt_key_file is not None, "from_env refuses this"
+            return self.jwt_key_file.read_bytes()
+        return self.jwt_secret_key.encode()
+
+    def _contradictions(self) -> list[str]:
+        faults: list[str] = []
+        if self.default_page_size > self.max_page_size:
+            faults.append(
+                f"DEFAULT_PAGE_SIZE ({self.default_page_size}) must not exceed MAX_PAGE_SIZE ({self.max_page_size})"
+            )
+        if self.jwt_algorithm in SYMMETRIC_ALGORITHMS:
+            faults.extend(self._secret_faults())
+        elif self.jwt_key_file is None:
+            faults.append(f"JWT_KEY_FILE is not set: {self.jwt_algorithm} signs with a private key in a PEM file")
+        else:
+            try:
+                self.signing_key()
+            except OSError as error:
+                faults.append(f"JWT_KEY_FILE cannot be read: {error.strerror} ({self.jwt_key_file})")
+        return faults
+
+    def _secret_faults(self) -> list[str]:
+        if self.in_development:
+            return [] if self.jwt_secret_key else ["JWT_SECRET_KEY is not set: any text will do in development"]
+        hint = "make one with: openssl rand -base64 48"
+        if not self.jwt_secret_key:
+            return [f"JWT_SECRET_KEY is not set: {hint}"]
+        if len(self.jwt_secret_key.encode()) < MINIMUM_SECRET_BYTES:
+            return [f"JWT_SECRET_KEY is shorter than {MINIMUM_SECRET_BYTES} bytes: {hint}"]
+        letters = self.jwt_secret_key.lower()
+        if len(set(letters)) < MINIMUM_DISTINCT_CHARACTERS or any(word in letters for word in PLACEHOLDER_WORDS):
+            return [f"JWT_SECRET_KEY is a well-known or guessable value: {hint}"]
+        return []
+
+
+MISSING_HINTS = {
+    "DATABASE_URL": "give it as postgresql://user:password@host:5432/tenfold",
+    "REDIS_URL": "give it as redis://host:6379/0",
+}
