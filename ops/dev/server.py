@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Self
 
 from ops.dev import leftovers
-from ops.dev.ports import free_port, port_is_free
+from ops.ports import free_port, port_is_free
 
 HOST = "127.0.0.1"
 POLL_SECONDS = 0.02
@@ -93,7 +93,7 @@ class Server:
         if self.is_running:
             return
         self._forget()
-        self._end_leftovers()
+        self.end_leftovers()
         self._prepare()
         for attempt in range(1, PORT_ATTEMPTS + 1):
             if self._port is None:
@@ -136,6 +136,14 @@ class Server:
         self.stop()
         self.start(timeout=timeout)
 
+    def end_leftovers(self) -> None:
+        """Ends what a killed run left working on the data folder; `start()` does it too."""
+        leftovers.end(leftovers.servers_in(self.data_dir, self.executable))
+
+    def prefer_port(self, port: int | None) -> None:
+        """Sets the port to start on; None lets `start()` choose."""
+        self._port, self._port_is_fixed = port, port is not None
+
     def log_tail(self, lines: int = LOG_TAIL_LINES) -> str:
         try:
             return "\n".join(self.log_file.read_text(errors="replace").splitlines()[-lines:])
@@ -160,9 +168,6 @@ class Server:
         return signal.SIGTERM
 
     # The common way.
-
-    def _end_leftovers(self) -> None:
-        leftovers.end(leftovers.servers_in(self.data_dir, self.executable))
 
     def _launch(self, timeout: float) -> None:
         self.log_file.parent.mkdir(parents=True, exist_ok=True)

@@ -16,7 +16,7 @@ import pytest
 import redis
 
 from ops.dev import leftovers
-from ops.dev.ports import free_port, port_is_free
+from ops.ports import free_port, port_is_free
 from ops.dev.servers import PostgresServer, ServerError, ValkeyServer
 
 ROOT = Path(__file__).parents[2]

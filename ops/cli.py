@@ -1,0 +1,189 @@
+"""`tenfold`: the command line. Each command is a few lines; the work is in the modules that it names.
+
+Those are imported when a command runs, so that `--help` is quick and no command needs another's libraries.
+"""
+
+import asyncio
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ops.environment import load_settings, merged_environment
+from ops.faults import FAILED, Fault, complain, told_plainly
+
+app = typer.Typer(
+    name="tenfold",
+    help="Tenfold, a priority-driven task service. Settings come from the environment and from .env.",
+    no_args_is_help=True,
+    # A pretty traceback shows local variables, and among those are passwords.
+    pretty_exceptions_enable=False,
+)
+users = typer.Typer(help="Make and change users, past the API.", no_args_is_help=True)
+app.add_typer(users, name="users")
+
+
+class Role(StrEnum):
+    user = "user"
+    admin = "admin"
+
+
+Username = Annotated[str, typer.Argument(help="3 to 64 of A-Z a-z 0-9 . _ -")]
+PasswordStdin = Annotated[
+    bool, typer.Option("--password-stdin", help="Read the password from standard input instead of asking.")
+]
+
+
+@app.command()
+def dev() -> None:
+    """Run everything for development: servers, migrations, demo data, API and worker."""
+    with told_plainly():
+        from ops.dev.run import run
+
+        raise typer.Exit(run())
+
+
+@app.command()
+def api(
+    processes: Annotated[int, typer.Option(min=1, max=256, help="How many share the port.")] = 1,
+    host: Annotated[str | None, typer.Option(help="Instead of HOST.")] = None,
+    port: Annotated[int | None, typer.Option(help="Instead of PORT.")] = None,
+) -> None:
+    """Run the API."""
+    with told_plainly():
+        overrides = {"HOST": host, "PORT": None if port is None else str(port)}
+        settings = load_settings(**overrides)
+        if processes == 1:
+            from api.__main__ import main
+
+            main(settings, reuse_port=False)
+            return
+        from ops.processes import serve_api
+
+        environment = merged_environment(**overrides)
+        raise typer.Exit(serve_api(settings, environment, processes, say=complain))
+
+
+@app.command()
+def worker(
+    queue: Annotated[
+        list[str] | None, typer.Option(help="A queue to serve; all of them if none is named.")
+    ] = None,
+) -> None:
+    """Run a worker."""
+    with told_plainly():
+        settings = load_settings()
+        from core.jobs import QUEUES
+
+        unknown = sorted(set(queue or ()) - set(QUEUES))
+        if unknown:
+            raise Fault(f"there is no queue {', '.join(unknown)}: choose from {', '.join(QUEUES)}")
+        from worker.__main__ import main
+
+        main(settings, queue or list(QUEUES))
+
+
+@app.command()
+def migrate(
+    revision: Annotated[str, typer.Argument(help="Where to go.")] = "head",
+    down: Annotated[
+        bool, typer.Option("--down", help="Go back to the revision; `base` removes everything.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask before going back.")] = False,
+) -> None:
+    """Bring the database's schema to a revision."""
+    with told_plainly():
+        from ops.migrate import go_down, go_up
+
+        if down:
+            go_down(load_settings(), revision, confirmed=yes)
+        else:
+            go_up(load_settings(), revision)
+
+
+@app.command()
+def check() -> None:
+    """Check settings and connections, and say what to do about each fault."""
+    with told_plainly():
+        from ops.check import check_everything
+        from ops.report import show
+
+        raise typer.Exit(0 if show(check_everything(merged_environment())) else FAILED)
+
+
+@app.command()
+def openapi(
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="A file instead of standard output.")
+    ] = None,
+) -> None:
+    """Print the OpenAPI document."""
+    with told_plainly():
+        import orjson
+        from api.openapi import document
+
+        text = orjson.dumps(document(), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+        if output is None:
+            sys.stdout.buffer.write(text)
+            sys.stdout.buffer.flush()
+        else:
+            output.write_bytes(text)
+
+
+@users.command("create")
+def create_user(
+    username: Username,
+    email: Annotated[str, typer.Option(prompt=True)],
+    role: Annotated[Role, typer.Option()] = Role.user,
+    password_stdin: PasswordStdin = False,
+) -> None:
+    """Make a user."""
+    with told_plainly():
+        from core.users import admin
+
+        settings, password = load_settings(), _password(password_stdin)
+        asyncio.run(admin.create_user(settings, username, email, password, role.value))
+        typer.echo(f"made {role.value} {username}")
+
+
+@users.command("list")
+def list_users() -> None:
+    """List users."""
+    with told_plainly():
+        from core.users import admin
+        from ops.report import show_users
+
+        show_users(asyncio.run(admin.list_users(load_settings())))
+
+
+@users.command()
+def promote(
+    username: Username,
+    role: Annotated[Role, typer.Option(help="What the user becomes.")] = Role.admin,
+) -> None:
+    """Make a user an admin, or an admin a user again."""
+    with told_plainly():
+        from core.users import admin
+
+        asyncio.run(admin.promote(load_settings(), username, role.value))
+        typer.echo(f"{username} is {role.value} from the next login or token refresh on")
+
+
+@users.command()
+def password(username: Username, password_stdin: PasswordStdin = False) -> None:
+    """Set a user's password; every session of the user ends."""
+    with told_plainly():
+        from core.users import admin
+
+        settings, new_password = load_settings(), _password(password_stdin)
+        asyncio.run(admin.set_password(settings, username, new_password))
+        typer.echo(f"set the password of {username}")
+
+
+def _password(from_stdin: bool) -> str:
+    if from_stdin:
+        return sys.stdin.readline().rstrip("\r\n")
+    text: str = typer.prompt("Password", hide_input=True, confirmation_prompt=True)
+    return text

@@ -1,0 +1,97 @@
+"""TENFOLD_HOME: what `tenfold dev` keeps between runs, and the lock that keeps a second run out of it."""
+
+import fcntl
+import json
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ops.faults import Fault
+from ops.ports import port_is_free
+
+LARGEST_LOG_BYTES = 10 << 20
+
+
+class Home:
+    """Data folders, logs, remembered ports and the key that signs tokens."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder.absolute()
+        self.logs = self.folder / "logs"
+
+    @property
+    def shown(self) -> str:
+        """The folder as a person would write it here."""
+        here = Path.cwd()
+        return str(self.folder.relative_to(here) if self.folder.is_relative_to(here) else self.folder)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Makes the folder and keeps it to ourselves; the lock goes with the process, however it ends.
+
+        Raises:
+            Fault: another run has it, or it cannot be made.
+        """
+        try:
+            self.logs.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(self.folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+        except OSError as error:
+            raise Fault(
+                f"{self.shown} cannot be used ({error.strerror}): choose another folder with TENFOLD_HOME"
+            ) from None
+        with os.fdopen(descriptor, "r+") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise Fault(
+                    f"Tenfold is running from {self.shown} already (process {file.read().strip() or '?'}): "
+                    "stop it, or choose another folder with TENFOLD_HOME, and another PORT"
+                ) from None
+            file.truncate()
+            file.write(f"{os.getpid()}\n")
+            file.flush()
+            yield
+
+    def port_of(self, server: str) -> int | None:
+        """The port that a server had before, if it can have it again."""
+        port = self._ports().get(server)
+        return port if port is not None and port_is_free(port) else None
+
+    def remember_port(self, server: str, port: int) -> None:
+        text = json.dumps({**self._ports(), server: port}, indent=2)
+        self._write(self.folder / "ports.json", text + "\n")
+
+    def signing_secret(self) -> str:
+        """Made once, so that tokens outlive a restart; readable by us alone."""
+        file = self.folder / "jwt_secret_key"
+        if not file.exists() or not file.read_text().strip():
+            self._write(file, secrets.token_urlsafe(48) + "\n")
+        return file.read_text().strip()
+
+    def log_file(self, name: str) -> Path:
+        """Where `name` logs; what it has logged is moved aside when it is long."""
+        file = self.logs / f"{name}.log"
+        if file.exists() and file.stat().st_size > LARGEST_LOG_BYTES:
+            file.replace(file.with_suffix(".log.1"))
+        return file
+
+    def _ports(self) -> dict[str, int]:
+        try:
+            ports = json.loads((self.folder / "ports.json").read_text())
+        except (OSError, ValueError):
+            return {}
+        # Whatever else stands there was not written by us.
+        return (
+            {name: port for name, port in ports.items() if isinstance(port, int)}
+            if isinstance(ports, dict)
+            else {}
+        )
+
+    def _write(self, file: Path, text: str) -> None:
+        new = file.with_name(file.name + ".new")
+        descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w") as stream:
+            stream.write(text)
+        new.replace(file)

@@ -1,0 +1,141 @@
+"""`tenfold dev`: servers, migrations, demo data, API and worker, from nothing and back to nothing.
+
+The order is that of need, and the way back is its reverse: the API drains, the worker finishes its batch,
+and only then the servers stop.
+"""
+
+import asyncio
+import signal
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from core.settings import Settings
+from migrations.run import upgrade
+from ops.dev import leftovers
+from ops.dev.demo import load_demo
+from ops.dev.home import Home
+from ops.dev.servers import PostgresServer, Server, ServerError, ValkeyServer
+from ops.dev.stream import show
+from ops.dev.tiers import run_tiers
+from ops.environment import merged_environment
+from ops.faults import Fault
+from ops.ports import free_port, port_is_free
+from ops.processes import STOP_SIGNALS
+
+MARK = "TENFOLD_DEV_HOME"
+"""In the environment of API and worker: whose they are, should we be killed."""
+DEFAULT_HOME = ".tenfold"
+ANY_HOST = ("0.0.0.0", "::")  # noqa: S104
+
+
+class Stopped(BaseException):
+    """SIGTERM or a closed terminal, before there is an event loop to hear it."""
+
+
+def run() -> int:
+    """Runs until Ctrl-C or SIGTERM.
+
+    Returns:
+        The exit status.
+
+    Raises:
+        Fault, SettingsError: it cannot start; everything that had been started is stopped.
+    """
+    environment = merged_environment(TENFOLD_ENV="development")
+    home = Home(Path(environment.get("TENFOLD_HOME", DEFAULT_HOME)).expanduser())
+    try:
+        with stopped_by_signals(), home.locked(), ExitStack() as cleanup:
+            return _run(home, environment, cleanup)
+    except Stopped:
+        return 0
+    except ServerError as error:
+        raise Fault(str(error)) from None
+
+
+def _run(home: Home, environment: dict[str, str], cleanup: ExitStack) -> int:
+    environment[MARK] = environment["TENFOLD_HOME"] = str(home.folder)
+    environment.setdefault("JWT_SECRET_KEY", home.signing_secret())
+    leftovers.end(leftovers.processes_marked(MARK, str(home.folder)))
+    # Faults of the settings are told before anything starts; the URLs are known only afterwards.
+    _check_ports(
+        Settings.from_env({"DATABASE_URL": "postgresql://", "REDIS_URL": "redis://", **environment}),
+        environment,
+    )
+    _start_servers(home, environment, cleanup)
+    settings = Settings.from_env(environment)
+    say("bringing the database up to date")
+    upgrade(settings.database_url)
+    if asyncio.run(load_demo(settings.database_url)):
+        say("made demo users and their tasks")
+    cleanup.callback(ignore_signals)
+    return asyncio.run(run_tiers(home, settings, environment, say))
+
+
+def _check_ports(settings: Settings, environment: dict[str, str]) -> None:
+    if not port_is_free(settings.port, settings.host):
+        raise Fault(
+            f"port {settings.port} of {settings.host} is in use: stop what uses it, "
+            f"or choose another: PORT={_next_free(settings.port, settings.host)} make run"
+        )
+    if settings.worker_metrics_port and not port_is_free(settings.worker_metrics_port, settings.host):
+        other = free_port(settings.host)
+        say(f"port {settings.worker_metrics_port} is in use: the worker's metrics are on {other}")
+        environment["WORKER_METRICS_PORT"] = str(other)
+    if settings.host in ANY_HOST:
+        say(f"HOST={settings.host} lets others in, and the demo users' passwords are known to everybody")
+
+
+def _next_free(port: int, host: str) -> int:
+    for candidate in range(port + 1, min(port + 100, 65_536)):
+        if port_is_free(candidate, host):
+            return candidate
+    return free_port(host)
+
+
+def _start_servers(home: Home, environment: dict[str, str], cleanup: ExitStack) -> None:
+    """Starts what the environment names no address for, and names its address there."""
+    if "DATABASE_URL" not in environment:
+        postgres = PostgresServer(home.folder / "postgres", log_file=home.log_file("postgres"))
+        _start(home, "postgres", postgres, cleanup)
+        environment["DATABASE_URL"] = postgres.url()
+    for variable, name, durable in (("QUEUE_REDIS_URL", "queue", True), ("REDIS_URL", "cache", False)):
+        if variable not in environment:
+            valkey = ValkeyServer(home.folder / name, durable=durable, log_file=home.log_file(name))
+            _start(home, name, valkey, cleanup)
+            environment[variable] = valkey.url()
+
+
+def _start(home: Home, name: str, server: Server, cleanup: ExitStack) -> None:
+    say(f"starting {name}")
+    server.end_leftovers()
+    server.prefer_port(home.port_of(name))
+    cleanup.callback(server.stop)
+    server.start()
+    home.remember_port(name, server.port)
+
+
+@contextmanager
+def stopped_by_signals() -> Iterator[None]:
+    """SIGTERM and SIGHUP unwind as Ctrl-C does, so that what was started is stopped."""
+
+    def stop(_number: int, _frame: object) -> None:
+        ignore_signals()
+        raise Stopped
+
+    before = {number: signal.signal(number, stop) for number in STOP_SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def ignore_signals() -> None:
+    """While servers stop, which takes a moment, nothing may interrupt and leave some of them running."""
+    for number in STOP_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+
+
+def say(line: str) -> None:
+    show(f"tenfold │ {line}")

@@ -1,0 +1,125 @@
+"""API and worker under `tenfold dev`: started, watched, shown, and stopped in order."""
+
+import asyncio
+import sys
+import urllib.request
+from collections.abc import Callable, Mapping
+from functools import partial
+
+from core.settings import Settings
+from ops.dev.demo import USERS
+from ops.dev.home import Home
+from ops.dev.stream import LogStream, show
+from ops.processes import Child, drain, stop_signals
+
+LOOK_SECONDS = 0.2
+READY_SECONDS = 60.0
+TIERS = ("worker", "api")
+"""In the order of their start; the API stops first."""
+
+Say = Callable[[str], None]
+
+
+async def run_tiers(home: Home, settings: Settings, environment: Mapping[str, str], say: Say) -> int:
+    """Runs both until a signal to stop, or until one refuses its settings.
+
+    Returns:
+        The exit status.
+    """
+    stream = LogStream([(name, home.log_file(name)) for name in TIERS], show)
+    children = {
+        name: Child(
+            name,
+            [sys.executable, "-m", name],
+            environment,
+            say=say,
+            log_file=home.log_file(name),
+            describe_crash=partial(_last_words, home, name, stream),
+        )
+        for name in TIERS
+    }
+    stopping = asyncio.Event()
+
+    def on_signal(first: bool) -> None:
+        say("stopping; once more to hurry" if first else "hurrying")
+        stopping.set()
+        if not first:
+            for child in children.values():
+                child.kill()
+
+    with stop_signals(on_signal):
+        running = {name: asyncio.create_task(child.run()) for name, child in children.items()}
+        watching = asyncio.create_task(_watch(stream))
+        greeting = asyncio.create_task(_greet(home, settings, say))
+        waiting = asyncio.create_task(stopping.wait())
+        await asyncio.wait([waiting, *running.values()], return_when=asyncio.FIRST_COMPLETED)
+        greeting.cancel()
+        for name in reversed(TIERS):
+            await drain(children[name], running[name])
+        waiting.cancel()
+        watching.cancel()
+        await asyncio.gather(greeting, waiting, watching, return_exceptions=True)
+    stream.look()
+    return 0 if stopping.is_set() else max(max(task.result(), 0) for task in running.values())
+
+
+async def _watch(stream: LogStream) -> None:
+    while True:
+        stream.look()
+        await asyncio.sleep(LOOK_SECONDS)
+
+
+async def _greet(home: Home, settings: Settings, say: Say) -> None:
+    """Waits until the API is ready, and says where everything is."""
+    url = f"http://{_reachable(settings.host)}:{settings.port}"
+    deadline = asyncio.get_running_loop().time() + READY_SECONDS
+    while not await asyncio.to_thread(_is_ready, url):
+        if asyncio.get_running_loop().time() > deadline:
+            say(f"the API is not ready yet: see {url}/health/ready and {home.shown}/logs")
+            return
+        await asyncio.sleep(LOOK_SECONDS)
+    show(greeting(home, settings, url))
+
+
+def greeting(home: Home, settings: Settings, url: str) -> str:
+    admin, demo, *_ = USERS
+    worker_metrics = f"http://{_reachable(settings.host)}:{settings.worker_metrics_port}/metrics"
+    body = f'{{"username": "{demo.username}", "password": "{demo.password}"}}'
+    return f"""
+Tenfold is ready.
+
+  API              {url}
+  documentation    {url}/docs
+  metrics          {url}/metrics (API), {worker_metrics if settings.worker_metrics_port else "off"} (worker)
+  data and logs    {home.shown}
+
+  users            {demo.username} / {demo.password}, {admin.username} / {admin.password}
+
+Log in and look at the most urgent tasks:
+
+  TOKEN=$(curl -s {url}/auth/login -H 'Content-Type: application/json' \\
+    -d '{body}' | sed -E 's/.*"access_token": ?"([^"]+)".*/\\1/')
+  curl -s "{url}/tasks?sort_by_priority=true&limit=5" -H "Authorization: Bearer $TOKEN"
+
+Ctrl-C stops everything; the data stays.
+"""
+
+
+def _reachable(host: str) -> str:
+    """Where to knock from this machine."""
+    local = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, host)  # noqa: S104
+    return f"[{local}]" if ":" in local and not local.startswith("[") else local
+
+
+def _is_ready(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(f"{url}/health/ready", timeout=2) as answer:  # noqa: S310 - ours
+            return bool(answer.status == 200)
+    except (OSError, ValueError):
+        return False
+
+
+def _last_words(home: Home, name: str, stream: LogStream) -> str:
+    """The end of the log goes to the terminal before the report of the crash does."""
+    stream.look()
+    return f"; its log is {home.shown}/logs/{name}.log"
