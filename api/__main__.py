@@ -1,0 +1,29 @@
+"""`python -m api [--reuse-port]`: one API process."""
+
+import argparse
+import sys
+
+import uvloop
+
+from api.app import serve
+from core import logs
+from core.settings import Settings, SettingsError
+
+
+def main(settings: Settings, *, reuse_port: bool = False) -> None:
+    """Runs one API process until it is told to stop; exits with a message where the port is taken."""
+    logs.configure(settings, tier="api")
+    try:
+        uvloop.run(serve(settings, reuse_port=reuse_port))
+    except OSError as error:
+        sys.exit(f"cannot listen on {settings.host}:{settings.port}: {error.strerror}. Choose another PORT.")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(prog="api", description="One Tenfold API process.")
+    parser.add_argument("--reuse-port", action="store_true", help="share the port with other processes")
+    arguments = parser.parse_args()
+    try:
+        main(Settings.from_env(), reuse_port=arguments.reuse_port)
+    except SettingsError as error:
+        sys.exit("\n".join(error.faults))

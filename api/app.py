@@ -1,0 +1,77 @@
+"""The site map: every route, the middlewares around them, and what the application holds."""
+
+import asyncio
+import signal
+
+from aiohttp import web
+
+from api import auth, docs, health, jobs, tasks, users
+from api.contexts import CONTEXTS
+from api.http import Endpoint
+from api.keys import SETTINGS
+from api.middlewares import admitting, answering, parse_networks
+from core.logs import get_logger
+from core.settings import Settings
+
+ENDPOINTS: list[Endpoint] = [
+    *auth.routes,
+    *users.routes,
+    *tasks.routes,
+    *jobs.routes,
+    *health.routes,
+]
+
+KEEPALIVE_SECONDS = 75.0
+SHUTDOWN_SECONDS = 20.0
+BACKLOG = 1024
+
+log = get_logger()
+
+
+def create_app(settings: Settings) -> web.Application:
+    """The application; it connects to nothing until it is started.
+
+    Raises:
+        ValueError: a trusted proxy is no address or network, or the token key does not fit its algorithm.
+    """
+    app = web.Application(
+        client_max_size=settings.max_body_bytes,
+        middlewares=[
+            answering(parse_networks(settings.trusted_proxies)),
+            admitting({endpoint.handler: endpoint for endpoint in ENDPOINTS}),
+        ],
+    )
+    app[SETTINGS] = settings
+    for endpoint in ENDPOINTS:
+        if endpoint.method == "GET":
+            app.router.add_get(endpoint.path, endpoint.handler, allow_head=True)
+        else:
+            app.router.add_route(endpoint.method, endpoint.path, endpoint.handler)
+    docs.add_to(app, ENDPOINTS)
+    app.cleanup_ctx.extend(CONTEXTS)
+    return app
+
+
+async def serve(settings: Settings, *, reuse_port: bool = False) -> None:
+    """Serves until SIGTERM or SIGINT; then closes the listener, lets requests finish and drains the lanes."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for signal_number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(signal_number, stop.set)
+    runner = web.AppRunner(
+        create_app(settings),
+        access_log=None,
+        keepalive_timeout=KEEPALIVE_SECONDS,
+        shutdown_timeout=SHUTDOWN_SECONDS,
+        handle_signals=False,
+    )
+    await runner.setup()
+    site = web.TCPSite(runner, settings.host, settings.port, reuse_port=reuse_port or None, backlog=BACKLOG)
+    try:
+        await site.start()
+        log.info("api ready", address=f"http://{settings.host}:{settings.port}")
+        await stop.wait()
+        log.info("api stopping")
+    finally:
+        await runner.cleanup()
+    log.info("api stopped")

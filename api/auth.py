@@ -1,0 +1,195 @@
+"""Registration, login, refresh and logout. Passwords are hashed here, before a command exists."""
+
+import uuid
+from datetime import datetime, timedelta
+from typing import Any
+
+import orjson
+from aiohttp import web
+
+from api.errors import Problem, Unauthenticated
+from api.http import FORM, Endpoint, json_response, read_json, validate
+from api.keys import ADDRESS, GATEWAY, LOGIN_LIMIT, PASSWORDS, POOL, SETTINGS, TOKENS
+from api.middlewares import too_many_requests
+from api.submission import RETRY_AFTER, answer, build_command, perform
+from api.tokens import RefreshClaims, TokenInvalid
+from core import clock, metrics
+from core.commands import Command, Outcome
+from core.users.queries import credentials_of
+from core.users.schemas import Login, PasswordForm, Refresh, Register, TokenPair, User
+
+_REGISTER = Register()
+_LOGIN = Login()
+_FORM = PasswordForm()
+_REFRESH = Refresh()
+
+NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}  # RFC 6749, 5.1
+
+
+async def register(request: web.Request) -> web.Response:
+    """`POST /auth/register`."""
+    if not request.app[SETTINGS].registration_open:
+        raise Problem("registration-closed", "New users are made by an administrator here.")
+    wanted = await read_json(request, _REGISTER)
+    password_hash = await request.app[PASSWORDS].hash(wanted["password"])
+    payload = {"username": wanted["username"], "email": wanted["email"], "password_hash": password_hash}
+    # Without a user the key is kept apart by the name: nobody else's repeat can hit it by accident.
+    scope = f"register:{wanted['username'].lower()}:"
+    return await perform(request, build_command(request, "user.register", payload, scope=scope))
+
+
+async def login(request: web.Request) -> web.Response:
+    """`POST /auth/login`."""
+    given = await read_json(request, _LOGIN)
+    return await _log_in(request, given["username"], given["password"])
+
+
+async def login_by_form(request: web.Request) -> web.Response:
+    """`POST /auth/token`: the same as an OAuth 2.0 password form."""
+    if request.content_type != FORM:
+        raise Problem("unsupported-media-type", f"Send the form as {FORM}, not as {request.content_type}.")
+    await request.read()
+    given = validate(_FORM, dict(await request.post()))
+    return await _log_in(request, given["username"], given["password"])
+
+
+async def _log_in(request: web.Request, username: str, password: str) -> web.Response:
+    who = f"{username.lower()[:64]} {request[ADDRESS]}"
+    allowance = await request.app[LOGIN_LIMIT].hit(who)
+    if allowance is not None and allowance.exceeded:
+        metrics.RATE_LIMITED.labels("login").inc()
+        raise too_many_requests(allowance)
+    found = None if "\x00" in username else await credentials_of(request.app[POOL], username)
+    if not await request.app[PASSWORDS].matches(password, found.password_hash if found else None):
+        raise Problem(
+            "wrong-credentials",
+            "The username or the password is wrong.",
+            headers={"WWW-Authenticate": 'Bearer realm="tenfold", error="invalid_grant"'},
+        )
+    assert found is not None, "only an existing user's password matches"
+    payload = {
+        "session_id": str(uuid.uuid4()),
+        "expires_at": _session_end(request).isoformat(),
+        "role": found.role,
+    }
+    command = build_command(request, "session.open", payload, user_id=found.user_id)
+    outcome = await _outcome_of(request, command)
+    if outcome.error is not None:
+        return answer(request, outcome)
+    return _tokens_response(request, outcome, found.user_id)
+
+
+async def refresh(request: web.Request) -> web.Response:
+    """`POST /auth/refresh`: exchanges a refresh token; one that was exchanged before ends its whole family."""
+    claims = await _read_refresh(request)
+    payload = {
+        "session_id": claims.session_id,
+        "generation": claims.generation,
+        "expires_at": _session_end(request).isoformat(),
+    }
+    command = build_command(request, "session.rotate", payload, user_id=claims.user_id)
+    outcome = await _outcome_of(request, command)
+    if outcome.error is not None:
+        return answer(request, outcome)
+    return _tokens_response(request, outcome, claims.user_id)
+
+
+async def logout(request: web.Request) -> web.Response:
+    """`POST /auth/logout`: ends the family of a refresh token."""
+    claims = await _read_refresh(request)
+    command = build_command(request, "session.revoke", {"session_id": claims.session_id}, user_id=claims.user_id)
+    return await perform(request, command)
+
+
+async def _read_refresh(request: web.Request) -> RefreshClaims:
+    given = await read_json(request, _REFRESH)
+    try:
+        claims = request.app[TOKENS].verify_refresh(given["refresh_token"])
+        uuid.UUID(claims.session_id)
+    except (TokenInvalid, ValueError) as error:
+        raise Unauthenticated("invalid-token", str(error), error="invalid_token") from None
+    return claims
+
+
+async def _outcome_of(request: web.Request, command: Command) -> Outcome:
+    """The outcome itself: a login that is only queued has nothing to give to the client yet."""
+    outcome = await request.app[GATEWAY].submit(command, wait=request.app[SETTINGS].write_wait_seconds)
+    if outcome is None:
+        raise Problem(
+            "database-unavailable", "The login could not be recorded in time: try again.", headers=RETRY_AFTER
+        )
+    return outcome
+
+
+def _session_end(request: web.Request) -> datetime:
+    return clock.now().replace(microsecond=0) + timedelta(days=request.app[SETTINGS].refresh_token_expire_days)
+
+
+def _tokens_response(request: web.Request, outcome: Outcome, user_id: int) -> web.Response:
+    """The tokens follow from the stored outcome alone, so a repeat of the request gets the very same ones."""
+    session: dict[str, Any] = outcome.result
+    tokens = request.app[TOKENS]
+    session_id, generation = session["session_id"], session["generation"]
+    body = {
+        "access_token": tokens.issue_access(
+            user_id,
+            session["role"],
+            token_id=str(uuid.uuid5(uuid.UUID(session_id), str(generation))),
+            issued_at=datetime.fromisoformat(session["issued_at"]),
+        ),
+        "token_type": "bearer",
+        "expires_in": tokens.access_seconds,
+        "refresh_token": tokens.issue_refresh(
+            user_id, session_id, generation, expires_at=datetime.fromisoformat(session["expires_at"])
+        ),
+    }
+    headers = {**NO_STORE, **({"Idempotent-Replayed": "true"} if outcome.replayed else {})}
+    return json_response(orjson.dumps(body), headers=headers)
+
+
+routes = [
+    Endpoint(
+        "POST",
+        "/auth/register",
+        register,
+        "Make a user",
+        {201: User},
+        body=Register,
+        auth="none",
+        is_write=True,
+        problems=(403, 409),
+    ),
+    Endpoint("POST", "/auth/login", login, "Log in", {200: TokenPair}, body=Login, auth="none", problems=(401,)),
+    Endpoint(
+        "POST",
+        "/auth/token",
+        login_by_form,
+        "Log in (OAuth 2.0 password form)",
+        {200: TokenPair},
+        body=PasswordForm,
+        auth="none",
+        form=True,
+        problems=(401,),
+    ),
+    Endpoint(
+        "POST",
+        "/auth/refresh",
+        refresh,
+        "Exchange a refresh token",
+        {200: TokenPair},
+        body=Refresh,
+        auth="none",
+        problems=(401,),
+    ),
+    Endpoint(
+        "POST",
+        "/auth/logout",
+        logout,
+        "End a session",
+        {204: None},
+        body=Refresh,
+        auth="none",
+        is_write=True,
+        problems=(401,),
+    ),
+]

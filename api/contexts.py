@@ -1,0 +1,105 @@
+"""What the application holds while it runs (aiohttp's cleanup contexts), opened in order and closed in reverse."""
+
+import asyncio
+import contextlib
+import platform
+import time
+from collections.abc import AsyncIterator
+
+from aiohttp import web
+
+from api.gateway import Gateway
+from api.keys import (
+    CACHE,
+    CACHE_CLIENT,
+    GATEWAY,
+    LIST_QUERIES,
+    LOGIN_LIMIT,
+    PASSWORDS,
+    POOL,
+    QUEUE,
+    REQUEST_LIMIT,
+    SETTINGS,
+    TOKENS,
+)
+from api.passwords import PasswordService
+from api.tokens import Tokens
+from core import metrics
+from core.cache import CacheInvalidator, PageCache
+from core.commands import Command, Outcome
+from core.database import api_pool, pool_counts
+from core.jobs import find_outcome
+from core.ratelimit import RateLimiter
+from core.redis import cache_client, queue_client
+from core.redisbatch import Batcher
+from core.version import VERSION
+
+OBSERVE_SECONDS = 1.0
+POOL_CLOSE_SECONDS = 5.0
+
+
+async def database(app: web.Application) -> AsyncIterator[None]:
+    app[POOL] = await api_pool(app[SETTINGS])
+    yield
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(app[POOL].close(), POOL_CLOSE_SECONDS)
+
+
+async def redis_servers(app: web.Application) -> AsyncIterator[None]:
+    settings = app[SETTINGS]
+    app[QUEUE] = queue_client(settings.queue_redis_url)
+    app[CACHE_CLIENT] = cache_client(settings.redis_url)
+    batcher = Batcher(app[CACHE_CLIENT])
+    app[CACHE] = PageCache(batcher, ttl_seconds=settings.cache_ttl_seconds)
+    app[REQUEST_LIMIT] = RateLimiter(batcher, name="request", per_minute=settings.rate_limit_per_minute)
+    app[LOGIN_LIMIT] = RateLimiter(batcher, name="login", per_minute=settings.login_rate_limit_per_minute)
+    watcher = asyncio.create_task(app[CACHE].watch_flag(app[QUEUE]), name="cache flag")
+    yield
+    await _cancel(watcher)
+    await app[QUEUE].aclose(close_connection_pool=True)
+    await app[CACHE_CLIENT].aclose(close_connection_pool=True)
+
+
+async def write_gateway(app: web.Application) -> AsyncIterator[None]:
+    settings = app[SETTINGS]
+
+    async def find(command: Command) -> Outcome | None:
+        return await find_outcome(app[POOL], command)
+
+    gateway = Gateway(app[QUEUE], settings, CacheInvalidator(app[CACHE_CLIENT], app[QUEUE]), find)
+    app[GATEWAY] = gateway
+    await gateway.start()
+    yield
+    await gateway.close(timeout=settings.write_wait_seconds + 1)
+
+
+async def authentication(app: web.Application) -> AsyncIterator[None]:
+    app[TOKENS] = Tokens(app[SETTINGS])
+    app[PASSWORDS] = PasswordService(concurrency=app[SETTINGS].password_hash_concurrency)
+    app[LIST_QUERIES] = {}
+    yield
+    app[PASSWORDS].close()
+
+
+async def observation(app: web.Application) -> AsyncIterator[None]:
+    metrics.BUILD_INFO.labels(VERSION, platform.python_version(), "api").set(1)
+    observer = asyncio.create_task(_observe_forever(app), name="observer")
+    yield
+    await _cancel(observer)
+
+
+async def _observe_forever(app: web.Application) -> None:
+    while True:
+        before = time.monotonic()
+        await asyncio.sleep(OBSERVE_SECONDS)
+        metrics.EVENT_LOOP_LAG.labels("api").set(max(0.0, time.monotonic() - before - OBSERVE_SECONDS))
+        for state, count in pool_counts(app[POOL]).items():
+            metrics.DATABASE_POOL.labels("api", state).set(count)
+
+
+async def _cancel(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+CONTEXTS = [database, redis_servers, authentication, write_gateway, observation]

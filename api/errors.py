@@ -1,0 +1,117 @@
+"""Problems (RFC 9457): one table of kinds, one table from error class to kind, one renderer."""
+
+from typing import Any
+
+import orjson
+from aiohttp import web
+
+from core.commands import REJECTIONS
+from core.errors import AnchorGone, CursorInvalid, DatabaseUnavailable, QueueUnavailable
+
+PROBLEM_JSON = "application/problem+json"
+
+# The problem's name, the last part of its `type` → (status, title).
+PROBLEMS: dict[str, tuple[int, str]] = {
+    **REJECTIONS,
+    "bad-request": (400, "The request cannot be understood"),
+    "invalid-json": (400, "The body is not JSON"),
+    "invalid-cursor": (400, "The cursor cannot be used"),
+    "invalid-header": (400, "A header cannot be understood"),
+    "authentication-required": (401, "Authentication is required"),
+    "wrong-credentials": (401, "Wrong username or password"),
+    "forbidden": (403, "Not allowed"),
+    "registration-closed": (403, "Registration is closed"),
+    "wrong-password": (403, "The current password is wrong"),
+    "method-not-allowed": (405, "The method is not allowed here"),
+    "job-not-cancellable": (409, "The job cannot be cancelled"),
+    "payload-too-large": (413, "The body is too large"),
+    "uri-too-long": (414, "The address is too long"),
+    "unsupported-media-type": (415, "The media type is not supported"),
+    "expectation-failed": (417, "The expectation cannot be met"),
+    "too-many-requests": (429, "Too many requests"),
+    "headers-too-large": (431, "The headers are too large"),
+    "queue-unavailable": (503, "Writes cannot be taken just now"),
+    "database-unavailable": (503, "The database cannot answer just now"),
+    "overloaded": (503, "Too much to do just now"),
+}
+
+RETRY_AFTER_SECONDS = 2
+
+
+class Problem(Exception):
+    """Ends a request with a problem of a kind in `PROBLEMS`."""
+
+    def __init__(self, name: str, detail: str, *, headers: dict[str, str] | None = None, **extra: Any) -> None:
+        super().__init__(detail)
+        self.name = name
+        self.detail = detail
+        self.headers = headers or {}
+        self.extra = extra
+
+    @property
+    def status(self) -> int:
+        return PROBLEMS[self.name][0]
+
+    def content(self) -> dict[str, Any]:
+        """The problem without what depends on the request."""
+        status, title = PROBLEMS[self.name]
+        return {
+            "type": f"/problems/{self.name}",
+            "title": title,
+            "status": status,
+            "detail": self.detail,
+            **self.extra,
+        }
+
+
+class Unauthenticated(Problem):
+    """401 with the challenge of RFC 6750, 3."""
+
+    def __init__(self, name: str, detail: str, *, error: str | None = None) -> None:
+        challenge = 'Bearer realm="tenfold"'
+        if error is not None:
+            challenge += f', error="{error}", error_description="{detail}"'
+        super().__init__(name, detail, headers={"WWW-Authenticate": challenge})
+
+
+# Core's errors → (problem, whether the client should come again).
+_DOMAIN_ERRORS: dict[type[Exception], tuple[str, bool]] = {
+    CursorInvalid: ("invalid-cursor", False),
+    AnchorGone: ("invalid-cursor", False),
+    QueueUnavailable: ("queue-unavailable", True),
+    DatabaseUnavailable: ("database-unavailable", True),
+}
+
+# aiohttp's own refusals, by status.
+_FRAMEWORK_ERRORS = {
+    404: ("not-found", "There is nothing at this address."),
+    405: (
+        "method-not-allowed",
+        "This address does not know that method; the Allow header says which it knows.",
+    ),
+    413: ("payload-too-large", "The body is larger than this service takes."),
+    417: ("expectation-failed", "Only 'Expect: 100-continue' is understood."),
+}
+
+
+def as_problem(error: Exception) -> Problem | None:
+    """The problem that an exception means; None for one that nobody expected."""
+    if isinstance(error, Problem):
+        return error
+    for kind, (name, come_again) in _DOMAIN_ERRORS.items():
+        if isinstance(error, kind):
+            headers = {"Retry-After": str(RETRY_AFTER_SECONDS)} if come_again else None
+            return Problem(name, str(error)[:1].upper() + str(error)[1:], headers=headers)
+    if isinstance(error, web.HTTPException):
+        name, detail = _FRAMEWORK_ERRORS.get(error.status, ("bad-request", error.reason or "The request is not valid."))
+        allow = error.headers.get("Allow")
+        return Problem(name, detail, headers={"Allow": allow} if allow else None)
+    return None
+
+
+def problem_response(
+    content: dict[str, Any], *, instance: str, request_id: str, headers: dict[str, str] | None = None
+) -> web.Response:
+    """Renders a problem; `content` has at least `type`, `title`, `status` and `detail`."""
+    body = {**content, "instance": instance, "request_id": request_id}
+    return web.Response(body=orjson.dumps(body), status=content["status"], content_type=PROBLEM_JSON, headers=headers)

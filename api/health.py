@@ -1,0 +1,155 @@
+"""Health for orchestrators, and metrics for Prometheus."""
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import orjson
+from aiohttp import web
+from marshmallow import Schema, fields, validate
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from prometheus_client import REGISTRY as PROCESS_REGISTRY
+from prometheus_client.multiprocess import MultiProcessCollector
+
+from api.http import Endpoint, json_response
+from api.keys import CACHE_CLIENT, POOL, QUEUE
+from core.database import SCHEMA_REVISION, applied_revision
+from core.errors import DatabaseUnavailable
+from core.redis import REDIS_FAULTS, durability_faults
+
+CHECK_SECONDS = 2.0
+
+Check = Callable[[web.Request], Awaitable[str | None]]
+"""Returns what is wrong, or None."""
+
+
+class Live(Schema):
+    """The process answers."""
+
+    status = fields.String(required=True, validate=validate.OneOf(("alive",)))
+
+
+class DependencyState(Schema):
+    """One dependency."""
+
+    name = fields.String(required=True)
+    status = fields.String(required=True, validate=validate.OneOf(("ok", "degraded", "failed")))
+    detail = fields.String(required=True, allow_none=True)
+
+
+class Ready(Schema):
+    """Whether the service can serve, and why not."""
+
+    status = fields.String(required=True, validate=validate.OneOf(("ready", "degraded", "unavailable")))
+    dependencies = fields.List(fields.Nested(DependencyState), required=True)
+
+
+async def live(request: web.Request) -> web.Response:
+    """`GET /health/live`."""
+    return json_response(b'{"status":"alive"}')
+
+
+async def ready(request: web.Request) -> web.Response:
+    """`GET /health/ready`: 503 where it cannot serve. Without the cache it serves, only slower."""
+    faults = await asyncio.gather(*(_within(check, request) for check, _ in CHECKS.values()))
+    dependencies: list[dict[str, Any]] = [
+        {
+            "name": name,
+            "status": "ok" if fault is None else ("failed" if needed else "degraded"),
+            "detail": fault,
+        }
+        for (name, (_, needed)), fault in zip(CHECKS.items(), faults, strict=True)
+    ]
+    states = {dependency["status"] for dependency in dependencies}
+    status = "unavailable" if "failed" in states else "degraded" if "degraded" in states else "ready"
+    return json_response(
+        orjson.dumps({"status": status, "dependencies": dependencies}),
+        status=503 if status == "unavailable" else 200,
+    )
+
+
+async def _within(check: Check, request: web.Request) -> str | None:
+    try:
+        async with asyncio.timeout(CHECK_SECONDS):
+            return await check(request)
+    except TimeoutError:
+        return f"no answer within {CHECK_SECONDS:g} seconds"
+
+
+async def _database(request: web.Request) -> str | None:
+    try:
+        await applied_revision(request.app[POOL])
+    except DatabaseUnavailable:
+        return "cannot be reached"
+    return None
+
+
+async def _migrations(request: web.Request) -> str | None:
+    try:
+        applied = await applied_revision(request.app[POOL])
+    except DatabaseUnavailable:
+        return "the database cannot be reached"
+    if applied is None:
+        return "the schema is missing: run `tenfold migrate`"
+    # A newer schema serves this code, too: migrations go before deployments.
+    return None if applied >= SCHEMA_REVISION else f"at {applied}, need {SCHEMA_REVISION}: run `tenfold migrate`"
+
+
+async def _queue(request: web.Request) -> str | None:
+    try:
+        faults = await durability_faults(request.app[QUEUE])
+    except REDIS_FAULTS:
+        return "cannot be reached"
+    return "; ".join(faults) or None
+
+
+async def _cache(request: web.Request) -> str | None:
+    try:
+        await request.app[CACHE_CLIENT].ping()
+    except REDIS_FAULTS:
+        return "cannot be reached: reads go on without it"
+    return None
+
+
+# Name → the check, and whether the service cannot do without.
+CHECKS: dict[str, tuple[Check, bool]] = {
+    "database": (_database, True),
+    "queue": (_queue, True),
+    "cache": (_cache, False),
+    "migrations": (_migrations, True),
+}
+
+
+async def metrics_text(request: web.Request) -> web.Response:
+    """`GET /metrics`: of all API processes that share the port, or of this one where it is alone."""
+    registry = PROCESS_REGISTRY
+    if os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
+        registry = CollectorRegistry()
+        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    text = await asyncio.get_running_loop().run_in_executor(None, generate_latest, registry)
+    return web.Response(body=text, headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+
+routes = [
+    Endpoint("GET", "/health/live", live, "Whether the process answers", {200: Live}, auth="none", limited=False),
+    Endpoint(
+        "GET",
+        "/health/ready",
+        ready,
+        "Whether the service can serve",
+        {200: Ready, 503: Ready},
+        auth="none",
+        limited=False,
+    ),
+    Endpoint(
+        "GET",
+        "/metrics",
+        metrics_text,
+        "Metrics for Prometheus",
+        {200: None},
+        auth="none",
+        limited=False,
+        media_type="text/plain",
+    ),
+]

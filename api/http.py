@@ -1,0 +1,161 @@
+"""How a handler reads what a client sent and how it answers; and what an endpoint is."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import orjson
+from aiohttp import web
+from marshmallow import RAISE, Schema, ValidationError
+
+from api.errors import Problem
+from core.ids import MAXIMUM_ID
+
+JSON = "application/json"
+JSON_TYPES = frozenset({JSON, "application/merge-patch+json", "application/octet-stream", ""})
+FORM = "application/x-www-form-urlencoded"
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One method of one path: what routes it, what guards it, and what documents it.
+
+    Attributes:
+        method: GET (which answers HEAD, too), POST, PUT, PATCH or DELETE.
+        path: with `{names}`.
+        handler: answers, or raises a `Problem`.
+        summary: one line for the OpenAPI document.
+        answers: status → schema of the body (None: no body); problems are added by the document itself.
+        body: the schema of the JSON body (a form's with `form`).
+        query: the schema of the query parameters.
+        auth: whether an access token is needed, allowed, or not looked at.
+        is_write: takes `Prefer` and `Idempotency-Key`, and may answer 202.
+        problems: statuses of problems that are this endpoint's own.
+        limited: whether the general rate limit counts it.
+    """
+
+    method: str
+    path: str
+    handler: Handler
+    summary: str
+    answers: dict[int, type[Schema] | Schema | None]
+    body: type[Schema] | None = None
+    query: type[Schema] | None = None
+    auth: Literal["required", "optional", "none"] = "required"
+    is_write: bool = False
+    form: bool = False
+    conditional: bool = False
+    problems: tuple[int, ...] = field(default=())
+    limited: bool = True
+    media_type: str = JSON
+
+
+# -- reading --------------------------------------------------------------------------------------------------
+
+
+async def read_json(request: web.Request, schema: Schema) -> Any:
+    """The validated body.
+
+    Raises:
+        Problem: 400 not JSON, 413 too large, 415 another media type, 422 not valid.
+    """
+    return validate(schema, await read_raw_json(request))
+
+
+async def read_raw_json(request: web.Request) -> Any:
+    """The body as JSON, not yet validated; the same problems but 422."""
+    if request.content_type not in JSON_TYPES:
+        raise Problem("unsupported-media-type", f"Send the body as {JSON}, not as {request.content_type}.")
+    body = await request.read()
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        detail = f"{error.msg} (line {error.lineno}, column {error.colno})" if body else "The body is empty."
+        raise Problem("invalid-json", f"The body is not JSON: {detail}") from None
+
+
+def validate(schema: Schema, content: Any) -> Any:
+    """`content` as the schema reads it.
+
+    Raises:
+        Problem: 422 with `errors`.
+    """
+    try:
+        return schema.load(content, unknown=RAISE)
+    except ValidationError as error:
+        raise invalid(error.messages) from None
+
+
+def invalid(messages: Any) -> Problem:
+    """422 for marshmallow's messages."""
+    errors = flatten_messages(messages)
+    fields = ", ".join(sorted(errors)[:5])
+    return Problem("validation-error", f"Mend these fields and send the request again: {fields}.", errors=errors)
+
+
+def flatten_messages(messages: Any, prefix: str = "") -> dict[str, list[str]]:
+    """Nested messages → `{"operations.3.title": [...]}`; what concerns the whole body stands under `body`."""
+    if isinstance(messages, list):
+        return {prefix or "body": [str(message) for message in messages]}
+    flat: dict[str, list[str]] = {}
+    for key, value in messages.items():
+        name = "body" if key == "_schema" else str(key)
+        flat.update(flatten_messages(value, f"{prefix}.{name}" if prefix else name))
+    return flat
+
+
+def read_query(request: web.Request, schema: Schema) -> Any:
+    """The validated query parameters; each may stand once.
+
+    Raises:
+        Problem: 422.
+    """
+    parameters = request.query
+    repeated = sorted({name for name in parameters if len(parameters.getall(name)) > 1})
+    if repeated:
+        raise invalid({name: ["Give it once; several values are separated by commas."] for name in repeated})
+    return validate(schema, dict(parameters))
+
+
+def path_id(request: web.Request) -> int:
+    """The `{id}` of the path.
+
+    Raises:
+        Problem: 404 for what cannot be an id.
+    """
+    text = request.match_info["id"]
+    if text.isascii() and text.isdecimal() and len(text) <= len(str(MAXIMUM_ID)) and 0 < int(text) <= MAXIMUM_ID:
+        return int(text)
+    raise not_found("There is no such task.")
+
+
+def not_found(detail: str) -> Problem:
+    return Problem("not-found", detail)
+
+
+# -- answering ------------------------------------------------------------------------------------------------
+
+
+def json_response(body: bytes | str, *, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
+    """A response whose body is finished JSON."""
+    return web.Response(
+        body=body.encode() if isinstance(body, str) else body,
+        status=status,
+        headers={"Content-Type": "application/json; charset=utf-8", **(headers or {})},
+    )
+
+
+def page_response(request: web.Request, items: str, next_cursor: str | None) -> web.Response:
+    """A page: the body as the contract has it, and the next page as a link (RFC 8288)."""
+    cursor = "null" if next_cursor is None else f'"{next_cursor}"'
+    headers = {}
+    if next_cursor is not None:
+        following = request.rel_url.without_query_params("cursor", "last_id").extend_query(cursor=next_cursor)
+        headers["Link"] = f'<{following}>; rel="next"'
+    return json_response(f'{{"items":{items},"next_cursor":{cursor}}}', headers=headers)
+
+
+def version_etag(version: int) -> str:
+    return f'"{version}"'

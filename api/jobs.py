@@ -1,0 +1,239 @@
+"""Jobs: what became of writes that the client did not wait for, and of long work."""
+
+import asyncio
+import uuid
+from datetime import datetime
+from typing import Any
+
+import orjson
+from aiohttp import web
+from marshmallow import Schema, fields, validate
+
+from api.errors import Problem, Unauthenticated
+from api.http import Endpoint, invalid, json_response, not_found, page_response, read_query
+from api.keys import IDENTITY, POOL, QUEUE, SETTINGS
+from api.submission import RETRY_AFTER, queued_job, read_preference
+from core import lanes
+from core.commands import ANONYMOUS
+from core.errors import DatabaseUnavailable
+from core.ids import is_job_id
+from core.jobs import FINAL_STATES, STATES, JobView, ListedJob, list_jobs, read_job
+from core.pagination import decode_cursor, encode_cursor, scope_digest
+from core.redis import REDIS_FAULTS, reply
+
+LONG_POLL_FIRST_SECONDS = 0.05
+LONG_POLL_LONGEST_SECONDS = 0.5
+
+
+class JobListQuery(Schema):
+    """How the list of jobs is narrowed and paged."""
+
+    kind = fields.String(validate=validate.Length(1, 200), metadata={"description": "one, or several with commas"})
+    state = fields.String(metadata={"description": "one, or several with commas", "example": "queued,processing"})
+    limit = fields.Integer(validate=validate.Range(min=1))
+    cursor = fields.String(validate=validate.Length(1, 512))
+
+
+class JobProgress(Schema):
+    """How far long work has come."""
+
+    done = fields.Integer(required=True)
+    total = fields.Integer(required=True, allow_none=True)
+    failed = fields.Integer(required=True)
+
+
+class Job(Schema):
+    """A command's fate."""
+
+    id = fields.UUID(required=True)
+    kind = fields.String(required=True, metadata={"example": "task.create"})
+    state = fields.String(required=True, validate=validate.OneOf(STATES))
+    created_at = fields.String(required=True, metadata={"format": "date-time"})
+    started_at = fields.String(required=True, allow_none=True, metadata={"format": "date-time"})
+    finished_at = fields.String(required=True, allow_none=True, metadata={"format": "date-time"})
+    progress = fields.Nested(JobProgress, required=True, allow_none=True)
+    status_code = fields.Integer(
+        required=True, allow_none=True, metadata={"description": "what a synchronous API would have answered"}
+    )
+    result = fields.Raw(required=True, allow_none=True, metadata={"description": "the body that goes with it"})
+    error = fields.Dict(required=True, allow_none=True, metadata={"description": "the problem, where it was refused"})
+
+
+class JobPage(Schema):
+    """A page of jobs, newest first; `next_cursor` is null on the last one, and only there."""
+
+    items = fields.List(fields.Nested(Job), required=True)
+    next_cursor = fields.String(required=True, allow_none=True)
+
+
+_LIST_QUERY = JobListQuery()
+
+
+async def get_job(request: web.Request) -> web.Response:
+    """`GET /jobs/{id}`; with `Prefer: wait=N` it answers when the job has ended, or after N seconds."""
+    job_id = _path_job_id(request)
+    preference = read_preference(request, longest=request.app[SETTINGS].write_wait_seconds, default=0.0)
+    deadline = asyncio.get_running_loop().time() + preference.wait
+    pause = LONG_POLL_FIRST_SECONDS
+    while True:
+        job = await _find_job(request, job_id)
+        left = deadline - asyncio.get_running_loop().time()
+        if job.state in FINAL_STATES or left <= 0:
+            break
+        await asyncio.sleep(min(pause, left))
+        pause = min(2 * pause, LONG_POLL_LONGEST_SECONDS)
+    headers = {} if job.state in FINAL_STATES else dict(RETRY_AFTER)
+    if preference.applied is not None:
+        headers["Preference-Applied"] = preference.applied
+    return json_response(job.body, headers=headers)
+
+
+async def cancel_job(request: web.Request) -> web.Response:
+    """`DELETE /jobs/{id}`: a single write is too small to be stopped on its way."""
+    job = await _find_job(request, _path_job_id(request))
+    if job.state in FINAL_STATES:
+        raise Problem("job-not-cancellable", f"The job has ended already: it {job.state}.")
+    raise Problem("job-not-cancellable", "A single write cannot be cancelled: it will be carried out in a moment.")
+
+
+async def list_own_jobs(request: web.Request) -> web.Response:
+    """`GET /jobs`: the caller's own, newest first, with those that still wait in their lane."""
+    given = read_query(request, _LIST_QUERY)
+    settings = request.app[SETTINGS]
+    limit = given.get("limit", settings.default_page_size)
+    if limit > settings.max_page_size:
+        raise invalid({"limit": [f"Must be at most {settings.max_page_size}."]})
+    kinds = _split(given.get("kind"))
+    states = _split(given.get("state"))
+    if states is not None and not set(states) <= set(STATES):
+        raise invalid({"state": [f"Must be one or several of: {', '.join(STATES)}."]})
+    scope = scope_digest("jobs", kinds, states)
+    after = _position(given["cursor"], scope) if "cursor" in given else None
+    user_id = request[IDENTITY].user_id
+    jobs = await list_jobs(request.app[POOL], user_id, kinds=kinds, states=states, after=after, limit=limit + 1)
+    waiting = await _queued_jobs(request, user_id, kinds, states, after, {job.id for job in jobs})
+    merged = sorted([*jobs, *waiting], key=lambda job: (_comparable(job.created_at), job.id), reverse=True)
+    page = merged[:limit]
+    cursor = encode_cursor(scope, page[-1].created_at, page[-1].id) if len(merged) > limit else None
+    return page_response(request, f"[{','.join(job.body for job in page)}]", cursor)
+
+
+def _path_job_id(request: web.Request) -> str:
+    text = request.match_info["id"]
+    if not is_job_id(text):
+        raise not_found("There is no such job.")
+    return text.lower()
+
+
+async def _find_job(request: web.Request, job_id: str) -> JobView:
+    """The caller's job from its row, else from the list of what waits in the lanes.
+
+    Without a token only a registration's job can be seen, by those who know its id.
+    """
+    identity = request.get(IDENTITY)
+    user_id = identity.user_id if identity else ANONYMOUS
+    waiting: JobView | None = None
+    try:
+        job = await read_job(request.app[POOL], user_id, job_id)
+    except DatabaseUnavailable:
+        waiting = await _queued_job(request, user_id, job_id)
+        if waiting is None:
+            raise
+        return waiting
+    if job is None:
+        waiting = await _queued_job(request, user_id, job_id)
+        # It may have been carried out, and taken off the list, between the two looks.
+        job = waiting or await read_job(request.app[POOL], user_id, job_id)
+    if job is None:
+        if identity is None:
+            raise Unauthenticated("authentication-required", "Send an access token: Authorization: Bearer <token>.")
+        raise not_found("There is no such job.")
+    return job
+
+
+async def _queued_job(request: web.Request, user_id: int, job_id: str) -> JobView | None:
+    try:
+        listed = await reply(request.app[QUEUE].hget(lanes.PENDING_JOBS, job_id))
+    except REDIS_FAULTS:
+        return None
+    content = orjson.loads(listed) if listed else None
+    if content is None or content["user_id"] != user_id:
+        return None
+    body = orjson.dumps(queued_job(job_id, content["kind"], content["created_at"])).decode()
+    return JobView(body, "queued", content["kind"])
+
+
+async def _queued_jobs(
+    request: web.Request,
+    user_id: int,
+    kinds: list[str] | None,
+    states: list[str] | None,
+    after: tuple[str, str] | None,
+    known: set[str],
+) -> list[ListedJob]:
+    if states is not None and "queued" not in states:
+        return []
+    queue = request.app[QUEUE]
+    name = lanes.pending_jobs_of(user_id)
+    try:
+        ids = [member.decode() for member in await reply(queue.smembers(name))]
+        listed = await reply(queue.hmget(lanes.PENDING_JOBS, ids)) if ids else []
+        done = [job_id for job_id, content in zip(ids, listed, strict=True) if content is None]
+        if done:
+            await reply(queue.srem(name, *done))
+    except REDIS_FAULTS:
+        return []
+    found = []
+    for job_id, raw in zip(ids, listed, strict=True):
+        if raw is None or job_id in known:
+            continue
+        content: dict[str, Any] = orjson.loads(raw)
+        place = (_comparable(content["created_at"]), job_id)
+        if (kinds is None or content["kind"] in kinds) and (after is None or place < (_comparable(after[0]), after[1])):
+            body = orjson.dumps(queued_job(job_id, content["kind"], content["created_at"])).decode()
+            found.append(ListedJob(body, content["created_at"], job_id))
+    return found
+
+
+def _split(text: str | None) -> list[str] | None:
+    return None if text is None else sorted({part.strip() for part in text.split(",")})
+
+
+def _position(cursor: str, scope: str) -> tuple[str, str]:
+    created_at, job_id = decode_cursor(cursor, scope, datetime, uuid.UUID)
+    return created_at, job_id
+
+
+def _comparable(moment: str) -> datetime:
+    """PostgreSQL and Python write the same instant differently."""
+    return datetime.fromisoformat(moment)
+
+
+routes = [
+    Endpoint(
+        "GET",
+        "/jobs",
+        list_own_jobs,
+        "List the caller's jobs, newest first",
+        {200: JobPage},
+        query=JobListQuery,
+        problems=(400,),
+    ),
+    Endpoint(
+        "GET",
+        "/jobs/{id}",
+        get_job,
+        "Read a job; `Prefer: wait=N` waits for its end",
+        {200: Job},
+        auth="optional",
+        problems=(401, 404),
+    ),
+    Endpoint(
+        "DELETE",
+        "/jobs/{id}",
+        cancel_job,
+        "Cancel a job that can still be cancelled",
+        {204: None},
+        problems=(404, 409),
+    ),
+]

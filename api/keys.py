@@ -1,0 +1,48 @@
+"""Where the application and the request keep their things (aiohttp's typed keys)."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from aiohttp import web
+
+from core.cache import PageCache
+from core.database import Pool
+from core.ratelimit import RateLimiter
+from core.settings import Settings
+
+if TYPE_CHECKING:
+    from arq.connections import ArqRedis
+    from redis.asyncio import Redis
+
+    from api.gateway import Gateway
+    from api.passwords import PasswordService
+    from api.tokens import Tokens
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who makes a request, as the access token and the users table say."""
+
+    user_id: int
+    role: str
+
+    @property
+    def is_admin(self) -> bool:
+        return self.role == "admin"
+
+
+SETTINGS: web.AppKey[Settings] = web.AppKey("settings", Settings)
+POOL: "web.AppKey[Pool]" = web.AppKey("pool")
+QUEUE: "web.AppKey[ArqRedis]" = web.AppKey("queue")
+CACHE_CLIENT: "web.AppKey[Redis]" = web.AppKey("cache_client")
+CACHE: web.AppKey[PageCache] = web.AppKey("cache", PageCache)
+GATEWAY: "web.AppKey[Gateway]" = web.AppKey("gateway")
+TOKENS: "web.AppKey[Tokens]" = web.AppKey("tokens")
+PASSWORDS: "web.AppKey[PasswordService]" = web.AppKey("passwords")
+REQUEST_LIMIT: web.AppKey[RateLimiter] = web.AppKey("request_limit", RateLimiter)
+LIST_QUERIES: "web.AppKey[dict[Any, Any]]" = web.AppKey("list_queries")
+LOGIN_LIMIT: web.AppKey[RateLimiter] = web.AppKey("login_limit", RateLimiter)
+
+IDENTITY: web.RequestKey[Identity] = web.RequestKey("identity", Identity)
+REQUEST_ID: web.RequestKey[str] = web.RequestKey("request_id", str)
+ADDRESS: web.RequestKey[str] = web.RequestKey("address", str)

@@ -1,0 +1,203 @@
+"""What happens around every handler: an id, a name, a limit, a measured and logged answer, problems in one form."""
+
+import asyncio
+import ipaddress
+import re
+import secrets
+import time
+from collections.abc import Sequence
+
+import structlog
+from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
+
+from api.errors import Problem, Unauthenticated, as_problem, problem_response
+from api.http import Endpoint
+from api.keys import ADDRESS, IDENTITY, POOL, REQUEST_ID, REQUEST_LIMIT, TOKENS, Identity
+from api.tokens import TokenInvalid
+from core import metrics
+from core.errors import DatabaseUnavailable
+from core.logs import get_logger
+from core.ratelimit import Allowance
+from core.users.queries import current_role
+
+_SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}\Z")
+_UNMATCHED = "unmatched"
+_QUIET_ROUTES = frozenset({"/health/live", "/health/ready", "/metrics"})
+
+log = get_logger()
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+def parse_networks(names: Sequence[str]) -> list[Network]:
+    """Addresses and networks of trusted proxies.
+
+    Raises:
+        ValueError: one of them is neither.
+    """
+    return [ipaddress.ip_network(name, strict=False) for name in names]
+
+
+def client_address(request: web.Request, trusted: Sequence[Network]) -> str:
+    """The client's address: the last hop that no trusted proxy vouches for."""
+    address = request.remote or "unknown"
+    if not trusted:
+        return address
+    hops = [hop.strip() for line in request.headers.getall("X-Forwarded-For", []) for hop in line.split(",")]
+    for hop in reversed(hops):
+        if not _is_within(address, trusted):
+            break
+        address = hop
+    return address if _is_address(address) else (request.remote or "unknown")
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_within(address: str, networks: Sequence[Network]) -> bool:
+    return _is_address(address) and any(ipaddress.ip_address(address) in network for network in networks)
+
+
+def answering(trusted_proxies: Sequence[Network]) -> Middleware:
+    """Outermost: the request id, problems for everything that is raised, metrics, and one log line."""
+
+    @web.middleware
+    async def answer(request: web.Request, handler: Handler) -> web.StreamResponse:
+        started = time.perf_counter()
+        given = request.headers.get("X-Request-Id", "")
+        request_id = given if _SANE_REQUEST_ID.match(given) else secrets.token_hex(12)
+        request[REQUEST_ID] = request_id
+        request[ADDRESS] = client_address(request, trusted_proxies)
+        structlog.contextvars.bind_contextvars(request_id=request_id)
+        metrics.HTTP_IN_FLIGHT.inc()
+        status = 499  # the client went away before it was answered
+        try:
+            try:
+                response = await handler(request)
+            except asyncio.CancelledError:
+                raise
+            except Exception as error:
+                response = _render(request, error)
+            response.headers["X-Request-Id"] = request_id
+            status = response.status
+            return response
+        finally:
+            metrics.HTTP_IN_FLIGHT.dec()
+            _account(request, status, time.perf_counter() - started)
+
+    return answer
+
+
+def _render(request: web.Request, error: Exception) -> web.Response:
+    problem = as_problem(error)
+    if problem is None:
+        log.exception("request failed", method=request.method, path=request.path)
+        problem = Problem("internal-error", "Something went wrong on our side; the request id finds it in our logs.")
+    return problem_response(
+        problem.content(), instance=request.path, request_id=request[REQUEST_ID], headers=problem.headers
+    )
+
+
+def route_template(request: web.Request) -> str:
+    """The route's path with its `{names}`, so that metrics do not grow with ids."""
+    resource = request.match_info.route.resource
+    return resource.canonical if resource is not None else _UNMATCHED
+
+
+def _account(request: web.Request, status: int, seconds: float) -> None:
+    route = route_template(request)
+    method = request.method if request.method in {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"} else "other"
+    metrics.HTTP_REQUESTS.labels(route, method, str(status)).inc()
+    metrics.HTTP_DURATION.labels(route, method).observe(seconds)
+    write = log.debug if route in _QUIET_ROUTES else log.info
+    identity = request.get(IDENTITY)
+    write(
+        "request",
+        method=request.method,
+        path=request.path,
+        route=route,
+        status=status,
+        seconds=round(seconds, 6),
+        user=identity.user_id if identity else None,
+        address=request[ADDRESS],
+    )
+
+
+def admitting(endpoints: dict[Handler, Endpoint]) -> Middleware:
+    """Who asks, and how often: authentication first, so that a user's limit follows the user."""
+
+    @web.middleware
+    async def admit(request: web.Request, handler: Handler) -> web.StreamResponse:
+        endpoint = endpoints.get(request.match_info.handler)
+        if endpoint is not None and not endpoint.limited:
+            return await handler(request)
+        refusal: Unauthenticated | None = None
+        if endpoint is not None and endpoint.auth != "none":
+            try:
+                await _authenticate(request, optional=endpoint.auth == "optional")
+            except Unauthenticated as error:
+                refusal = error
+        identity = request.get(IDENTITY)
+        who = f"user:{identity.user_id}" if identity else f"address:{request[ADDRESS]}"
+        allowance = await request.app[REQUEST_LIMIT].hit(who)
+        try:
+            if allowance is not None and allowance.exceeded:
+                metrics.RATE_LIMITED.labels("default").inc()
+                raise too_many_requests(allowance)
+            if refusal is not None:
+                raise refusal
+            response = await handler(request)
+        except Exception as error:
+            response = _render(request, error)
+        if allowance is not None:
+            response.headers["RateLimit-Policy"] = f'"default";q={allowance.quota};w=60'
+            response.headers["RateLimit"] = f'"default";r={allowance.left};t={allowance.reset_seconds}'
+        return response
+
+    return admit
+
+
+def too_many_requests(allowance: Allowance) -> Problem:
+    return Problem(
+        "too-many-requests",
+        f"The limit is {allowance.quota} a minute: try again in {allowance.reset_seconds} seconds.",
+        headers={"Retry-After": str(allowance.reset_seconds)},
+    )
+
+
+async def _authenticate(request: web.Request, *, optional: bool) -> None:
+    header = request.headers.get("Authorization")
+    if header is None:
+        if optional:
+            return
+        raise Unauthenticated("authentication-required", "Send an access token: Authorization: Bearer <token>.")
+    scheme, _, token = header.partition(" ")
+    token = token.strip()
+    if scheme.lower() != "bearer" or not token:
+        raise Unauthenticated(
+            "authentication-required", "Send the access token as: Bearer <token>.", error="invalid_request"
+        )
+    tokens = request.app[TOKENS]
+    identity = tokens.recall(token)
+    if identity is None:
+        try:
+            claims = tokens.verify_access(token)
+        except TokenInvalid as error:
+            raise Unauthenticated("invalid-token", str(error), error="invalid_token") from None
+        role: str | None = claims.role
+        checked = True
+        try:
+            role = await current_role(request.app[POOL], claims.user_id)
+        except DatabaseUnavailable:
+            checked = False  # the token speaks for itself until the database is back
+        if role is None:
+            raise Unauthenticated("invalid-token", "The user does not exist any more.", error="invalid_token")
+        identity = Identity(claims.user_id, role)
+        tokens.remember(token, identity, claims, checked=checked)
+    request[IDENTITY] = identity

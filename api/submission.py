@@ -1,0 +1,164 @@
+"""From a handler to the gateway and back: preferences, idempotency keys, and how an outcome is answered."""
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+from aiohttp import web
+
+from api.errors import Problem, problem_response
+from api.http import json_response, version_etag
+from api.keys import GATEWAY, IDENTITY, REQUEST_ID, SETTINGS, TOKENS
+from core import clock
+from core.commands import ANONYMOUS, Command, Outcome
+from core.ids import job_id_for_key, new_job_id
+
+# RFC 8941 string or bare: 1 to 255 visible ASCII characters.
+_KEY = re.compile(r"[\x21-\x7e]{1,255}\Z")
+RETRY_AFTER = {"Retry-After": "1"}
+
+
+@dataclass(frozen=True, slots=True)
+class Preference:
+    """What `Prefer` (RFC 7240) says about waiting.
+
+    Attributes:
+        wait: seconds to wait for the outcome, already capped.
+        respond_async: whether to answer as soon as the write is queued.
+        applied: the value of `Preference-Applied`; None where nothing was asked for.
+    """
+
+    wait: float
+    respond_async: bool
+    applied: str | None
+
+
+def read_preference(request: web.Request, *, longest: float, default: float | None = None) -> Preference:
+    """Reads `Prefer`; what it does not know is ignored, as the RFC demands."""
+    wait: float | None = None
+    respond_async = False
+    for part in ",".join(request.headers.getall("Prefer", [])).split(","):
+        name, _, value = part.partition(";")[0].partition("=")
+        name, value = name.strip().lower(), value.strip().strip('"')
+        if name == "respond-async":
+            respond_async = True
+        elif name == "wait" and wait is None and value.isascii() and value.isdecimal():
+            wait = min(float(value[:9]), longest)
+    if wait is not None:
+        return Preference(wait, False, f"wait={wait:g}")
+    if respond_async:
+        return Preference(0.0, True, "respond-async")
+    return Preference(longest if default is None else default, False, None)
+
+
+def read_idempotency_key(request: web.Request) -> str | None:
+    """The `Idempotency-Key`, unquoted.
+
+    Raises:
+        Problem: 400, it is given twice or is not 1 to 255 visible ASCII characters.
+    """
+    values = request.headers.getall("Idempotency-Key", [])
+    if not values:
+        return None
+    if len(values) > 1:
+        raise Problem("invalid-header", "Give one Idempotency-Key, not several.")
+    key = values[0].strip()
+    if len(key) >= 2 and key[0] == key[-1] == '"':
+        key = key[1:-1]
+    if not _KEY.match(key):
+        raise Problem("invalid-header", "Idempotency-Key must be 1 to 255 visible ASCII characters.")
+    return key
+
+
+def build_command(
+    request: web.Request, kind: str, payload: dict[str, Any], *, user_id: int | None = None, scope: str = ""
+) -> Command:
+    """A command for this request; its job id follows from the idempotency key where there is one.
+
+    Args:
+        request: its `Idempotency-Key`, method, path and body make the fingerprint.
+        kind: of the command.
+        payload: of the command; holds no secret.
+        user_id: on whose behalf, where that is not the caller.
+        scope: tells keys of users apart who have no id yet.
+    """
+    identity = request.get(IDENTITY)
+    owner = user_id if user_id is not None else (identity.user_id if identity else ANONYMOUS)
+    key = read_idempotency_key(request)
+    return Command(
+        id=new_job_id() if key is None else job_id_for_key(owner, scope + key),
+        kind=kind,
+        user_id=owner,
+        payload=payload,
+        created_at=clock.now().isoformat(timespec="microseconds"),
+        request_id=request[REQUEST_ID],
+        fingerprint=None if key is None else request_fingerprint(request),
+    )
+
+
+def request_fingerprint(request: web.Request) -> str:
+    """What makes a repeat the same request: method, path, condition and body."""
+    body: bytes = request._read_bytes or b""  # read by every write before its command is made
+    condition = request.headers.get("If-Match", "")
+    return request.app[TOKENS].fingerprint(f"{request.method} {request.path} {condition}\n".encode() + body)
+
+
+async def perform(request: web.Request, command: Command) -> web.Response:
+    """Submits a command and answers with its outcome, or 202 where that was wished for or took too long.
+
+    Raises:
+        QueueUnavailable: nothing was accepted.
+    """
+    settings = request.app[SETTINGS]
+    preference = read_preference(request, longest=settings.write_wait_seconds)
+    outcome = await request.app[GATEWAY].submit(command, wait=preference.wait, respond_async=preference.respond_async)
+    response = accepted(command) if outcome is None else answer(request, outcome)
+    if preference.applied is not None:
+        response.headers["Preference-Applied"] = preference.applied
+    return response
+
+
+def answer(request: web.Request, outcome: Outcome) -> web.Response:
+    """An outcome as a synchronous API would have answered it."""
+    headers = {"Idempotent-Replayed": "true"} if outcome.replayed else {}
+    if outcome.error is not None:
+        current = outcome.error.get("current_version")
+        if current is not None:
+            headers["ETag"] = version_etag(current)
+        if outcome.status_code == 401:
+            headers["WWW-Authenticate"] = 'Bearer realm="tenfold", error="invalid_token"'
+        return problem_response(outcome.error, instance=request.path, request_id=request[REQUEST_ID], headers=headers)
+    if outcome.result is None:
+        return web.Response(status=outcome.status_code, headers=headers)
+    result = outcome.result
+    if isinstance(result, dict) and "version" in result:
+        headers["ETag"] = version_etag(result["version"])
+        if outcome.status_code == 201:
+            headers["Location"] = f"/tasks/{result['id']}"
+    return json_response(orjson.dumps(result), status=outcome.status_code, headers=headers)
+
+
+def accepted(command: Command) -> web.Response:
+    """202: the write is on the queue's disk and will be carried out; the job tells when."""
+    return json_response(
+        orjson.dumps(queued_job(command.id, command.kind, command.created_at)),
+        status=202,
+        headers={"Location": f"/jobs/{command.id}", **RETRY_AFTER},
+    )
+
+
+def queued_job(job_id: str, kind: str, created_at: str) -> dict[str, Any]:
+    """The job of a command that waits in its lane and has no row yet."""
+    return {
+        "id": job_id,
+        "kind": kind,
+        "state": "queued",
+        "created_at": created_at,
+        "started_at": None,
+        "finished_at": None,
+        "progress": None,
+        "status_code": None,
+        "result": None,
+        "error": None,
+    }

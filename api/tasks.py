@@ -1,0 +1,407 @@
+"""Tasks over HTTP: reads go to PostgreSQL (or the cache), writes become commands."""
+
+import re
+from typing import Any
+
+from aiohttp import web
+from marshmallow import Schema, ValidationError, fields, validate, validates_schema
+
+from api.errors import Problem
+from api.http import (
+    Endpoint,
+    flatten_messages,
+    invalid,
+    json_response,
+    not_found,
+    page_response,
+    path_id,
+    read_json,
+    read_query,
+    version_etag,
+)
+from api.keys import CACHE, IDENTITY, LIST_QUERIES, POOL, SETTINGS
+from api.submission import build_command, perform
+from core.cache import Miss
+from core.commands import problem
+from core.ids import MAXIMUM_ID
+from core.settings import Settings
+from core.tasks.queries import SORTS, Caller, TaskFilter, TaskQuery, list_tasks, read_task
+from core.tasks.schemas import (
+    HIGHEST_PRIORITY,
+    LOWEST_PRIORITY,
+    STATUSES,
+    Batch,
+    BatchOperation,
+    Task,
+    TaskCreate,
+    TaskUpdate,
+    Text,
+    Timestamp,
+)
+
+_CREATE = TaskCreate()
+_UPDATE = TaskUpdate()
+_BATCH = Batch()
+_OPERATION = BatchOperation()
+
+WORDS_MAXIMUM = 10
+QUERIES_REMEMBERED = 4096
+_ETAG = re.compile(r'(?:W/)?"[\x21\x23-\x7e\x80-\xff]*"')
+
+
+class TaskListQuery(Schema):
+    """How a list of tasks is narrowed, ordered and paged."""
+
+    priority = fields.String(metadata={"description": "one, or several with commas", "example": "1,2"})
+    priority_min = fields.Integer(validate=validate.Range(HIGHEST_PRIORITY, LOWEST_PRIORITY))
+    priority_max = fields.Integer(validate=validate.Range(HIGHEST_PRIORITY, LOWEST_PRIORITY))
+    status = fields.String(metadata={"description": "one, or several with commas", "example": "pending,blocked"})
+    due_before = Timestamp(metadata={"format": "date-time"})
+    due_after = Timestamp(metadata={"format": "date-time"})
+    overdue = fields.Boolean(metadata={"description": "`true`: due in the past and still open"})
+    q = Text(
+        validate=validate.Length(1, 200),
+        metadata={"description": "words that title or description must contain"},
+    )
+    sort = fields.String(validate=validate.OneOf(list(SORTS)), metadata={"description": "`id` unless given"})
+    sort_by_priority = fields.Boolean(metadata={"description": "`true` is the same as `sort=priority`"})
+    limit = fields.Integer(
+        validate=validate.Range(min=1),
+        metadata={"description": "DEFAULT_PAGE_SIZE unless given, MAX_PAGE_SIZE at the most"},
+    )
+    cursor = fields.String(validate=validate.Length(1, 512))
+    last_id = fields.Integer(
+        validate=validate.Range(1, MAXIMUM_ID),
+        metadata={"description": "start after this task", "format": "int64"},
+    )
+
+    @validates_schema
+    def _no_contradiction(self, data: dict[str, Any], **_: Any) -> None:
+        if data.get("sort_by_priority") and data.get("sort", "priority") != "priority":
+            raise ValidationError("Contradicts sort_by_priority=true.", "sort")
+        if "cursor" in data and "last_id" in data:
+            raise ValidationError("Give either the cursor or last_id.", "last_id")
+        if data.get("priority_min", 0) > data.get("priority_max", LOWEST_PRIORITY):
+            raise ValidationError("Must not be above priority_max.", "priority_min")
+
+
+class AllTasksQuery(TaskListQuery):
+    """The same, and whose: for admins, who see everybody's."""
+
+    user_id = fields.Integer(
+        validate=validate.Range(1, MAXIMUM_ID),
+        metadata={"description": "one user's; of others' only an admin sees any", "format": "int64"},
+    )
+
+
+class TaskPage(Schema):
+    """A page of tasks; `next_cursor` is null on the last one, and only there."""
+
+    items = fields.List(fields.Nested(Task), required=True)
+    next_cursor = fields.String(required=True, allow_none=True)
+
+
+class BatchResult(Schema):
+    """What became of one operation."""
+
+    status = fields.Integer(required=True)
+    task = fields.Nested(Task)
+    error = fields.Dict()
+
+
+class BatchResults(Schema):
+    """One result an operation, in the order of the request."""
+
+    results = fields.List(fields.Nested(BatchResult), required=True)
+
+
+_ALL_TASKS_QUERY = AllTasksQuery()
+_OWN_TASKS_QUERY = TaskListQuery()
+
+
+# -- reading ----------------------------------------------------------------------------------------------
+
+
+async def list_visible_tasks(request: web.Request) -> web.Response:
+    """`GET /tasks`: a user's own; an admin's list spans everybody's."""
+    identity = request[IDENTITY]
+    query = _read_list_query(request, _ALL_TASKS_QUERY)
+    if not identity.is_admin:
+        return await _cached_page(request, query)
+    page = await list_tasks(request.app[POOL], Caller(identity.user_id, is_admin=True), query)
+    return page_response(request, page.items, page.next_cursor)
+
+
+async def list_own_tasks(request: web.Request) -> web.Response:
+    """`GET /user/tasks`: the caller's own, also for admins."""
+    return await _cached_page(request, _read_list_query(request, _OWN_TASKS_QUERY))
+
+
+def _read_list_query(request: web.Request, schema: TaskListQuery) -> TaskQuery:
+    """The query, remembered by its text: clients ask for the same lists again and again."""
+    memory = request.app[LIST_QUERIES]
+    key = (schema, request.query_string)
+    query = memory.get(key)
+    if query is None:
+        query = _task_query(read_query(request, schema), request.app[SETTINGS])
+        if len(memory) >= QUERIES_REMEMBERED:
+            memory.clear()
+        memory[key] = query
+    return query
+
+
+def _task_query(given: dict[str, Any], settings: Settings) -> TaskQuery:
+    limit = given.get("limit", settings.default_page_size)
+    if limit > settings.max_page_size:
+        raise invalid({"limit": [f"Must be at most {settings.max_page_size}."]})
+    words = tuple(given["q"].split()) if "q" in given else None
+    if words is not None and not 0 < len(words) <= WORDS_MAXIMUM:
+        raise invalid({"q": [f"Give 1 to {WORDS_MAXIMUM} words."]})
+    return TaskQuery(
+        filter=TaskFilter(
+            user_id=given.get("user_id"),
+            priority=_priorities(given["priority"]) if "priority" in given else None,
+            priority_min=given.get("priority_min"),
+            priority_max=given.get("priority_max"),
+            status=_statuses(given["status"]) if "status" in given else None,
+            due_before=given.get("due_before"),
+            due_after=given.get("due_after"),
+            overdue=given.get("overdue", False),
+            words=words,
+        ),
+        sort="priority" if given.get("sort_by_priority") else given.get("sort", "id"),
+        limit=limit,
+        cursor=given.get("cursor"),
+        last_id=given.get("last_id"),
+    )
+
+
+def _priorities(text: str) -> tuple[int, ...]:
+    known = {str(number): number for number in range(HIGHEST_PRIORITY, LOWEST_PRIORITY + 1)}
+    parts = [part.strip() for part in text.split(",")]
+    if any(part not in known for part in parts):
+        raise invalid({"priority": ["Must be numbers from 1 to 10, separated by commas."]})
+    return tuple(sorted({known[part] for part in parts}))
+
+
+def _statuses(text: str) -> tuple[str, ...]:
+    parts = [part.strip() for part in text.split(",")]
+    if any(part not in STATUSES for part in parts):
+        raise invalid({"status": [f"Must be one or several of: {', '.join(STATUSES)}."]})
+    return tuple(sorted(set(parts)))
+
+
+async def _cached_page(request: web.Request, query: TaskQuery) -> web.Response:
+    """A page of the caller's own tasks. What depends on the clock (`overdue`) is not cached."""
+    user_id = request[IDENTITY].user_id
+    cache = request.app[CACHE]
+    name = f"list {query.limit} {request.query_string}"
+    found = None if query.filter.overdue else await cache.look_up(user_id, name)
+    if isinstance(found, bytes):
+        cursor, _, items = found.decode().partition("\n")
+        return page_response(request, items, cursor or None)
+    page = await list_tasks(request.app[POOL], Caller(user_id), query)
+    if isinstance(found, Miss):
+        await cache.store(user_id, name, found, f"{page.next_cursor or ''}\n{page.items}".encode())
+    return page_response(request, page.items, page.next_cursor)
+
+
+async def get_task(request: web.Request) -> web.Response:
+    """`GET /tasks/{id}`."""
+    task_id = path_id(request)
+    identity = request[IDENTITY]
+    cache = request.app[CACHE]
+    name = f"task {task_id}"
+    # An admin's view of others' tasks is cached under no version of the admin's own.
+    found = None if identity.is_admin else await cache.look_up(identity.user_id, name)
+    if isinstance(found, bytes):
+        version, _, body = found.decode().partition("\n")
+        return _task_response(request, body, int(version))
+    task = await read_task(request.app[POOL], Caller(identity.user_id, identity.is_admin), task_id)
+    if task is None:
+        raise not_found("There is no such task.")
+    body, number = task
+    if isinstance(found, Miss):
+        await cache.store(identity.user_id, name, found, f"{number}\n{body}".encode())
+    return _task_response(request, body, number)
+
+
+def _task_response(request: web.Request, body: str, version: int) -> web.Response:
+    etag = version_etag(version)
+    headers = {"ETag": etag, "Cache-Control": "private, no-cache"}
+    condition = request.headers.getall("If-None-Match", [])
+    if condition and _matches(",".join(condition), etag):
+        return web.Response(status=304, headers=headers)
+    return json_response(body, headers=headers)
+
+
+def _matches(condition: str, etag: str) -> bool:
+    """Weak comparison (RFC 9110, 13.1.2)."""
+    if condition.strip() == "*":
+        return True
+    return any(found.removeprefix("W/") == etag for found in _ETAG.findall(condition))
+
+
+# -- writing ----------------------------------------------------------------------------------------------
+
+
+def read_if_match(request: web.Request) -> list[int] | None:
+    """The versions that `If-Match` allows; None for any. Tags that are not ours match nothing.
+
+    Raises:
+        Problem: 400, the header is no list of entity tags.
+    """
+    values = request.headers.getall("If-Match", [])
+    if not values:
+        return None
+    condition = ",".join(values).strip()
+    if condition == "*":
+        return None
+    tags = _ETAG.findall(condition)
+    if not tags or _ETAG.sub("", condition).strip(" ,\t"):
+        raise Problem("invalid-header", 'If-Match must be "*" or entity tags such as "3".')
+    # The comparison is strong: a weak tag never matches (RFC 9110, 13.1.1).
+    return [int(tag[1:-1]) for tag in tags if tag[1:-1].isascii() and tag[1:-1].isdecimal() and len(tag) <= 11]
+
+
+async def create_task(request: web.Request) -> web.Response:
+    """`POST /tasks`."""
+    wanted = await read_json(request, _CREATE)
+    return await perform(request, build_command(request, "task.create", {"fields": wanted}))
+
+
+async def update_task(request: web.Request) -> web.Response:
+    """`PUT` and `PATCH /tasks/{id}`: a merge patch."""
+    task_id = path_id(request)
+    changes = await read_json(request, _UPDATE)
+    payload = {"id": task_id, "fields": changes, "if_versions": read_if_match(request)}
+    return await perform(request, build_command(request, "task.update", _for_admin(request, payload)))
+
+
+async def delete_task(request: web.Request) -> web.Response:
+    """`DELETE /tasks/{id}`."""
+    payload = {"id": path_id(request), "if_versions": read_if_match(request)}
+    await request.read()
+    return await perform(request, build_command(request, "task.delete", _for_admin(request, payload)))
+
+
+async def write_batch(request: web.Request) -> web.Response:
+    """`POST /tasks/batch`: each operation has its own fate, also one that is not valid."""
+    batch = await read_json(request, _BATCH)
+    payload = {"operations": [_operation(item) for item in batch["operations"]]}
+    return await perform(request, build_command(request, "task.batch", _for_admin(request, payload)))
+
+
+def _for_admin(request: web.Request, payload: dict[str, Any]) -> dict[str, Any]:
+    return {**payload, "any_owner": True} if request[IDENTITY].is_admin else payload
+
+
+def _operation(item: Any) -> dict[str, Any]:
+    """An operation for the worker, or the problem that it is."""
+    try:
+        given = _OPERATION.load(item)
+        operation, wanted = given["op"], given.get("fields_")
+        if operation == "create":
+            _require(given, absent=("id", "if_version"), present=("fields_",))
+            return {"op": operation, "fields": _load_fields(_CREATE, wanted)}
+        versions = [given["if_version"]] if "if_version" in given else None
+        if operation == "delete":
+            _require(given, absent=("fields_",), present=("id",))
+            return {"op": operation, "id": given["id"], "if_versions": versions}
+        _require(given, present=("id", "fields_"))
+        return {
+            "op": operation,
+            "id": given["id"],
+            "fields": _load_fields(_UPDATE, wanted),
+            "if_versions": versions,
+        }
+    except ValidationError as error:
+        errors = flatten_messages(error.messages)
+        return {"error": problem("validation-error", "This operation is not valid.", errors=errors)}
+
+
+def _load_fields(schema: Schema, wanted: Any) -> Any:
+    try:
+        return schema.load(wanted)
+    except ValidationError as error:
+        raise ValidationError({"fields": error.messages}) from None
+
+
+def _require(given: dict[str, Any], *, present: tuple[str, ...] = (), absent: tuple[str, ...] = ()) -> None:
+    faults = {name.rstrip("_"): ["Missing data for required field."] for name in present if name not in given}
+    faults |= {name.rstrip("_"): [f"Not known to {given['op']}."] for name in absent if name in given}
+    if faults:
+        raise ValidationError(faults)
+
+
+routes = [
+    Endpoint(
+        "GET",
+        "/tasks",
+        list_visible_tasks,
+        "List the tasks that the caller may see",
+        {200: TaskPage},
+        query=AllTasksQuery,
+        problems=(400,),
+    ),
+    Endpoint(
+        "GET",
+        "/user/tasks",
+        list_own_tasks,
+        "List the caller's own tasks",
+        {200: TaskPage},
+        query=TaskListQuery,
+        problems=(400,),
+    ),
+    Endpoint("POST", "/tasks", create_task, "Create a task", {201: Task}, body=TaskCreate, is_write=True),
+    Endpoint(
+        "POST",
+        "/tasks/batch",
+        write_batch,
+        "Create, update and delete up to 1000 tasks",
+        {207: BatchResults},
+        body=Batch,
+        is_write=True,
+    ),
+    Endpoint(
+        "GET",
+        "/tasks/{id}",
+        get_task,
+        "Read a task",
+        {200: Task, 304: None},
+        conditional=True,
+        problems=(404,),
+    ),
+    Endpoint(
+        "PUT",
+        "/tasks/{id}",
+        update_task,
+        "Change what the body names",
+        {200: Task},
+        body=TaskUpdate,
+        is_write=True,
+        conditional=True,
+        problems=(404, 412),
+    ),
+    Endpoint(
+        "PATCH",
+        "/tasks/{id}",
+        update_task,
+        "Change what the body names",
+        {200: Task},
+        body=TaskUpdate,
+        is_write=True,
+        conditional=True,
+        problems=(404, 412),
+    ),
+    Endpoint(
+        "DELETE",
+        "/tasks/{id}",
+        delete_task,
+        "Delete a task",
+        {204: None},
+        is_write=True,
+        conditional=True,
+        problems=(404, 412),
+    ),
+]

@@ -1,0 +1,55 @@
+"""The caller's own profile."""
+
+from aiohttp import web
+
+from api.errors import Problem, Unauthenticated
+from api.http import Endpoint, json_response, read_json
+from api.keys import IDENTITY, PASSWORDS, POOL
+from api.submission import answer, build_command, perform, read_idempotency_key
+from core.jobs import find_outcome
+from core.users.queries import own_password_hash, read_profile
+from core.users.schemas import ProfileUpdate, User
+
+_UPDATE = ProfileUpdate()
+
+
+async def get_profile(request: web.Request) -> web.Response:
+    """`GET /user/me`."""
+    profile = await read_profile(request.app[POOL], request[IDENTITY].user_id)
+    if profile is None:
+        raise Unauthenticated("invalid-token", "The user does not exist any more.", error="invalid_token")
+    return json_response(profile)
+
+
+async def update_profile(request: web.Request) -> web.Response:
+    """`PATCH /user/me`."""
+    changes = await read_json(request, _UPDATE)
+    payload = {name: changes[name] for name in ("email", "time_zone") if name in changes}
+    if "password" not in changes:
+        return await perform(request, build_command(request, "user.update", payload))
+    command = build_command(request, "user.update", payload)
+    if read_idempotency_key(request) is not None:
+        # A repeat comes with the old password of the first request, which is right no more.
+        outcome = await find_outcome(request.app[POOL], command)
+        if outcome is not None:
+            return answer(request, outcome)
+    current = await own_password_hash(request.app[POOL], request[IDENTITY].user_id)
+    if not await request.app[PASSWORDS].matches(changes["current_password"], current):
+        raise Problem("wrong-password", "The current password is wrong; nothing was changed.")
+    payload["password_hash"] = await request.app[PASSWORDS].hash(changes["password"])
+    return await perform(request, command)
+
+
+routes = [
+    Endpoint("GET", "/user/me", get_profile, "Read the caller's profile", {200: User}),
+    Endpoint(
+        "PATCH",
+        "/user/me",
+        update_profile,
+        "Change the caller's profile",
+        {200: User},
+        body=ProfileUpdate,
+        is_write=True,
+        problems=(403,),
+    ),
+]

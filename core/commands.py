@@ -1,0 +1,139 @@
+"""Commands and their outcomes: what the API asks of a worker, what it hears back, and their wire form."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+ANONYMOUS = 0
+"""The `user_id` of a command whose user does not exist yet (registration)."""
+
+MAXIMUM_COMMAND_BYTES = 8 << 20
+
+# Why a worker refuses: the problem's name → (status, title). The name is the last part of the problem's `type`.
+REJECTIONS: dict[str, tuple[int, str]] = {
+    "not-found": (404, "Not found"),
+    "username-taken": (409, "The username is taken"),
+    "version-conflict": (412, "The task has another version"),
+    "validation-error": (422, "The request is not valid"),
+    "idempotency-key-reuse": (422, "The idempotency key belongs to another request"),
+    "invalid-token": (401, "The token is not valid"),
+    "internal-error": (500, "Something went wrong on our side"),
+}
+
+
+def problem(name: str, detail: str, **extra: Any) -> dict[str, Any]:
+    """A problem (RFC 9457) of a kind in `REJECTIONS`, as it stands in a job's `error`."""
+    status, title = REJECTIONS[name]
+    return {"type": f"/problems/{name}", "title": title, "status": status, "detail": detail, **extra}
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One change of state that a worker shall carry out once.
+
+    Attributes:
+        id: the job id, a UUID; two commands with one id have one effect between them.
+        kind: `task.create`, `user.register` …; the worker has one handler for each.
+        user_id: on whose behalf; `ANONYMOUS` where there is no user yet.
+        payload: the handler's arguments, as JSON; never a secret.
+        created_at: RFC 3339, when the API took it. Distinguishes a repeat from a second delivery.
+        request_id: of the HTTP request, for the logs of both tiers.
+        fingerprint: a keyed digest of the request, where the client gave an idempotency key.
+        token: which waiter of the API process wants the outcome.
+    """
+
+    id: str
+    kind: str
+    user_id: int
+    payload: dict[str, Any]
+    created_at: str
+    request_id: str | None = None
+    fingerprint: str | None = None
+    token: int = 0
+
+    def encode(self) -> bytes:
+        return orjson.dumps(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """What one operation came to.
+
+    Attributes:
+        status_code: as HTTP would say it.
+        result: finished JSON text, or None.
+        error: a problem, where the operation was refused.
+        task_id: the task that it was about, where there is one.
+    """
+
+    status_code: int
+    result: str | None = None
+    error: dict[str, Any] | None = None
+    task_id: int | None = None
+
+    @classmethod
+    def rejected(cls, name: str, detail: str, *, task_id: int | None = None, **extra: Any) -> "Effect":
+        return cls(REJECTIONS[name][0], None, problem(name, detail, **extra), task_id)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a command, as the API process that waits for it hears it."""
+
+    id: str
+    status_code: int
+    result: Any = None
+    error: dict[str, Any] | None = None
+    replayed: bool = False
+    token: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One entry of a lane: the commands that one API process gathered."""
+
+    id: bytes
+    origin: str
+    commands: list[Command] = field(default_factory=list)
+
+
+class UnreadableEntry(Exception):
+    """A lane entry that is no batch of commands; it goes to the dead letters."""
+
+
+def encode_batch(encoded_commands: list[bytes]) -> bytes:
+    """Joins commands that are already JSON into the body of one entry."""
+    return b"[" + b",".join(encoded_commands) + b"]"
+
+
+def decode_entry(entry_id: bytes, fields: dict[bytes, bytes]) -> Entry:
+    """Reads a stream entry.
+
+    Raises:
+        UnreadableEntry: for anything that `encode_batch` did not make.
+    """
+    try:
+        commands = [Command(**item) for item in orjson.loads(fields[b"commands"])]
+        for command in commands:
+            if not (
+                isinstance(command.id, str)
+                and isinstance(command.kind, str)
+                and isinstance(command.user_id, int)
+                and isinstance(command.payload, dict)
+            ):
+                raise UnreadableEntry("a command's parts have the wrong types")
+        return Entry(entry_id, fields[b"origin"].decode(), commands)
+    except (KeyError, TypeError, ValueError) as error:
+        raise UnreadableEntry(str(error)) from error
+
+
+def encode_outcomes(lane: int, outcomes: list[dict[str, Any]]) -> bytes:
+    """The message that a worker publishes; results go in as finished JSON (`orjson.Fragment`)."""
+    return orjson.dumps({"lane": lane, "outcomes": outcomes})
+
+
+def decode_outcomes(message: bytes) -> tuple[int, list[Outcome]]:
+    """Reads what `encode_outcomes` made: the lane's number and the outcomes."""
+    content = orjson.loads(message)
+    return content["lane"], [Outcome(**item) for item in content["outcomes"]]

@@ -1,0 +1,192 @@
+"""PostgreSQL: tables' metadata, pools by role, statements compiled once, and which faults will pass.
+
+SQLAlchemy Core declares and composes; asyncpg executes. Nothing here keeps session state, so every statement
+is safe behind a transaction pooler.
+"""
+
+import asyncio
+from dataclasses import dataclass
+from typing import Any
+
+import asyncpg
+from sqlalchemy import ClauseElement, MetaData
+from sqlalchemy.dialects import postgresql
+
+from core.errors import DatabaseUnavailable
+from core.settings import Settings
+
+SCHEMA_REVISION = "0001"
+"""The Alembic revision that this code needs; a test holds it to the newest migration."""
+
+API_ROLE = "tenfold_api"
+WORKER_ROLE = "tenfold_worker"
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "%(table_name)s_%(column_0_N_name)s_idx",
+        "uq": "%(table_name)s_%(column_0_N_name)s_key",
+        "ck": "%(table_name)s_%(constraint_name)s_check",
+        "fk": "%(table_name)s_%(column_0_N_name)s_fkey",
+        "pk": "%(table_name)s_pkey",
+    }
+)
+
+Pool = asyncpg.Pool
+Connection = asyncpg.Connection | asyncpg.pool.PoolConnectionProxy
+
+# SQLSTATE classes that pass by themselves: 08 connection, 40 rollback (deadlock, serialization),
+# 53 insufficient resources, 57 operator intervention (shutdown, cancel), 58 system error (disk, I/O).
+_TRANSIENT_CLASSES = ("08", "40", "53", "57", "58")
+# Read-only after a failover; a lock that was not to be had in time; an idle transaction that was ended.
+_TRANSIENT_STATES = frozenset({"25006", "55P03", "25P03"})
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """SQL with `$n` placeholders, and the names of its parameters in their order."""
+
+    sql: str
+    names: tuple[str, ...]
+
+    def arguments(self, values: dict[str, Any]) -> list[Any]:
+        return [values[name] for name in self.names]
+
+
+def compile_statement(statement: ClauseElement) -> Statement:
+    """Compiles a Core statement for asyncpg; do it once per shape and keep the result."""
+    compiled = statement.compile(
+        dialect=postgresql.asyncpg.dialect(),  # type: ignore[no-untyped-call]
+        compile_kwargs={"render_postcompile": True},
+    )
+    names = getattr(compiled, "positiontup", None) or ()
+    unbound = {name: value for name, value in compiled.params.items() if value is not None}
+    assert not unbound, f"literals must be bound by name at execution: {unbound}"
+    return Statement(str(compiled), tuple(names))
+
+
+def is_transient(error: BaseException) -> bool:
+    """Whether the same statement may succeed later: the server was away, busy, or in the middle of a failover."""
+    if isinstance(error, asyncpg.PostgresError):
+        state = error.sqlstate or ""
+        return state.startswith(_TRANSIENT_CLASSES) or state in _TRANSIENT_STATES
+    # InterfaceError: asyncpg's word for a connection or pool that was closed under the statement.
+    return isinstance(error, asyncpg.InterfaceError | OSError | TimeoutError | asyncio.IncompleteReadError)
+
+
+def is_data_fault(error: BaseException) -> bool:
+    """Whether the data is to blame: class 22 (data exception) or 23 (constraint violation)."""
+    return isinstance(error, asyncpg.PostgresError) and (error.sqlstate or "").startswith(("22", "23"))
+
+
+def is_missing_reference(error: BaseException) -> bool:
+    """Whether a row refers to one that does not exist (any more)."""
+    return isinstance(error, asyncpg.ForeignKeyViolationError)
+
+
+async def _no_reset(_connection: Connection) -> None:
+    """Nothing leaves session state, so asyncpg's reset query, a fourth of the throughput, is not needed."""
+
+
+async def create_pool(
+    url: str, settings: Settings, *, role: str | None, application: str, size: int | None = None
+) -> Pool:
+    """A lazy pool: it connects at the first use, so that a service starts while PostgreSQL is away.
+
+    Args:
+        url: the server; a login of its own (then `role` is None) or the owner's.
+        settings: `database_pool_size`, `database_timeout_seconds`.
+        role: assumed at connection start, so that nothing is ever done with the owner's rights.
+        application: shown in `pg_stat_activity`.
+        size: most connections; `database_pool_size` unless given.
+    """
+    server_settings = {"application_name": application, "timezone": "UTC"}
+    if role is not None:
+        server_settings["role"] = role
+    return await asyncpg.create_pool(
+        url,
+        min_size=0,
+        max_size=size or settings.database_pool_size,
+        max_inactive_connection_lifetime=300,
+        timeout=5,
+        command_timeout=settings.database_timeout_seconds,
+        server_settings=server_settings,
+        reset=_no_reset,
+    )
+
+
+async def api_pool(settings: Settings) -> Pool:
+    """The API's pool: `tenfold_api` may only SELECT, under row-level security."""
+    if settings.api_database_url:
+        return await create_pool(settings.api_database_url, settings, role=None, application="tenfold api")
+    return await create_pool(settings.database_url, settings, role=API_ROLE, application="tenfold api")
+
+
+async def worker_pool(settings: Settings, *, size: int | None = None) -> Pool:
+    """The workers' pool: `tenfold_worker` may change rows, not the schema."""
+    if settings.worker_database_url:
+        return await create_pool(
+            settings.worker_database_url, settings, role=None, application="tenfold worker", size=size
+        )
+    return await create_pool(settings.database_url, settings, role=WORKER_ROLE, application="tenfold worker", size=size)
+
+
+async def fetch_rows(pool: Pool, sql: str, *arguments: Any) -> list[asyncpg.Record]:
+    """The rows of one statement in autocommit; once more on a fresh connection if the first was broken.
+
+    Raises:
+        DatabaseUnavailable: the server is away, or did not answer in time.
+    """
+    try:
+        try:
+            return await pool.fetch(sql, *arguments)
+        except (asyncpg.PostgresConnectionError, asyncpg.InterfaceError, asyncpg.AdminShutdownError, OSError):
+            # After a restart of the server every pooled connection is broken, and says so only when used.
+            await pool.expire_connections()
+            return await pool.fetch(sql, *arguments)
+    except Exception as error:
+        if is_transient(error):
+            raise DatabaseUnavailable("the database cannot answer just now") from error
+        raise
+
+
+async def fetch_row(pool: Pool, sql: str, *arguments: Any) -> asyncpg.Record | None:
+    """The first row of what `fetch_rows` finds."""
+    rows = await fetch_rows(pool, sql, *arguments)
+    return rows[0] if rows else None
+
+
+async def applied_revision(pool: Pool) -> str | None:
+    """The Alembic revision of the database; None where it was never migrated.
+
+    Raises:
+        DatabaseUnavailable: the database cannot answer.
+    """
+    try:
+        row = await fetch_row(pool, "SELECT version_num FROM alembic_version")
+    except (
+        asyncpg.UndefinedTableError,
+        asyncpg.InsufficientPrivilegeError,
+        asyncpg.InvalidParameterValueError,
+    ):
+        return None  # the last: the role that the pool assumes does not exist yet
+    return None if row is None else row["version_num"]
+
+
+def pool_counts(pool: Pool) -> dict[str, int]:
+    """Connections by state: `idle`, `busy`, and `limit`, the most there may be."""
+    idle = pool.get_idle_size()
+    return {"idle": idle, "busy": pool.get_size() - idle, "limit": pool.get_max_size()}
+
+
+async def delete_in_chunks(pool: Pool, sql: str, *arguments: Any, chunk: int) -> int:
+    """Repeats a DELETE whose last parameter is its LIMIT until it finds less than a chunk; returns the rows deleted.
+
+    Small transactions, so that nothing is locked for long and vacuum keeps up.
+    """
+    total = 0
+    while True:
+        status = await pool.execute(sql, *arguments, chunk)
+        deleted = int(status.rpartition(" ")[2])
+        total += deleted
+        if deleted < chunk:
+            return total

@@ -1,0 +1,91 @@
+"""Every Prometheus metric of both tiers, in one place; names follow the Prometheus conventions.
+
+With several API processes `PROMETHEUS_MULTIPROC_DIR` is set before this module is imported, and gauges are
+summed over the living processes (`livesum`) unless another mode says what is true.
+"""
+
+from prometheus_client import Counter, Gauge, Histogram
+
+_LATENCY_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+
+BUILD_INFO = Gauge(
+    "tenfold_build_info", "Always 1; the labels say what runs.", ["version", "python", "tier"],
+    multiprocess_mode="livemax",
+)  # fmt: skip
+
+# HTTP
+HTTP_REQUESTS = Counter("tenfold_http_requests_total", "Requests answered.", ["route", "method", "status"])
+HTTP_DURATION = Histogram(
+    "tenfold_http_request_duration_seconds", "From the request's head to the answer's last byte.",
+    ["route", "method"], buckets=_LATENCY_BUCKETS,
+)  # fmt: skip
+HTTP_IN_FLIGHT = Gauge("tenfold_http_requests_in_flight", "Requests being worked on now.", multiprocess_mode="livesum")
+RATE_LIMITED = Counter("tenfold_rate_limited_requests_total", "Requests refused with 429.", ["limit"])
+EVENT_LOOP_LAG = Gauge(
+    "tenfold_event_loop_lag_seconds", "How late the event loop woke a sleeper, last measured.", ["tier"],
+    multiprocess_mode="livemax",
+)  # fmt: skip
+
+# reads
+CACHE_READS = Counter("tenfold_cache_reads_total", "Look-ups in the page cache.", ["result"])
+CACHE_SUSPECT = Gauge(
+    "tenfold_cache_suspect", "1 while the cache is passed by, after an invalidation that failed.",
+    multiprocess_mode="livemax",
+)  # fmt: skip
+DATABASE_POOL = Gauge(
+    "tenfold_database_pool_connections", "Connections of this tier's pool.", ["tier", "state"],
+    multiprocess_mode="livesum",
+)  # fmt: skip
+
+# the write gateway
+GATEWAY_BATCH = Histogram(
+    "tenfold_gateway_batch_commands", "Commands appended as one entry.",
+    buckets=(1, 2, 5, 10, 20, 50, 100, 200, 500),
+)  # fmt: skip
+GATEWAY_WAIT = Histogram(
+    "tenfold_gateway_wait_seconds", "From a command's submission to its outcome.", buckets=_LATENCY_BUCKETS
+)
+GATEWAY_ANSWERS = Counter(
+    "tenfold_gateway_answers_total", "Commands by how the gateway answered.", ["answer"]
+)  # outcome, accepted, found_late, refused
+GATEWAY_BUFFERED = Gauge(
+    "tenfold_gateway_buffered_commands",
+    "Commands gathered and not yet appended.",
+    multiprocess_mode="livesum",
+)
+
+# lanes and queues
+LANE_ENTRIES = Gauge("tenfold_lane_entries", "Entries waiting in a lane.", ["lane"], multiprocess_mode="livemax")
+LANE_OLDEST_AGE = Gauge(
+    "tenfold_lane_oldest_entry_age_seconds", "Age of a lane's oldest entry; 0 when it is empty.", ["lane"],
+    multiprocess_mode="livemax",
+)  # fmt: skip
+DEAD_LETTERS = Counter("tenfold_dead_letters_total", "Entries or commands set aside as unreadable or poisonous.")
+DEAD_LETTER_ENTRIES = Gauge(
+    "tenfold_dead_letter_entries", "Entries in the dead-letter stream.", multiprocess_mode="livemax"
+)
+QUEUE_DEPTH = Gauge("tenfold_queue_jobs", "Jobs waiting in an arq queue.", ["queue"], multiprocess_mode="livemax")
+QUEUE_OLDEST_AGE = Gauge(
+    "tenfold_queue_oldest_job_age_seconds", "Age of a queue's oldest due job; 0 when none is due.", ["queue"],
+    multiprocess_mode="livemax",
+)  # fmt: skip
+
+# the worker
+COMMANDS = Counter("tenfold_commands_total", "Commands carried out, by what became of them.", ["kind", "state"])
+BATCH_COMMANDS = Histogram(
+    "tenfold_batch_commands", "Commands applied in one transaction.",
+    buckets=(1, 2, 5, 10, 20, 50, 100, 200, 500, 1000),
+)  # fmt: skip
+BATCH_DURATION = Histogram(
+    "tenfold_batch_duration_seconds", "One batch, from read to published.", buckets=_LATENCY_BUCKETS
+)
+BATCH_FALLBACKS = Counter("tenfold_batch_fallbacks_total", "Batches applied again command by command.", ["reason"])
+JOB_DURATION = Histogram(
+    "tenfold_job_duration_seconds", "One run of an arq job.", ["kind", "outcome"], buckets=_LATENCY_BUCKETS
+)
+JOB_RETRIES = Counter("tenfold_job_retries_total", "Runs of arq jobs that will be repeated.", ["kind"])
+MAINTENANCE_LAST_SUCCESS = Gauge(
+    "tenfold_maintenance_last_success_timestamp_seconds", "When a maintenance job last succeeded.", ["name"],
+    multiprocess_mode="livemax",
+)  # fmt: skip
+MAINTENANCE_ROWS = Counter("tenfold_maintenance_rows_total", "Rows that maintenance removed or made.", ["name"])

@@ -1,0 +1,115 @@
+"""Clients for the queue server and the cache server, the JSON serialiser, and arq's wake channel."""
+
+from collections.abc import Awaitable
+from typing import Any, TypeVar
+
+import orjson
+from arq.connections import ArqRedis
+from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError, ResponseError
+
+REDIS_FAULTS: tuple[type[Exception], ...] = (RedisError, OSError, TimeoutError)
+"""What a Redis client raises when its server is away, slow, full or shutting down."""
+
+THIRTY_DAYS_MS = 30 * 24 * 3600 * 1000
+
+_QUEUE_CONNECTIONS = 64
+_CACHE_CONNECTIONS = 64
+_CONNECT_SECONDS = 1.0
+
+T = TypeVar("T")
+
+
+def dumps_job(value: Any) -> bytes:
+    """arq's serialiser: JSON, because pickle would let whoever reaches the queue run code here."""
+    return orjson.dumps(value, default=repr)
+
+
+def loads_job(data: bytes) -> Any:
+    return orjson.loads(data)
+
+
+def queue_client(url: str, *, timeout: float = 3.0) -> ArqRedis:
+    """A lazy client of the queue server that can enqueue arq jobs.
+
+    A command that fails on a connection that broke while idle is sent once more: entries that arrive twice
+    are applied once.
+
+    Args:
+        url: `redis://…`, `rediss://…` or `unix://…`.
+        timeout: seconds to wait for a reply; blocking commands must stay below it.
+    """
+    pool = BlockingConnectionPool.from_url(
+        url,
+        max_connections=_QUEUE_CONNECTIONS,
+        timeout=timeout,
+        socket_timeout=timeout,
+        socket_connect_timeout=_CONNECT_SECONDS,
+        socket_keepalive=True,
+        health_check_interval=15,
+        retry=Retry(NoBackoff(), 1),
+    )
+    return ArqRedis(
+        pool_or_conn=pool,
+        job_serializer=dumps_job,
+        job_deserializer=loads_job,
+        expires_extra_ms=THIRTY_DAYS_MS,
+    )
+
+
+def cache_client(url: str, *, timeout: float = 0.25) -> Redis:
+    """A lazy client of the cache server; short timeouts, because doing without is always possible."""
+    pool = BlockingConnectionPool.from_url(
+        url,
+        max_connections=_CACHE_CONNECTIONS,
+        timeout=timeout,
+        socket_timeout=timeout,
+        socket_connect_timeout=timeout,
+        retry=Retry(NoBackoff(), 1),
+    )
+    return Redis(connection_pool=pool)
+
+
+def wake_channel(queue: str) -> str:
+    """Published to when a job has been enqueued, so that an idle worker need not poll for it."""
+    return f"tenfold:wake:{queue}"
+
+
+async def reply(command: Awaitable[T] | T) -> T:
+    """Awaits a command whose types, shared with redis-py's synchronous client, say that it might not be awaitable."""
+    assert isinstance(command, Awaitable)
+    answer: T = await command
+    return answer
+
+
+async def durability_faults(queue: Redis) -> list[str]:
+    """What keeps the queue server from holding its promises, one line each; empty where all is well.
+
+    A server that does not tell its configuration (managed ones often do not) is asked for its append-only file
+    alone.
+
+    Raises:
+        redis.RedisError, OSError: the server cannot be reached.
+    """
+    persistence = await queue.info("persistence")
+    if not int(persistence.get("aof_enabled", 0)):
+        return ["keeps no append-only file: set `appendonly yes`, or accepted writes can be lost"]
+    faults = []
+    if persistence.get("aof_last_write_status", "ok") != "ok":
+        faults.append("cannot write its append-only file: look at its disk")
+    try:
+        config = await queue.execute_command("CONFIG GET", "appendfsync", "maxmemory", "maxmemory-policy")
+    except ResponseError:
+        return faults
+    config = {_text(name): _text(value) for name, value in config.items()}
+    if config.get("appendfsync", "always") != "always":
+        faults.append("does not fsync each write: set `appendfsync always`")
+    if config.get("maxmemory", "0") != "0" and config.get("maxmemory-policy", "noeviction") != "noeviction":
+        faults.append("may evict accepted writes: set `maxmemory-policy noeviction`")
+    return faults
+
+
+def _text(value: str | bytes) -> str:
+    return value.decode() if isinstance(value, bytes) else value

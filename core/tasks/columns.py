@@ -1,0 +1,21 @@
+"""The JSON form of a task, in SQL: one text for what writes answer and for what reads answer."""
+
+TASK_COLUMNS = (
+    "id",
+    "user_id",
+    "title",
+    "description",
+    "priority",
+    "status",
+    "due_date",
+    "created_at",
+    "updated_at",
+    "completed_at",
+    "version",
+)
+
+
+def task_json(table: str) -> str:
+    """SQL for the finished JSON text of a row of `table` (a name of ours, never a client's)."""
+    columns = ", ".join(f"{table}.{column}" for column in TASK_COLUMNS)
+    return f"(SELECT row_to_json(task)::text FROM (SELECT {columns}) AS task)"  # noqa: S608

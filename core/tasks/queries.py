@@ -1,0 +1,238 @@
+"""Reads of tasks: one statement, one round trip, the identity inside it, and JSON text out of PostgreSQL.
+
+The caller's identity is set in the FROM clause; the sub-query depends on it, so the setting stands before a row
+is looked at, and row-level security holds even behind a transaction pooler. Every such sub-query has a LIMIT:
+PostgreSQL may pull one without up into the join, and scan the table before the identity is set (nothing is seen then).
+"""
+
+from dataclasses import dataclass, fields
+from datetime import datetime
+from functools import lru_cache
+from typing import Any
+
+from core.database import Pool, fetch_row
+from core.errors import AnchorGone
+from core.pagination import decode_cursor, encode_cursor, scope_digest
+from core.tasks.columns import TASK_COLUMNS, task_json
+from core.tasks.schemas import OPEN_STATUSES
+
+
+@dataclass(frozen=True, slots=True)
+class Sort:
+    """An order made total by the id.
+
+    Attributes:
+        key: the SQL expression before the id; None where the id alone orders.
+        kind: of the key in a cursor.
+        cast: the SQL type of the key's parameter.
+        descending: both the key and the id.
+    """
+
+    key: str | None = None
+    kind: type = int
+    cast: str = "bigint"
+    descending: bool = False
+
+
+_MOMENT: dict[str, Any] = {"kind": datetime, "cast": "text::timestamptz"}
+
+SORTS: dict[str, Sort] = {
+    "id": Sort(),
+    "-id": Sort(descending=True),
+    "priority": Sort("t.priority", cast="smallint"),
+    "-priority": Sort("t.priority", cast="smallint", descending=True),
+    # Tasks without a due date come last.
+    "due_date": Sort("coalesce(t.due_date, 'infinity')", **_MOMENT),
+    "-due_date": Sort("coalesce(t.due_date, '-infinity')", descending=True, **_MOMENT),
+    "created_at": Sort("t.created_at", **_MOMENT),
+    "-created_at": Sort("t.created_at", descending=True, **_MOMENT),
+    "updated_at": Sort("t.updated_at", **_MOMENT),
+    "-updated_at": Sort("t.updated_at", descending=True, **_MOMENT),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class TaskFilter:
+    """Which tasks; None, False or empty means: not narrowed by this."""
+
+    user_id: int | None = None
+    priority: tuple[int, ...] | None = None
+    priority_min: int | None = None
+    priority_max: int | None = None
+    status: tuple[str, ...] | None = None
+    due_before: str | None = None
+    due_after: str | None = None
+    overdue: bool = False
+    words: tuple[str, ...] | None = None
+
+
+# One condition a filter; `$n` becomes the parameter's number.
+_CONDITIONS = {
+    "user_id": "t.user_id = $n::bigint",
+    "priority": "t.priority = ANY ($n::smallint[])",
+    "priority_min": "t.priority >= $n::smallint",
+    "priority_max": "t.priority <= $n::smallint",
+    "status": "t.status = ANY ($n::text[])",
+    "due_before": "t.due_date < $n::text::timestamptz",
+    "due_after": "t.due_date > $n::text::timestamptz",
+    "words": "(t.title || ' ' || coalesce(t.description, '')) ILIKE ALL ($n::text[])",
+}
+_OPEN = ", ".join(f"'{status}'" for status in OPEN_STATUSES)
+_OVERDUE = f"t.due_date < now() AND t.status IN ({_OPEN})"
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks, as row-level security knows it."""
+
+    user_id: int
+    is_admin: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TaskQuery:
+    """A page's worth of tasks."""
+
+    filter: TaskFilter
+    sort: str = "id"
+    limit: int = 100
+    cursor: str | None = None
+    last_id: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TaskPage:
+    """`items` is a finished JSON array; `next_cursor` is None on the last page."""
+
+    items: str
+    next_cursor: str | None
+
+
+@lru_cache(maxsize=1024)
+def _list_sql(present: frozenset[str], sort_name: str, from_position: bool, all_users: bool) -> str:
+    sort = SORTS[sort_name]
+    identity = "set_config('app.user_id', $1, true) AS me"
+    conditions = ["t.user_id = me::bigint"]
+    first = 3
+    if all_users:
+        identity += ", set_config('app.role', 'admin', true) AS my_role"
+        conditions = ["(me || my_role) IS NOT NULL"]
+    for name in _CONDITIONS:
+        if name in present:
+            conditions.append(_CONDITIONS[name].replace("$n", f"${first}"))
+            first += 1
+    if "overdue" in present:
+        conditions.append(_OVERDUE)
+    comparison, direction = ("<", " DESC") if sort.descending else (">", "")
+    keys = ["t.id"] if sort.key is None else [sort.key, "t.id"]
+    if from_position:
+        marks = ["bigint"] if sort.key is None else [sort.cast, "bigint"]
+        position = ", ".join(f"${first + offset}::{mark}" for offset, mark in enumerate(marks))
+        conditions.append(f"({', '.join(keys)}) {comparison} ({position})")
+    return f"""
+        SELECT count(*) > $2 AS more,
+               '[' || coalesce(string_agg(page.task, ',' ORDER BY page.place) FILTER (WHERE page.place <= $2), '')
+                   || ']' AS items,
+               max(page.sort_key) FILTER (WHERE page.place = $2) AS last_key,
+               max(page.id)       FILTER (WHERE page.place = $2) AS last_id
+        FROM   {identity},
+               LATERAL (
+                   SELECT row_number() OVER () AS place, t.id, ({keys[0]})::text AS sort_key, {task_json("t")} AS task
+                   FROM   (SELECT {", ".join(f"t.{column}" for column in TASK_COLUMNS)}
+                           FROM   tasks AS t
+                           WHERE  {" AND ".join(conditions)}
+                           ORDER  BY {", ".join(key + direction for key in keys)}
+                           LIMIT  $2 + 1) AS t
+               ) AS page
+    """  # noqa: S608 - made of this module's own text; what clients send are parameters
+
+
+_ONE_OF_OWN = f"""
+SELECT {task_json("t")} AS task, t.version
+FROM   set_config('app.user_id', $1, true) AS me,
+       LATERAL (SELECT * FROM tasks WHERE user_id = me::bigint AND id = $2 LIMIT 1) AS t
+"""  # noqa: S608
+
+_ONE_OF_ALL = f"""
+SELECT {task_json("t")} AS task, t.version
+FROM   set_config('app.user_id', $1, true) AS me, set_config('app.role', 'admin', true) AS my_role,
+       LATERAL (SELECT * FROM tasks WHERE id = $2 AND (me || my_role) IS NOT NULL LIMIT 1) AS t
+"""  # noqa: S608
+
+
+async def list_tasks(pool: Pool, caller: Caller, query: TaskQuery) -> TaskPage:
+    """A page of the tasks that the caller may see: an admin's list spans all users unless it names one.
+
+    Raises:
+        CursorInvalid: the cursor is damaged or belongs to another list.
+        AnchorGone: `last_id` names a task that is not (any more) there for the caller.
+        DatabaseUnavailable: the database cannot answer.
+    """
+    sort = SORTS[query.sort]
+    scope = scope_digest(query.filter, query.sort, caller.is_admin)
+    position: list[Any] = []
+    if query.cursor is not None:
+        kinds = (int,) if sort.key is None else (sort.kind, int)
+        position = decode_cursor(query.cursor, scope, *kinds)
+    elif query.last_id is not None:
+        position = await _position_of(pool, caller, query.last_id, sort)
+    present, values = _parameters(query.filter)
+    sql = _list_sql(present, query.sort, bool(position), caller.is_admin)
+    row = await fetch_row(pool, sql, str(caller.user_id), query.limit, *values, *position)
+    assert row is not None, "an aggregate always gives a row"
+    next_cursor = None
+    if row["more"]:
+        last = [row["last_id"]]
+        if sort.key is not None:
+            last.insert(0, int(row["last_key"]) if sort.kind is int else row["last_key"])
+        next_cursor = encode_cursor(scope, *last)
+    return TaskPage(row["items"], next_cursor)
+
+
+async def read_task(pool: Pool, caller: Caller, task_id: int) -> tuple[str, int] | None:
+    """The task's JSON and version; None where it does not exist for the caller.
+
+    Raises:
+        DatabaseUnavailable: the database cannot answer.
+    """
+    row = await fetch_row(pool, _ONE_OF_ALL if caller.is_admin else _ONE_OF_OWN, str(caller.user_id), task_id)
+    return None if row is None else (row["task"], row["version"])
+
+
+def _parameters(task_filter: TaskFilter) -> tuple[frozenset[str], list[Any]]:
+    present = {f.name for f in fields(task_filter) if getattr(task_filter, f.name) not in (None, False)}
+    values = []
+    for name in _CONDITIONS:
+        if name in present:
+            value = getattr(task_filter, name)
+            if name == "words":
+                value = [f"%{_escape_like(word)}%" for word in value]
+            values.append(value)
+    return frozenset(present), values
+
+
+def _escape_like(word: str) -> str:
+    return word.replace("\\", r"\\").replace("%", r"\%").replace("_", r"\_")
+
+
+async def _position_of(pool: Pool, caller: Caller, task_id: int, sort: Sort) -> list[Any]:
+    source = _ANCHOR_OF_ALL if caller.is_admin else _ANCHOR_OF_OWN
+    row = await fetch_row(pool, source.replace("$key", sort.key or "t.id"), str(caller.user_id), task_id)
+    if row is None:
+        raise AnchorGone(f"There is no task {task_id} any more to start after: page with the cursor instead.")
+    if sort.key is None:
+        return [task_id]
+    return [int(row["key"]) if sort.kind is int else row["key"], task_id]
+
+
+_ANCHOR_OF_OWN = """
+SELECT ($key)::text AS key
+FROM   set_config('app.user_id', $1, true) AS me,
+       LATERAL (SELECT * FROM tasks WHERE user_id = me::bigint AND id = $2 LIMIT 1) AS t
+"""
+
+_ANCHOR_OF_ALL = """
+SELECT ($key)::text AS key
+FROM   set_config('app.user_id', $1, true) AS me, set_config('app.role', 'admin', true) AS my_role,
+       LATERAL (SELECT * FROM tasks WHERE id = $2 AND (me || my_role) IS NOT NULL LIMIT 1) AS t
+"""

@@ -1,0 +1,37 @@
+"""Tasks, partitioned by ranges of their ids, which carry the time of their making."""
+
+import sqlalchemy as sa
+
+from core.database import metadata
+
+tasks = sa.Table(
+    "tasks",
+    metadata,
+    sa.Column("id", sa.BigInteger, nullable=False, server_default=sa.text("next_task_id()")),
+    sa.Column("user_id", sa.BigInteger, sa.ForeignKey("users.id", ondelete="CASCADE"), nullable=False),
+    sa.Column("title", sa.Text, nullable=False),
+    sa.Column("description", sa.Text),
+    sa.Column("priority", sa.SmallInteger, nullable=False, server_default="5"),
+    sa.Column("status", sa.Text, nullable=False, server_default="pending"),
+    sa.Column("due_date", sa.TIMESTAMP(timezone=True)),
+    sa.Column("created_at", sa.TIMESTAMP(timezone=True), nullable=False, server_default=sa.func.now()),
+    sa.Column("updated_at", sa.TIMESTAMP(timezone=True), nullable=False, server_default=sa.func.now()),
+    sa.Column("completed_at", sa.TIMESTAMP(timezone=True)),
+    sa.Column("version", sa.Integer, nullable=False, server_default="1"),
+    sa.PrimaryKeyConstraint("user_id", "id"),
+    sa.CheckConstraint("char_length(title) BETWEEN 1 AND 255", name="title"),
+    sa.CheckConstraint("char_length(description) <= 20000", name="description"),
+    sa.CheckConstraint("priority BETWEEN 1 AND 10", name="priority"),
+    sa.CheckConstraint("status IN ('pending', 'in_progress', 'blocked', 'completed', 'cancelled')", name="status"),
+    sa.CheckConstraint("(completed_at IS NOT NULL) = (status = 'completed')", name="completed_at"),
+    sa.Index("tasks_user_id_priority_id_idx", "user_id", "priority", "id"),
+    sa.Index("tasks_user_id_status_priority_id_idx", "user_id", "status", "priority", "id"),
+    sa.Index("tasks_priority_id_idx", "priority", "id"),
+    sa.Index(
+        "tasks_user_id_due_date_idx",
+        "user_id",
+        "due_date",
+        postgresql_where=sa.text("status IN ('pending', 'in_progress', 'blocked')"),
+    ),
+    postgresql_partition_by="RANGE (id)",
+)

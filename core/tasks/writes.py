@@ -1,0 +1,165 @@
+"""Set-based writes of tasks: each function carries out many operations of one kind in one statement.
+
+A caller hands in at most one operation per task; order between operations on one task is the caller's
+business (the worker's waves). Results come back in the order of the operations.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import orjson
+
+from core.commands import Effect
+from core.database import Connection
+from core.tasks.columns import task_json
+
+# The ids are made before the insert, in the order of the input, so that each result finds its operation.
+_CREATE = f"""
+WITH input AS MATERIALIZED (
+    SELECT c.*, next_task_id() AS id
+    FROM   unnest($1::bigint[], $2::text[], $3::text[], $4::smallint[], $5::text[], $6::text[])
+           WITH ORDINALITY AS c (user_id, title, description, priority, status, due_date, place)
+), created AS (
+    INSERT INTO tasks AS t (id, user_id, title, description, priority, status, due_date, completed_at)
+    SELECT id, user_id, title, description, priority, status, due_date::timestamptz,
+           CASE WHEN status = 'completed' THEN now() END
+    FROM   input
+    RETURNING t.id, {task_json("t")} AS task
+)
+SELECT created.id, created.task
+FROM   input JOIN created USING (id)
+ORDER  BY input.place
+"""  # noqa: S608
+
+# `fields ? 'x'`: a field that the client did not send is never touched; a null that it did send clears.
+_UPDATE = f"""
+WITH input AS MATERIALIZED (
+    SELECT c.*
+    FROM   unnest($1::bigint[], $2::bigint[], $3::jsonb[], $4::jsonb[])
+           WITH ORDINALITY AS c (user_id, id, fields, if_versions, place)
+), updated AS (
+    UPDATE tasks AS t
+    SET    title        = CASE WHEN fields ? 'title'       THEN fields ->> 'title'                   ELSE t.title END,
+           description  = CASE WHEN fields ? 'description' THEN fields ->> 'description'             ELSE t.description END,
+           priority     = CASE WHEN fields ? 'priority'    THEN (fields ->> 'priority')::smallint    ELSE t.priority END,
+           status       = CASE WHEN fields ? 'status'      THEN fields ->> 'status'                  ELSE t.status END,
+           due_date     = CASE WHEN fields ? 'due_date'    THEN (fields ->> 'due_date')::timestamptz ELSE t.due_date END,
+           completed_at = CASE WHEN NOT fields ? 'status'              THEN t.completed_at
+                               WHEN fields ->> 'status' <> 'completed' THEN NULL
+                               ELSE coalesce(t.completed_at, now()) END,
+           updated_at   = CASE WHEN fields = '{{}}' THEN t.updated_at ELSE greatest(now(), t.updated_at) END,
+           version      = t.version + (fields <> '{{}}')::int
+    FROM   input
+    WHERE  t.user_id = input.user_id
+    AND    t.id = input.id
+    AND    (if_versions IS NULL OR if_versions @> to_jsonb(t.version))
+    RETURNING t.id, t.user_id, {task_json("t")} AS task
+)
+SELECT updated.task, before.version
+FROM   input
+       LEFT JOIN updated         ON updated.user_id = input.user_id AND updated.id = input.id
+       LEFT JOIN tasks AS before ON before.user_id = input.user_id AND before.id = input.id AND updated.id IS NULL
+ORDER  BY input.place
+"""  # noqa: S608, E501
+
+_DELETE = """
+WITH input AS MATERIALIZED (
+    SELECT c.*
+    FROM   unnest($1::bigint[], $2::bigint[], $3::jsonb[])
+           WITH ORDINALITY AS c (user_id, id, if_versions, place)
+), deleted AS (
+    DELETE FROM tasks AS t
+    USING  input
+    WHERE  t.user_id = input.user_id
+    AND    t.id = input.id
+    AND    (if_versions IS NULL OR if_versions @> to_jsonb(t.version))
+    RETURNING t.id, t.user_id
+)
+SELECT deleted.id IS NOT NULL AS deleted, before.version
+FROM   input
+       LEFT JOIN deleted         ON deleted.user_id = input.user_id AND deleted.id = input.id
+       LEFT JOIN tasks AS before ON before.user_id = input.user_id AND before.id = input.id
+ORDER  BY input.place
+"""
+
+_OWNERS = "SELECT id, user_id FROM tasks WHERE id = ANY ($1::bigint[])"
+
+
+async def create_tasks(connection: Connection, creations: Sequence[dict[str, Any]]) -> list[Effect]:
+    """Creates one task for each of `creations`.
+
+    Args:
+        connection: in a transaction.
+        creations: `user_id` and the validated `fields`: `title`, and where given `description`, `priority`,
+            `status`, `due_date` (RFC 3339).
+    """
+    fields = [creation["fields"] for creation in creations]
+    rows = await connection.fetch(
+        _CREATE,
+        [creation["user_id"] for creation in creations],
+        [f["title"] for f in fields],
+        [f.get("description") for f in fields],
+        [f.get("priority", 5) for f in fields],
+        [f.get("status", "pending") for f in fields],
+        [f.get("due_date") for f in fields],
+    )
+    return [Effect(201, row["task"], task_id=row["id"]) for row in rows]
+
+
+async def update_tasks(connection: Connection, updates: Sequence[dict[str, Any]]) -> list[Effect]:
+    """Applies one merge patch (RFC 7396) to each named task.
+
+    Args:
+        connection: in a transaction.
+        updates: `user_id` (the owner), `id`, the validated `fields`, and `if_versions` (a list, or None for
+            any version).
+    """
+    rows = await connection.fetch(
+        _UPDATE,
+        [update["user_id"] for update in updates],
+        [update["id"] for update in updates],
+        [orjson.dumps(update["fields"]).decode() for update in updates],
+        [_versions(update) for update in updates],
+    )
+    return [
+        Effect(200, row["task"], task_id=update["id"])
+        if row["task"] is not None
+        else _untouched(update["id"], row["version"])
+        for update, row in zip(updates, rows, strict=True)
+    ]
+
+
+async def delete_tasks(connection: Connection, deletions: Sequence[dict[str, Any]]) -> list[Effect]:
+    """Deletes each named task; takes the same dicts as `update_tasks`, without `fields`."""
+    rows = await connection.fetch(
+        _DELETE,
+        [deletion["user_id"] for deletion in deletions],
+        [deletion["id"] for deletion in deletions],
+        [_versions(deletion) for deletion in deletions],
+    )
+    return [
+        Effect(204, task_id=deletion["id"]) if row["deleted"] else _untouched(deletion["id"], row["version"])
+        for deletion, row in zip(deletions, rows, strict=True)
+    ]
+
+
+async def owners_of_tasks(connection: Connection, task_ids: Sequence[int]) -> dict[int, int]:
+    """Task id → owner, for those that exist: an admin's command names a task but not its owner."""
+    rows = await connection.fetch(_OWNERS, task_ids)
+    return {row["id"]: row["user_id"] for row in rows}
+
+
+def _versions(operation: dict[str, Any]) -> str | None:
+    versions = operation.get("if_versions")
+    return None if versions is None else orjson.dumps(versions).decode()
+
+
+def _untouched(task_id: int, version: int | None) -> Effect:
+    if version is None:
+        return Effect.rejected("not-found", "There is no such task.", task_id=task_id)
+    return Effect.rejected(
+        "version-conflict",
+        f"The task is at version {version}: read it again and repeat the change.",
+        task_id=task_id,
+        current_version=version,
+    )

@@ -1,0 +1,68 @@
+"""Reads of users.
+
+Every sub-query that depends on the identity ends in a LIMIT: PostgreSQL may otherwise pull it up and scan the table
+before the identity is set, and row-level security would then show nothing.
+"""
+
+from dataclasses import dataclass
+
+from core.database import Pool, fetch_row
+
+_CREDENTIALS = "SELECT id, username, role, password_hash FROM credentials_of($1)"
+
+_PROFILE = """
+SELECT row_to_json(u)::text AS profile
+FROM   set_config('app.user_id', $1, true) AS me,
+       LATERAL (SELECT id, username, email, role, time_zone, created_at, updated_at
+                FROM   users WHERE id = me::bigint LIMIT 1) AS u
+"""
+
+_ROLE = """
+SELECT u.role
+FROM   set_config('app.user_id', $1, true) AS me,
+       LATERAL (SELECT role FROM users WHERE id = me::bigint LIMIT 1) AS u
+"""
+
+_OWN_HASH = """
+SELECT h.password_hash
+FROM   set_config('app.user_id', $1, true) AS me,
+       LATERAL (SELECT own_password_hash() AS password_hash WHERE me IS NOT NULL LIMIT 1) AS h
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """What a login is checked against."""
+
+    user_id: int
+    username: str
+    role: str
+    password_hash: str
+
+
+async def credentials_of(pool: Pool, username: str) -> Credentials | None:
+    """For a login; the name's case does not matter.
+
+    Raises:
+        DatabaseUnavailable: the database cannot answer.
+    """
+    row = await fetch_row(pool, _CREDENTIALS, username)
+    return None if row is None else Credentials(row["id"], row["username"], row["role"], row["password_hash"])
+
+
+async def read_profile(pool: Pool, user_id: int) -> str | None:
+    """The user's own profile as JSON; None for a user who does not exist (any more)."""
+    row = await fetch_row(pool, _PROFILE, str(user_id))
+    return None if row is None else row["profile"]
+
+
+async def current_role(pool: Pool, user_id: int) -> str | None:
+    """The role that the user has now; None for a user who does not exist (any more)."""
+    row = await fetch_row(pool, _ROLE, str(user_id))
+    return None if row is None else row["role"]
+
+
+async def own_password_hash(pool: Pool, user_id: int) -> str | None:
+    """For a change of password, to check the old one."""
+    row = await fetch_row(pool, _OWN_HASH, str(user_id))
+    return None if row is None else row["password_hash"]

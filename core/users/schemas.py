@@ -1,0 +1,112 @@
+"""What a client may send about users and sessions; the OpenAPI document is made from these same schemas."""
+
+from functools import lru_cache
+from typing import Any
+from zoneinfo import available_timezones
+
+from marshmallow import Schema, ValidationError, fields, validate, validates_schema
+
+USERNAME_PATTERN = r"^[A-Za-z0-9._-]+\Z"
+PASSWORD_MINIMUM = 8
+PASSWORD_MAXIMUM = 256
+
+
+@lru_cache(maxsize=1)
+def _time_zones() -> frozenset[str]:
+    return frozenset(available_timezones())
+
+
+def _is_time_zone(name: str) -> None:
+    if name not in _time_zones():
+        raise ValidationError("Not an IANA time zone, such as Europe/Berlin.")
+
+
+def _password(**kwargs: Any) -> fields.String:
+    return fields.String(
+        validate=validate.Length(PASSWORD_MINIMUM, PASSWORD_MAXIMUM),
+        load_only=True,
+        metadata={"format": "password", "description": "8 to 256 characters"},
+        **kwargs,
+    )
+
+
+def _email(**kwargs: Any) -> fields.Email:
+    return fields.Email(validate=validate.Length(max=254), metadata={"example": "ada@example.com"}, **kwargs)
+
+
+class Register(Schema):
+    """A new user."""
+
+    username = fields.String(
+        required=True,
+        validate=[
+            validate.Length(3, 64),
+            validate.Regexp(USERNAME_PATTERN, error="Only A-Z a-z 0-9 . _ - are allowed."),
+        ],
+        metadata={"description": "3 to 64 of A-Z a-z 0-9 . _ -; unique regardless of case", "example": "ada"},
+    )
+    email = _email(required=True)
+    password = _password(required=True)
+
+
+class Login(Schema):
+    """Who logs in. A name or password that no user can have is simply wrong (401), not invalid."""
+
+    username = fields.String(required=True, validate=validate.Length(max=1024))
+    password = fields.String(
+        required=True, validate=validate.Length(max=1024), load_only=True, metadata={"format": "password"}
+    )
+
+
+class PasswordForm(Login):
+    """An OAuth 2.0 password grant (RFC 6749, 4.3)."""
+
+    grant_type = fields.String(validate=validate.OneOf(("password",)))
+    scope = fields.String()
+    client_id = fields.String()
+    client_secret = fields.String(load_only=True)
+
+
+class Refresh(Schema):
+    """A refresh token, to be exchanged or given back."""
+
+    refresh_token = fields.String(required=True, validate=validate.Length(1, 4096), load_only=True)
+
+
+class ProfileUpdate(Schema):
+    """Changes only what it names. A new `password` needs the `current_password` and ends all sessions."""
+
+    email = _email()
+    time_zone = fields.String(validate=_is_time_zone, metadata={"example": "Europe/Berlin"})
+    password = _password()
+    current_password = fields.String(
+        validate=validate.Length(max=1024), load_only=True, metadata={"format": "password"}
+    )
+
+    @validates_schema
+    def _both_passwords(self, data: dict[str, Any], **_: Any) -> None:
+        if "password" in data and "current_password" not in data:
+            raise ValidationError("Give the current password, too.", "current_password")
+        if "current_password" in data and "password" not in data:
+            raise ValidationError("Give the new password, too.", "password")
+
+
+class User(Schema):
+    """A user as it is answered."""
+
+    id = fields.Integer(required=True, metadata={"format": "int64"})
+    username = fields.String(required=True)
+    email = fields.String(required=True)
+    role = fields.String(required=True, validate=validate.OneOf(("user", "admin")))
+    time_zone = fields.String(required=True)
+    created_at = fields.String(required=True, metadata={"format": "date-time"})
+    updated_at = fields.String(required=True, metadata={"format": "date-time"})
+
+
+class TokenPair(Schema):
+    """What a login gives."""
+
+    access_token = fields.String(required=True)
+    token_type = fields.String(required=True, validate=validate.OneOf(("bearer",)))
+    expires_in = fields.Integer(required=True, metadata={"description": "seconds"})
+    refresh_token = fields.String(required=True)

@@ -1,0 +1,36 @@
+"""Users, and their sessions: each a family of refresh tokens of which the newest alone is good."""
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import UUID
+
+from core.database import metadata
+
+users = sa.Table(
+    "users",
+    metadata,
+    sa.Column("id", sa.BigInteger, sa.Identity(always=True), primary_key=True),
+    sa.Column("username", sa.Text, nullable=False),
+    sa.Column("email", sa.Text, nullable=False),
+    sa.Column("password_hash", sa.Text, nullable=False),
+    sa.Column("role", sa.Text, nullable=False, server_default="user"),
+    sa.Column("time_zone", sa.Text, nullable=False, server_default="UTC"),
+    sa.Column("created_at", sa.TIMESTAMP(timezone=True), nullable=False, server_default=sa.func.now()),
+    sa.Column("updated_at", sa.TIMESTAMP(timezone=True), nullable=False, server_default=sa.func.now()),
+    sa.CheckConstraint("username ~ '^[A-Za-z0-9._-]{3,64}$'", name="username"),
+    sa.CheckConstraint("role IN ('user', 'admin')", name="role"),
+)
+sa.Index("users_username_key", sa.func.lower(users.c.username), unique=True)
+
+sessions = sa.Table(
+    "sessions",
+    metadata,
+    sa.Column("id", UUID, primary_key=True),
+    sa.Column("user_id", sa.BigInteger, sa.ForeignKey("users.id", ondelete="CASCADE"), nullable=False),
+    sa.Column("generation", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("created_at", sa.TIMESTAMP(timezone=True), nullable=False, server_default=sa.func.now()),
+    sa.Column("refreshed_at", sa.TIMESTAMP(timezone=True), nullable=False, server_default=sa.func.now()),
+    sa.Column("expires_at", sa.TIMESTAMP(timezone=True), nullable=False),
+    sa.Column("revoked_at", sa.TIMESTAMP(timezone=True)),
+    sa.Index("sessions_user_id_idx", "user_id"),
+    sa.Index("sessions_expires_at_idx", "expires_at"),
+)

@@ -1,0 +1,153 @@
+"""Writes of users and of sessions; passwords arrive here as hashes only."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from core.commands import Effect
+from core.database import Connection, Pool, delete_in_chunks
+
+USER_JSON = """
+    (SELECT row_to_json(u)::text
+     FROM   (SELECT users.id, users.username, users.email, users.role, users.time_zone,
+                    users.created_at, users.updated_at) AS u)
+"""
+
+_REGISTER = f"""
+INSERT INTO users (username, email, password_hash, role)
+VALUES ($1, $2, $3, $4)
+ON CONFLICT (lower(username)) DO NOTHING
+RETURNING {USER_JSON} AS profile
+"""  # noqa: S608
+
+_UPDATE = f"""
+UPDATE users
+SET    email         = coalesce($2, email),
+       time_zone     = coalesce($3, time_zone),
+       password_hash = coalesce($4, password_hash),
+       updated_at    = now()
+WHERE  id = $1
+RETURNING {USER_JSON} AS profile
+"""  # noqa: S608
+
+_REVOKE_ALL = "UPDATE sessions SET revoked_at = now() WHERE user_id = $1 AND revoked_at IS NULL"
+
+_OPEN_SESSION = """
+INSERT INTO sessions (id, user_id, expires_at)
+SELECT $1::uuid, id, $3::text::timestamptz
+FROM   users
+WHERE  id = $2
+RETURNING json_build_object('session_id', id, 'generation', generation, 'issued_at', created_at,
+                            'expires_at', expires_at, 'role', $4::text)::text AS session
+"""
+
+# Only the newest generation may be exchanged; the family lives on with the next.
+_ROTATE = """
+UPDATE sessions
+SET    generation = generation + 1, refreshed_at = now(), expires_at = $4::text::timestamptz
+FROM   users
+WHERE  sessions.id = $1::uuid AND sessions.user_id = $2 AND users.id = sessions.user_id
+AND    generation = $3 AND revoked_at IS NULL AND expires_at > now()
+RETURNING json_build_object('session_id', sessions.id, 'generation', generation, 'issued_at', refreshed_at,
+                            'expires_at', expires_at, 'role', users.role)::text AS session
+"""
+
+_REVOKE = "UPDATE sessions SET revoked_at = coalesce(revoked_at, now()) WHERE id = $1::uuid AND user_id = $2"
+
+
+async def register_users(connection: Connection, registrations: Sequence[dict[str, Any]]) -> list[Effect]:
+    """Makes users; each of `registrations` has `username`, `email`, `password_hash` and perhaps a `role`."""
+    effects = []
+    for wanted in registrations:
+        profile = await connection.fetchval(
+            _REGISTER,
+            wanted["username"],
+            wanted["email"],
+            wanted["password_hash"],
+            wanted.get("role", "user"),
+        )
+        effects.append(
+            Effect(201, profile)
+            if profile is not None
+            else Effect.rejected(
+                "username-taken", f"There is a user {wanted['username']} already: choose another name."
+            )
+        )
+    return effects
+
+
+async def update_users(connection: Connection, updates: Sequence[dict[str, Any]]) -> list[Effect]:
+    """Changes profiles; each of `updates` has `user_id` and any of `email`, `time_zone`, `password_hash`.
+
+    A new password revokes every session of the user.
+    """
+    effects = []
+    for update in updates:
+        profile = await connection.fetchval(
+            _UPDATE,
+            update["user_id"],
+            update.get("email"),
+            update.get("time_zone"),
+            update.get("password_hash"),
+        )
+        if profile is not None and update.get("password_hash"):
+            await connection.execute(_REVOKE_ALL, update["user_id"])
+        effects.append(Effect(200, profile) if profile is not None else _gone())
+    return effects
+
+
+async def open_sessions(connection: Connection, logins: Sequence[dict[str, Any]]) -> list[Effect]:
+    """Starts refresh-token families; each of `logins` has `session_id`, `user_id`, `role` and `expires_at`."""
+    effects = []
+    for login in logins:
+        session = await connection.fetchval(
+            _OPEN_SESSION, login["session_id"], login["user_id"], login["expires_at"], login["role"]
+        )
+        effects.append(Effect(200, session) if session is not None else _gone())
+    return effects
+
+
+async def rotate_sessions(connection: Connection, refreshes: Sequence[dict[str, Any]]) -> list[Effect]:
+    """Exchanges refresh tokens; each of `refreshes` has `session_id`, `user_id`, `generation`, `expires_at`.
+
+    A token that was exchanged before is in two hands: its whole family is revoked (RFC 9700, 4.14.2).
+    """
+    effects = []
+    for refresh in refreshes:
+        session = await connection.fetchval(
+            _ROTATE, refresh["session_id"], refresh["user_id"], refresh["generation"], refresh["expires_at"]
+        )
+        if session is None:
+            await connection.execute(_REVOKE, refresh["session_id"], refresh["user_id"])
+            effects.append(
+                Effect.rejected(
+                    "invalid-token",
+                    "The refresh token was used before, revoked, or has expired: log in again.",
+                )
+            )
+        else:
+            effects.append(Effect(200, session))
+    return effects
+
+
+async def revoke_sessions(connection: Connection, logouts: Sequence[dict[str, Any]]) -> list[Effect]:
+    """Ends refresh-token families; each of `logouts` has `session_id` and `user_id`. Ending one twice is no fault."""
+    for logout in logouts:
+        await connection.execute(_REVOKE, logout["session_id"], logout["user_id"])
+    return [Effect(204) for _ in logouts]
+
+
+_PURGE_SESSIONS = """
+DELETE FROM sessions
+WHERE  id = ANY (ARRAY(SELECT id FROM sessions WHERE expires_at < now() - make_interval(days => $1) LIMIT $2))
+"""
+# A family is kept for a day past its end, so that a late reuse of its tokens is still told apart from nonsense.
+_SESSION_AFTERLIFE_DAYS = 1
+
+
+async def purge_sessions(pool: Pool, *, chunk: int = 5000) -> int:
+    """Deletes expired sessions, `chunk` rows a transaction; returns how many."""
+    return await delete_in_chunks(pool, _PURGE_SESSIONS, _SESSION_AFTERLIFE_DAYS, chunk=chunk)
+
+
+def _gone() -> Effect:
+    return Effect.rejected("invalid-token", "The user does not exist any more.")

@@ -1,0 +1,85 @@
+"""Applies migrations: `tenfold migrate`, the tests and the development server all come through here."""
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import asyncpg
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, text
+from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.pool import NullPool
+
+# Any fixed number: two migrations of one database at a time would race.
+_MIGRATION_LOCK = 7_310_261_120
+
+T = TypeVar("T")
+
+
+def configuration() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent))
+    config.set_main_option("path_separator", "os")
+    return config
+
+
+def heads() -> list[str]:
+    """The newest revisions that the code knows; more than one is a mistake that a test finds."""
+    return list(ScriptDirectory.from_config(configuration()).get_heads())
+
+
+def upgrade(database_url: str, revision: str = "head") -> None:
+    """Brings the database to `revision`; waits for another migration of it to end first.
+
+    Args:
+        database_url: `postgresql://…` of the owner, who must be allowed to create roles.
+    """
+    _with_config(database_url, lambda config: command.upgrade(config, revision))
+
+
+def downgrade(database_url: str, revision: str) -> None:
+    """Takes the database back to `revision`; `base` removes everything."""
+    _with_config(database_url, lambda config: command.downgrade(config, revision))
+
+
+def pending(database_url: str) -> list[str]:
+    """The revisions that are still to be applied, oldest first."""
+
+    def missing(connection: Connection) -> list[str]:
+        context = MigrationContext.configure(connection)
+        scripts = ScriptDirectory.from_config(configuration())
+        applied = set(context.get_current_heads())
+        done = {script.revision for head in applied for script in scripts.iterate_revisions(head, "base")}
+        ahead = [script.revision for script in scripts.walk_revisions() if script.revision not in done]
+        return ahead[::-1]
+
+    return asyncio.run(_in_connection(database_url, missing))
+
+
+def _with_config(database_url: str, act: Callable[[Config], None]) -> None:
+    def locked(connection: Connection) -> None:
+        connection.execute(text(f"SELECT pg_advisory_xact_lock({_MIGRATION_LOCK})"))
+        config = configuration()
+        config.attributes["connection"] = connection
+        act(config)
+
+    asyncio.run(_in_connection(database_url, locked))
+
+
+async def _in_connection(database_url: str, act: Callable[[Connection], T]) -> T:
+    async def connect() -> asyncpg.Connection:
+        # asyncpg reads the URL itself, with every option of libpq's form that SQLAlchemy would stumble over.
+        return await asyncpg.connect(
+            database_url, server_settings={"application_name": "tenfold migrate", "timezone": "UTC"}
+        )
+
+    engine = create_async_engine("postgresql+asyncpg://", poolclass=NullPool, async_creator=connect)
+    try:
+        async with engine.begin() as connection:
+            return await connection.run_sync(act)
+    finally:
+        await engine.dispose()

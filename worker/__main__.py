@@ -1,0 +1,34 @@
+"""`python -m worker [--queue NAME …]`: one worker process."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+import uvloop
+
+from core import logs
+from core.settings import Settings, SettingsError
+from worker.main import QUEUES_OF_JOBS, serve
+
+
+def main(settings: Settings, queues: Sequence[str]) -> None:
+    """Runs a worker until it is told to stop; no names mean every queue.
+
+    Raises:
+        ValueError: a queue's name is unknown.
+    """
+    unknown = set(queues) - set(QUEUES_OF_JOBS)
+    if unknown:
+        raise ValueError(f"unknown queue {', '.join(sorted(unknown))}: choose from {', '.join(QUEUES_OF_JOBS)}")
+    logs.configure(settings, tier="worker")
+    uvloop.run(serve(settings, list(queues) or list(QUEUES_OF_JOBS)))
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(prog="worker", description="One Tenfold worker process.")
+    parser.add_argument("--queue", action="append", default=[], choices=list(QUEUES_OF_JOBS))
+    arguments = parser.parse_args()
+    try:
+        main(Settings.from_env(), arguments.queue)
+    except SettingsError as error:
+        sys.exit("\n".join(error.faults))

@@ -1,0 +1,74 @@
+"""The workers' table: which queues there are, which jobs they run, and how."""
+
+import asyncio
+import contextlib
+import platform
+import signal
+from collections.abc import AsyncIterator, Sequence
+
+from prometheus_client import start_http_server
+
+from core import metrics
+from core.cache import CacheInvalidator
+from core.database import worker_pool
+from core.jobs import MAINTENANCE_QUEUE
+from core.lanes import WRITES_QUEUE
+from core.logs import get_logger
+from core.redis import cache_client, queue_client
+from core.settings import Settings
+from core.version import VERSION
+from worker.maintenance import schedule
+from worker.observer import observe_forever
+from worker.runner import QueueOfJobs, Services, serve_queue
+from worker.writes import drain_lane, look_again
+
+QUEUES_OF_JOBS: dict[str, QueueOfJobs] = {
+    "writes": QueueOfJobs(WRITES_QUEUE, jobs=(drain_lane,), timeout_seconds=10, max_jobs=64, after_job=look_again),
+    "maintenance": QueueOfJobs(MAINTENANCE_QUEUE, jobs=(), cron=schedule, timeout_seconds=120, max_jobs=8),
+}
+
+DRAIN_SECONDS = 15.0
+
+log = get_logger()
+
+
+@contextlib.asynccontextmanager
+async def connected(settings: Settings) -> AsyncIterator[Services]:
+    """Everything that jobs work with; connects at first use, so a worker may start before its servers."""
+    pool = await worker_pool(settings)
+    queue = queue_client(settings.queue_redis_url)
+    cache = cache_client(settings.redis_url)
+    try:
+        yield Services(settings, pool, queue, cache, CacheInvalidator(cache, queue))
+    finally:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(pool.close(), 5)
+        await queue.aclose(close_connection_pool=True)
+        await cache.aclose(close_connection_pool=True)
+
+
+async def serve(settings: Settings, queues: Sequence[str]) -> None:
+    """Runs workers for the named queues until SIGTERM or SIGINT; then finishes what runs.
+
+    Args:
+        settings: of the process.
+        queues: keys of `QUEUES_OF_JOBS`.
+    """
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for signal_number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(signal_number, stop.set)
+    if settings.worker_metrics_port:
+        start_http_server(settings.worker_metrics_port, addr=settings.host)
+    metrics.BUILD_INFO.labels(VERSION, platform.python_version(), "worker").set(1)
+    async with connected(settings) as services:
+        observer = asyncio.create_task(observe_forever(services))
+        log.info("worker ready", queues=list(queues))
+        try:
+            await asyncio.gather(
+                *(serve_queue(QUEUES_OF_JOBS[name], services, stop, drain_seconds=DRAIN_SECONDS) for name in queues)
+            )
+        finally:
+            observer.cancel()
+            await asyncio.gather(observer, return_exceptions=True)
+    log.info("worker stopped")

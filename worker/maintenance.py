@@ -1,0 +1,85 @@
+"""Scheduled work: looks after lanes, the cache's flag, partitions, and rows past their retention.
+
+arq gives each tick of a schedule one job id, so any number of workers runs it once.
+"""
+
+import time
+
+from arq import cron
+from arq.cron import CronJob
+
+from core import lanes, metrics
+from core.cache import SUSPECT_FLAG
+from core.jobs import purge_jobs
+from core.logs import get_logger
+from core.partitions import ensure_partitions
+from core.users.writes import purge_sessions
+from worker.runner import Job, Services, with_policy
+
+EVERY_FIVE_SECONDS = frozenset(range(0, 60, 5))
+
+log = get_logger()
+
+
+async def sweep_lanes(services: Services) -> None:
+    """Calls the drain of every lane in which something lies; also of lanes that a lower WRITE_LANES left behind."""
+    for lane in await _lanes_with_entries(services):
+        await lanes.call_drain(services.queue, lane)
+    _succeeded("sweep_lanes")
+
+
+async def empty_suspect_cache(services: Services) -> None:
+    """Empties a cache whose invalidation failed, and gives it free again."""
+    if await services.queue.exists(SUSPECT_FLAG) and await services.invalidator.empty_if_suspect():
+        log.info("suspect cache emptied")
+    _succeeded("empty_suspect_cache")
+
+
+async def keep_partitions(services: Services) -> None:
+    """Makes the partitions that new tasks will soon need."""
+    made = await ensure_partitions(services.pool, years_ahead=services.settings.partitions_ahead)
+    _succeeded("keep_partitions", rows=made)
+
+
+async def purge_finished_jobs(services: Services) -> None:
+    """Removes jobs past JOB_RETENTION_HOURS."""
+    removed = await purge_jobs(services.pool, retention_hours=services.settings.job_retention_hours)
+    _succeeded("purge_finished_jobs", rows=removed)
+
+
+async def purge_ended_sessions(services: Services) -> None:
+    """Removes sessions whose refresh tokens have expired."""
+    _succeeded("purge_ended_sessions", rows=await purge_sessions(services.pool))
+
+
+SCHEDULE: tuple[tuple[Job, dict[str, int | set[int]]], ...] = (
+    (sweep_lanes, {"second": set(EVERY_FIVE_SECONDS)}),
+    (empty_suspect_cache, {"second": set(EVERY_FIVE_SECONDS)}),
+    (keep_partitions, {"minute": 7, "second": 0}),
+    (purge_finished_jobs, {"minute": set(range(0, 60, 10)), "second": 20}),
+    (purge_ended_sessions, {"minute": 40, "second": 40}),
+)
+
+
+def schedule() -> list[CronJob]:
+    """This worker's own copy of the schedule: arq keeps the next run of each entry in it."""
+    return [
+        cron(with_policy(job).coroutine, name=job.__name__, unique=True, keep_result=0, **when)  # type: ignore[arg-type]
+        for job, when in SCHEDULE
+    ]
+
+
+async def _lanes_with_entries(services: Services) -> list[int]:
+    found = []
+    async for key in services.queue.scan_iter(match=lanes.stream_pattern(), count=1000, _type="stream"):
+        number = lanes.lane_of_stream(key.decode())
+        if number is not None and await services.queue.xlen(key):
+            found.append(number)
+    return found
+
+
+def _succeeded(name: str, *, rows: int = 0) -> None:
+    metrics.MAINTENANCE_LAST_SUCCESS.labels(name).set(time.time())
+    if rows:
+        metrics.MAINTENANCE_ROWS.labels(name).inc(rows)
+        log.info("maintenance done", name=name, rows=rows)

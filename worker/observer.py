@@ -1,0 +1,45 @@
+"""Keeps the gauges of lanes, queues, the pool and the event loop; every worker tells the same of the queue server."""
+
+import asyncio
+import time
+
+from core import lanes, metrics
+from core.database import pool_counts
+from core.jobs import QUEUES
+from core.logs import get_logger
+from core.redis import REDIS_FAULTS
+from worker.runner import Services
+
+OBSERVE_SECONDS = 5.0
+
+log = get_logger()
+
+
+async def observe_forever(services: Services) -> None:
+    """Measures every few seconds, as long as the process lives."""
+    while True:
+        before = time.monotonic()
+        await asyncio.sleep(OBSERVE_SECONDS)
+        metrics.EVENT_LOOP_LAG.labels("worker").set(max(0.0, time.monotonic() - before - OBSERVE_SECONDS))
+        for state, count in pool_counts(services.pool).items():
+            metrics.DATABASE_POOL.labels("worker", state).set(count)
+        try:
+            await _observe_queue_server(services)
+        except REDIS_FAULTS as error:
+            log.warning("queue server not observed", error=repr(error))
+
+
+async def _observe_queue_server(services: Services) -> None:
+    now_ms = time.time() * 1000
+    for lane in range(services.settings.write_lanes):
+        stream = lanes.stream(lane)
+        oldest = await services.queue.xrange(stream, count=1)
+        age_ms = now_ms - int(oldest[0][0].partition(b"-")[0]) if oldest else 0
+        metrics.LANE_ENTRIES.labels(str(lane)).set(await services.queue.xlen(stream))
+        metrics.LANE_OLDEST_AGE.labels(str(lane)).set(max(0.0, age_ms / 1000))
+    metrics.DEAD_LETTER_ENTRIES.set(await services.queue.xlen(lanes.DEAD_LETTERS))
+    for name, queue in QUEUES.items():
+        oldest_job = await services.queue.zrange(queue, 0, 0, withscores=True)
+        age_ms = now_ms - oldest_job[0][1] if oldest_job else 0
+        metrics.QUEUE_DEPTH.labels(name).set(await services.queue.zcard(queue))
+        metrics.QUEUE_OLDEST_AGE.labels(name).set(max(0.0, age_ms / 1000))

@@ -1,0 +1,199 @@
+"""What every job gets: a woken worker, the retry policy, metrics and log context."""
+
+import asyncio
+import contextlib
+import random
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+from arq import Retry, Worker
+from arq.connections import ArqRedis
+from arq.cron import CronJob
+from arq.worker import Function, func
+from redis.asyncio import Redis
+
+from core import metrics
+from core.cache import CacheInvalidator
+from core.database import Pool, is_transient
+from core.logs import get_logger
+from core.redis import REDIS_FAULTS, THIRTY_DAYS_MS, dumps_job, loads_job, queue_client, wake_channel
+from core.settings import Settings
+
+LONGEST_IDLE_SECONDS = 0.5
+UNLIMITED_TRIES = 1_000_000_000
+RETRY_FIRST_SECONDS = 0.1
+RETRY_LONGEST_SECONDS = 2.0
+RESTART_SECONDS = 0.5
+
+log = get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What a job works with; arq hands it over as `ctx["services"]`."""
+
+    settings: Settings
+    pool: Pool
+    queue: ArqRedis
+    cache: Redis
+    invalidator: CacheInvalidator
+
+
+Job = Callable[..., Awaitable[Any]]
+"""`async (services, *arguments)`."""
+
+
+@dataclass(frozen=True, slots=True)
+class QueueOfJobs:
+    """One arq queue: its jobs and how they run.
+
+    Attributes:
+        name: the arq queue.
+        jobs: job functions; each job's kind is its function's name.
+        timeout_seconds: the longest run of a job. A killed worker's job waits for this and `grace_seconds`.
+        max_jobs: run at one time in one process.
+        cron: builds this worker's own schedule; arq keeps state in it.
+        after_job: called with each job's id when arq has let go of it.
+    """
+
+    name: str
+    jobs: tuple[Job, ...]
+    timeout_seconds: float
+    max_jobs: int
+    grace_seconds: float = 5.0
+    cron: Callable[[], Sequence[CronJob]] | None = None
+    after_job: Callable[[Services, str], Awaitable[None]] | None = None
+
+
+def retry_delay(attempt: int) -> float:
+    """Seconds before run `attempt` + 1: doubling to a limit, and jittered, so that a fleet does not return as one."""
+    longest: float = min(RETRY_LONGEST_SECONDS, RETRY_FIRST_SECONDS * 2 ** min(attempt, 16))
+    return longest * random.uniform(0.5, 1.0)  # noqa: S311
+
+
+def with_policy(job: Job) -> Function:
+    """Wraps a job for arq: transient faults become `Retry`, which arq would otherwise drop; all runs are counted."""
+    kind = job.__name__
+
+    async def run(ctx: dict[str, Any], *arguments: Any) -> Any:
+        started = time.perf_counter()
+        outcome = "failed"
+        with structlog.contextvars.bound_contextvars(job=ctx["job_id"], kind=kind):
+            try:
+                result = await job(ctx["services"], *arguments)
+                outcome = "succeeded"
+                return result
+            except asyncio.CancelledError:
+                outcome = "cancelled"  # by a shutdown: arq runs it again; or by its timeout
+                raise
+            except Exception as error:
+                if not (is_transient(error) or isinstance(error, REDIS_FAULTS)):
+                    log.exception("job failed")
+                    raise
+                outcome = "retried"
+                delay = retry_delay(ctx["job_try"])
+                metrics.JOB_RETRIES.labels(kind).inc()
+                log.warning("job will be run again", error=repr(error), delay_seconds=round(delay, 3))
+                raise Retry(defer=delay) from error
+            finally:
+                metrics.JOB_DURATION.labels(kind, outcome).observe(time.perf_counter() - started)
+
+    run.__name__ = run.__qualname__ = kind
+    return func(run, name=kind)
+
+
+class WokenWorker(Worker):
+    """An arq worker that sleeps until it is woken, instead of asking its queue twice a second or 250 times."""
+
+    def __init__(self, *, in_progress_seconds: float, **options: Any) -> None:
+        super().__init__(**options)
+        # arq adds ten seconds to the longest timeout; a job of ours may safely start while a presumed dead
+        # run of it is still alive (a lock in the database keeps them apart), so a shorter wait is right.
+        self.in_progress_timeout_s = in_progress_seconds
+        self._woken = asyncio.Event()
+        self._woken.set()
+
+    async def _poll_iteration(self) -> None:
+        if not self.burst:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LONGEST_IDLE_SECONDS):
+                    await self._woken.wait()
+            self._woken.clear()
+        await super()._poll_iteration()
+
+    def wake(self) -> None:
+        self._woken.set()
+
+    async def listen_for_wakes(self) -> None:
+        """Wakes this worker for each message on its queue's wake channel; a lost one costs half a second."""
+        while True:
+            try:
+                async with self.pool.pubsub() as subscription:
+                    await subscription.subscribe(wake_channel(self.queue_name))
+                    while True:
+                        if await subscription.get_message(ignore_subscribe_messages=True, timeout=1.0):
+                            self.wake()
+            except REDIS_FAULTS:
+                await asyncio.sleep(RESTART_SECONDS)
+
+
+def build_worker(queue: QueueOfJobs, services: Services, pool: ArqRedis, *, burst: bool = False) -> WokenWorker:
+    """An arq worker for one queue, with every setting of arq's that would lose work set so that it does not."""
+
+    async def after_job_end(ctx: dict[str, Any]) -> None:
+        worker.wake()  # a place is free
+        if queue.after_job is not None:
+            with contextlib.suppress(*REDIS_FAULTS):
+                await queue.after_job(services, ctx["job_id"])
+
+    worker = WokenWorker(
+        functions=[with_policy(job) for job in queue.jobs],
+        queue_name=queue.name,
+        cron_jobs=queue.cron() if queue.cron else None,
+        redis_pool=pool,
+        burst=burst,
+        ctx={"services": services},
+        handle_signals=False,
+        max_jobs=queue.max_jobs,
+        job_timeout=queue.timeout_seconds,
+        in_progress_seconds=queue.timeout_seconds + queue.grace_seconds,
+        max_tries=UNLIMITED_TRIES,
+        keep_result=0,
+        poll_delay=0,
+        job_serializer=dumps_job,
+        job_deserializer=loads_job,
+        expires_extra_ms=THIRTY_DAYS_MS,
+        after_job_end=after_job_end,
+        log_results=False,
+    )
+    return worker
+
+
+async def serve_queue(queue: QueueOfJobs, services: Services, stop: asyncio.Event, *, drain_seconds: float) -> None:
+    """Runs workers for one queue until `stop` is set, a new one whenever the queue server has been away.
+
+    arq's worker ends when its server does, and its counters are then not to be trusted: it is replaced.
+    """
+    while not stop.is_set():
+        pool = queue_client(services.settings.queue_redis_url)
+        worker = build_worker(queue, services, pool)
+        main = asyncio.create_task(worker.async_run(), name=f"{queue.name} worker")
+        listener = asyncio.create_task(worker.listen_for_wakes(), name=f"{queue.name} wakes")
+        stopping = asyncio.create_task(stop.wait())
+        await asyncio.wait({main, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if stop.is_set():
+            worker.allow_pick_jobs = False
+            if worker.tasks:
+                await asyncio.wait(worker.tasks.values(), timeout=drain_seconds)
+        for task in (main, listener, stopping, *worker.tasks.values()):
+            task.cancel()
+        results = await asyncio.gather(main, listener, stopping, *worker.tasks.values(), return_exceptions=True)
+        with contextlib.suppress(*REDIS_FAULTS):
+            await pool.aclose(close_connection_pool=True)
+        if not stop.is_set():
+            log.warning("queue server away, worker starts again", queue=queue.name, error=repr(results[0]))
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), RESTART_SECONDS)
