@@ -68,9 +68,7 @@ def api(
 
 @app.command()
 def worker(
-    queue: Annotated[
-        list[str] | None, typer.Option(help="A queue to serve; all of them if none is named.")
-    ] = None,
+    queue: Annotated[list[str] | None, typer.Option(help="A queue to serve; all of them if none is named.")] = None,
 ) -> None:
     """Run a worker."""
     with told_plainly():
@@ -88,9 +86,7 @@ def worker(
 @app.command()
 def migrate(
     revision: Annotated[str, typer.Argument(help="Where to go.")] = "head",
-    down: Annotated[
-        bool, typer.Option("--down", help="Go back to the revision; `base` removes everything.")
-    ] = False,
+    down: Annotated[bool, typer.Option("--down", help="Go back to the revision; `base` removes everything.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask before going back.")] = False,
 ) -> None:
     """Bring the database's schema to a revision."""
@@ -115,9 +111,7 @@ def check() -> None:
 
 @app.command()
 def openapi(
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="A file instead of standard output.")
-    ] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="A file instead of standard output.")] = None,
 ) -> None:
     """Print the OpenAPI document."""
     with told_plainly():
@@ -140,9 +134,9 @@ def create_user(
     password_stdin: PasswordStdin = False,
 ) -> None:
     """Make a user."""
-    with told_plainly():
-        from core.users import admin
+    from core.users import admin
 
+    with told_plainly(admin.UserFault):
         settings, password = load_settings(), _password(password_stdin)
         asyncio.run(admin.create_user(settings, username, email, password, role.value))
         typer.echo(f"made {role.value} {username}")
@@ -151,10 +145,10 @@ def create_user(
 @users.command("list")
 def list_users() -> None:
     """List users."""
-    with told_plainly():
-        from core.users import admin
-        from ops.report import show_users
+    from core.users import admin
+    from ops.report import show_users
 
+    with told_plainly(admin.UserFault):
         show_users(asyncio.run(admin.list_users(load_settings())))
 
 
@@ -164,19 +158,19 @@ def promote(
     role: Annotated[Role, typer.Option(help="What the user becomes.")] = Role.admin,
 ) -> None:
     """Make a user an admin, or an admin a user again."""
-    with told_plainly():
-        from core.users import admin
+    from core.users import admin
 
+    with told_plainly(admin.UserFault):
         asyncio.run(admin.promote(load_settings(), username, role.value))
-        typer.echo(f"{username} is {role.value} from the next login or token refresh on")
+        typer.echo(f"{username} is {role.value} now")
 
 
 @users.command()
 def password(username: Username, password_stdin: PasswordStdin = False) -> None:
     """Set a user's password; every session of the user ends."""
-    with told_plainly():
-        from core.users import admin
+    from core.users import admin
 
+    with told_plainly(admin.UserFault):
         settings, new_password = load_settings(), _password(password_stdin)
         asyncio.run(admin.set_password(settings, username, new_password))
         typer.echo(f"set the password of {username}")

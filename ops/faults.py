@@ -22,15 +22,16 @@ class Fault(Exception):
 
 
 @contextmanager
-def told_plainly() -> Iterator[None]:
-    """Turns expected faults into lines on standard error and an exit status."""
+def told_plainly(*expected: type[Exception]) -> Iterator[None]:
+    """Turns expected faults, those of `expected` among them, into lines on standard error and an exit status."""
+    told = (Fault, TenfoldError, *expected)
     try:
         yield
     except SettingsError as error:
         for fault in error.faults:
             complain(fault)
         raise typer.Exit(MISCONFIGURED) from None
-    except (Fault, TenfoldError) as error:
+    except told as error:
         complain(str(error))
         raise typer.Exit(FAILED) from None
     except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:

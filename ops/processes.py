@@ -83,9 +83,7 @@ class Child:
                 return status
             if time.monotonic() - started > STEADY_SECONDS:
                 pause = FIRST_PAUSE_SECONDS
-            self._say(
-                f"{self.name} ended {describe(status)}; next start in {pause:g} s{self._describe_crash()}"
-            )
+            self._say(f"{self.name} ended {describe(status)}; next start in {pause:g} s{self._describe_crash()}")
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), pause)
                 return status
@@ -102,11 +100,7 @@ class Child:
         self._send(signal.SIGKILL)
 
     async def _run_once(self) -> int:
-        log = (
-            None
-            if self._log_file is None
-            else os.open(self._log_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-        )
+        log = None if self._log_file is None else os.open(self._log_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         try:
             self._process = await asyncio.create_subprocess_exec(
                 *self._command,
@@ -163,9 +157,7 @@ def serve_api(settings: Settings, environment: Mapping[str, str], processes: int
     """
     if not port_is_free(settings.port, settings.host):
         # SO_REUSEPORT would let us join another service of the same user without a word.
-        raise Fault(
-            f"port {settings.port} of {settings.host} is in use: stop what uses it, or choose another PORT"
-        )
+        raise Fault(f"port {settings.port} of {settings.host} is in use: stop what uses it, or choose another PORT")
     metrics_folder = tempfile.mkdtemp(prefix="tenfold-metrics-")
     try:
         command = [sys.executable, "-m", "api", "--reuse-port"]

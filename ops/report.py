@@ -24,9 +24,7 @@ def show(findings: Iterable[Finding]) -> bool:
     for finding in findings:
         faults += finding.verdict is Verdict.FAULT
         colour = COLOURS[finding.verdict]
-        console.print(
-            f"[bold {colour}]{finding.verdict:<5}[/]  {finding.subject:<12} {escape(finding.detail)}"
-        )
+        console.print(f"[bold {colour}]{finding.verdict:<5}[/]  {finding.subject:<12} {escape(finding.detail)}")
         if finding.remedy:
             console.print(f"{'':<20}→ {escape(finding.remedy)}")
     console.print(f"{faults} fault{'' if faults == 1 else 's'}" if faults else "all is well")

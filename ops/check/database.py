@@ -56,9 +56,7 @@ async def _server(settings: Settings, connection: asyncpg.Connection) -> Finding
         return fault("database", shown, f"use PostgreSQL {OLDEST_POSTGRESQL} or later")
     encoding = await connection.fetchval("SHOW server_encoding")
     if encoding != "UTF8":
-        return fault(
-            "database", f"{shown} holds text as {encoding}", "make the database with ENCODING 'UTF8'"
-        )
+        return fault("database", f"{shown} holds text as {encoding}", "make the database with ENCODING 'UTF8'")
     if await connection.fetchval("SHOW fsync") == "off":
         return note(
             "database",
@@ -77,9 +75,7 @@ async def _clock(connection: asyncpg.Connection) -> Finding:
 
 
 async def _zones(connection: asyncpg.Connection) -> Finding:
-    known = await connection.fetchval(
-        "SELECT count(*) FROM pg_timezone_names WHERE name IN ('UTC', 'Europe/Berlin')"
-    )
+    known = await connection.fetchval("SELECT count(*) FROM pg_timezone_names WHERE name IN ('UTC', 'Europe/Berlin')")
     if known < 2:
         return fault(
             "time zones",
@@ -137,8 +133,6 @@ def check_migrations(settings: Settings) -> Iterator[Finding]:
         return  # the database's own finding has said it
     else:
         if missing:
-            yield fault(
-                "migrations", f"{len(missing)} to apply: {', '.join(missing)}", "run: tenfold migrate"
-            )
+            yield fault("migrations", f"{len(missing)} to apply: {', '.join(missing)}", "run: tenfold migrate")
         else:
             yield ok("migrations", "up to date")

@@ -27,9 +27,7 @@ def check_key(settings: Settings) -> Finding:
         and settings.in_development
         and len(settings.jwt_secret_key.encode()) < MINIMUM_SECRET_BYTES
     ):
-        return note(
-            "tokens", f"{algorithm} with a short secret", "good for development; production refuses it"
-        )
+        return note("tokens", f"{algorithm} with a short secret", "good for development; production refuses it")
     return ok("tokens", f"{algorithm} signs")
 
 

@@ -35,9 +35,7 @@ def _queue_server(settings: Settings, info: Mapping[str, Any]) -> Finding:
     if info.get("role", "master") != "master":
         return fault("queue", f"{shown} is a replica", "name its primary in QUEUE_REDIS_URL")
     if version < OLDEST_QUEUE:
-        return fault(
-            "queue", shown, "use Valkey, or Redis 7.2 or later: WAITAOF tells when a write is on disk"
-        )
+        return fault("queue", shown, "use Valkey, or Redis 7.2 or later: WAITAOF tells when a write is on disk")
     return ok("queue", shown)
 
 
@@ -64,9 +62,7 @@ def _durability(client: Any, info: Mapping[str, Any]) -> Iterator[Finding]:
     if not wrong:
         yield ok("queue disk", "each write is synced, none is evicted")
     if info.get("aof_enabled") and info.get("aof_last_write_status", "ok") != "ok":
-        yield fault(
-            "queue disk", "the last write to the append-only file failed", "is the queue server's disk full?"
-        )
+        yield fault("queue disk", "the last write to the append-only file failed", "is the queue server's disk full?")
 
 
 def check_cache(settings: Settings) -> Iterator[Finding]:
@@ -93,9 +89,7 @@ def check_cache(settings: Settings) -> Iterator[Finding]:
             "give the queue a server of its own in QUEUE_REDIS_URL: cache writes wait for its disk",
         )
     elif not info.get("maxmemory"):
-        yield note(
-            "cache", f"{shown} may grow without bound", "set maxmemory and maxmemory-policy allkeys-lru"
-        )
+        yield note("cache", f"{shown} may grow without bound", "set maxmemory and maxmemory-policy allkeys-lru")
     else:
         yield ok("cache", shown)
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import asyncpg
 import orjson
-from argon2 import PasswordHasher
 
 from core import clock
+from core.users.passwords import hash_password
 
 SEED = 10
 
@@ -144,9 +144,7 @@ def _due(dice: random.Random, created_at: datetime, now: datetime, status: str) 
         return None
     start = created_at if status in ("completed", "cancelled") or dice.random() < 0.15 else now
     day = start + timedelta(days=dice.randint(1, 45))
-    return day.replace(
-        hour=dice.choice((9, 12, 15, 17)), minute=dice.choice((0, 0, 30)), second=0, microsecond=0
-    )
+    return day.replace(hour=dice.choice((9, 12, 15, 17)), minute=dice.choice((0, 0, 30)), second=0, microsecond=0)
 
 
 _USER = """
@@ -180,7 +178,7 @@ async def load_demo(database_url: str) -> bool:
                     _USER,
                     user.username,
                     user.email,
-                    PasswordHasher().hash(user.password),
+                    hash_password(user.password),
                     user.role,
                     user.time_zone,
                 )

@@ -83,11 +83,7 @@ class Home:
         except (OSError, ValueError):
             return {}
         # Whatever else stands there was not written by us.
-        return (
-            {name: port for name, port in ports.items() if isinstance(port, int)}
-            if isinstance(ports, dict)
-            else {}
-        )
+        return {name: port for name, port in ports.items() if isinstance(port, int)} if isinstance(ports, dict) else {}
 
     def _write(self, file: Path, text: str) -> None:
         new = file.with_name(file.name + ".new")

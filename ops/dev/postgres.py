@@ -135,9 +135,7 @@ class PostgresServer(Server):
 
     def _check_version(self) -> None:
         made_by = (self.data_dir / "PG_VERSION").read_text().strip()
-        output = subprocess.run(
-            [self.bin_dir / "postgres", "--version"], check=True, capture_output=True, text=True
-        )
+        output = subprocess.run([self.bin_dir / "postgres", "--version"], check=True, capture_output=True, text=True)
         ours = output.stdout.split()[-1].split(".")[0]
         if made_by != ours:
             raise ServerError(

@@ -46,6 +46,7 @@ def run() -> int:
     home = Home(Path(environment.get("TENFOLD_HOME", DEFAULT_HOME)).expanduser())
     try:
         with stopped_by_signals(), home.locked(), ExitStack() as cleanup:
+            cleanup.callback(say, f"stopped; the data stays in {home.shown}")
             return _run(home, environment, cleanup)
     except Stopped:
         return 0

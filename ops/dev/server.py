@@ -177,9 +177,7 @@ class Server:
         try:
             while not self._answers():
                 if self._process.poll() is not None:
-                    raise ServerError(
-                        self._complaint(f"ended at once with status {self._process.returncode}")
-                    )
+                    raise ServerError(self._complaint(f"ended at once with status {self._process.returncode}"))
                 if time.monotonic() > deadline:
                     raise ServerError(self._complaint(f"did not answer within {timeout:g} seconds"))
                 time.sleep(POLL_SECONDS)

@@ -41,7 +41,7 @@ async def run_tiers(home: Home, settings: Settings, environment: Mapping[str, st
     stopping = asyncio.Event()
 
     def on_signal(first: bool) -> None:
-        say("stopping; once more to hurry" if first else "hurrying")
+        say("stopping; Ctrl-C once more hurries" if first else "hurrying")
         stopping.set()
         if not first:
             for child in children.values():

@@ -33,9 +33,7 @@ class ValkeyServer(Server):
 
     PASSWORD_FILE = "tenfold.password"  # noqa: S105 - a file's name
 
-    def __init__(
-        self, data_dir: Path, *, durable: bool, port: int | None = None, log_file: Path | None = None
-    ) -> None:
+    def __init__(self, data_dir: Path, *, durable: bool, port: int | None = None, log_file: Path | None = None) -> None:
         """
         Args:
             data_dir: made if it is not there; started on it again, a durable server has its data.
