@@ -77,11 +77,14 @@ def _choice(*choices: str) -> Callable[[str], str]:
 
 def _url(*schemes: str) -> Callable[[str], str]:
     def parse(raw: str) -> str:
-        scheme = urlsplit(raw).scheme
+        try:
+            scheme = urlsplit(raw).scheme
+        except ValueError:  # whose text may quote the password
+            scheme = ""
         if scheme not in schemes:
             raise ValueError(f"must be a URL that begins with {' or '.join(s + '://' for s in schemes)}")
         # Other tools write the driver into the scheme; to us both mean the same server.
-        return raw.replace("postgresql+asyncpg://", "postgresql://", 1).replace("postgres://", "postgresql://", 1)
+        return raw if scheme in _REDIS_SCHEMES else "postgresql" + raw[len(scheme) :]
 
     return parse
 
@@ -95,7 +98,8 @@ def _names(raw: str) -> tuple[str, ...]:
 
 
 _postgres_url = _url("postgresql", "postgres", "postgresql+asyncpg")
-_redis_url = _url("redis", "rediss", "unix")
+_REDIS_SCHEMES = ("redis", "rediss", "unix")
+_redis_url = _url(*_REDIS_SCHEMES)
 
 
 def _variable(parse: Callable[[str], Any], *, default: Any = MISSING, secret: bool = False) -> Any:
