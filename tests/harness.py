@@ -1,0 +1,384 @@
+"""The parts that tests are made of, all real: servers, databases, workers, the service, and clients of it."""
+
+import asyncio
+import contextlib
+import itertools
+import uuid
+from collections.abc import AsyncIterator, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+import asyncpg
+import orjson
+import redis.asyncio
+from aiohttp import ClientSession, web
+from arq.connections import ArqRedis
+from multidict import CIMultiDictProxy
+from yarl import URL
+
+from api.app import create_runner
+from api.tokens import Tokens
+from core import clock
+from core.redis import queue_client
+from core.settings import Settings
+from core.users.passwords import hash_password
+from migrations.run import upgrade
+from ops.dev.servers import PostgresServer, Server, ValkeyServer
+from worker.main import QUEUES_OF_JOBS, connected
+from worker.runner import Services, serve_queue
+
+TEMPLATE = "tenfold_template"
+SECRET = "q7Yd0Kz3vB9mXw2LrT6nHc8PfJ4gSa1e"
+PASSWORD = "correct horse battery staple"
+PASSWORD_HASH = hash_password(PASSWORD)
+# Kept out of reach of power cuts for the sake of speed: a killed process loses nothing by it.
+POSTGRES_PARAMETERS = {"fsync": "off", "full_page_writes": "off", "shared_buffers": "64MB"}
+_LOGICAL_DATABASES = 16
+
+
+class Servers:
+    """PostgreSQL with a migrated template database, a queue and a cache."""
+
+    def __init__(self, home: Path) -> None:
+        self.postgres = PostgresServer(home / "postgres", parameters=POSTGRES_PARAMETERS)
+        self.queue = ValkeyServer(home / "queue", durable=True)
+        self.cache = ValkeyServer(home / "cache", durable=False)
+        self._numbers = itertools.count(1)
+
+    def __enter__(self) -> Self:
+        # Threads, because each start waits for a process; and migrations bring an event loop of their own.
+        with ThreadPoolExecutor(3) as threads:
+            list(threads.map(Server.start, self.all))
+            threads.submit(asyncio.run, self._make_template()).result()
+            threads.submit(upgrade, self.postgres.url(TEMPLATE)).result()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for server in self.all:
+            server.stop()
+
+    @property
+    def all(self) -> tuple[Server, ...]:
+        return self.postgres, self.queue, self.cache
+
+    async def _make_template(self) -> None:
+        async with connection(self.postgres.url()) as owner:
+            await owner.execute(f"CREATE DATABASE {TEMPLATE}")
+
+    @contextlib.asynccontextmanager
+    async def fresh_settings(self, variables: Mapping[str, str]) -> AsyncIterator[Settings]:
+        """Settings that name a new database, cloned from the template, and an empty queue and cache."""
+        number = next(self._numbers)
+        name = f"tenfold_{number}"
+        # One server holds several keyspaces, so that what one test left running cannot disturb the next.
+        keyspace = number % _LOGICAL_DATABASES
+        async with connection(self.postgres.url()) as owner:
+            await owner.execute(f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}")
+        for server in (self.queue, self.cache):
+            await flush(server.url(keyspace))
+        yield Settings.from_env(
+            {
+                "DATABASE_URL": self.postgres.url(name),
+                "QUEUE_REDIS_URL": self.queue.url(keyspace),
+                "REDIS_URL": self.cache.url(keyspace),
+                "JWT_SECRET_KEY": SECRET,
+                "RATE_LIMIT_PER_MINUTE": "0",
+                "LOGIN_RATE_LIMIT_PER_MINUTE": "0",
+                "WORKER_METRICS_PORT": "0",
+                **variables,
+            }
+        )
+        if self.postgres.is_running:
+            async with connection(self.postgres.url()) as owner:
+                await owner.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+    async def start_all(self) -> None:
+        for server in self.all:
+            await start(server)
+
+
+async def start(server: Server) -> None:
+    """Starts a server without holding up the event loop."""
+    await asyncio.to_thread(server.start)
+
+
+async def stop(server: Server) -> None:
+    """Stops a server; whoever is connected is cut off."""
+    await asyncio.to_thread(server.stop)
+
+
+@contextlib.asynccontextmanager
+async def away(server: Server) -> AsyncIterator[None]:
+    """The server is stopped inside, and there again afterwards."""
+    await stop(server)
+    try:
+        yield
+    finally:
+        await start(server)
+
+
+@contextlib.asynccontextmanager
+async def connection(url: str) -> AsyncIterator[asyncpg.Connection]:
+    """A connection as the owner of the database, whom row-level security does not bind."""
+    connected_to = await asyncpg.connect(url)
+    try:
+        yield connected_to
+    finally:
+        await connected_to.close()
+
+
+async def flush(url: str) -> None:
+    client = redis.asyncio.Redis.from_url(url)
+    await client.flushdb()
+    await client.aclose()
+
+
+async def rows(settings: Settings, sql: str, *arguments: Any) -> list[dict[str, Any]]:
+    """What the owner of the database reads (or changes: any statement will do)."""
+    async with connection(settings.database_url) as owner:
+        return [dict(row) for row in await owner.fetch(sql, *arguments)]
+
+
+async def eventually(condition: Any, *, timeout: float = 10.0) -> Any:
+    """Awaits `condition()` again and again until it gives something true, and returns that."""
+    async with asyncio.timeout(timeout):
+        while not (found := await condition()):
+            await asyncio.sleep(0.02)
+        return found
+
+
+class WorkerInProcess:
+    """A real worker on the event loop of the test, which can be stopped and started again."""
+
+    def __init__(self, settings: Settings, queues: Iterable[str] = ("writes",)) -> None:
+        self.settings = settings
+        self.services: Services
+        self._queues = tuple(queues)
+        self._stop = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._ready: asyncio.Future[None]
+
+    async def start(self) -> None:
+        self._stop = asyncio.Event()
+        self._ready = asyncio.get_running_loop().create_future()
+        self._task = asyncio.create_task(self._run(), name="worker in process")
+        await self._ready
+
+    async def stop(self) -> None:
+        """Ends it as SIGTERM would: what runs is finished."""
+        if self._task is not None:
+            self._stop.set()
+            await self._task
+            self._task = None
+
+    async def _run(self) -> None:
+        async with connected(self.settings) as self.services:
+            self._ready.set_result(None)
+            serving = (
+                serve_queue(QUEUES_OF_JOBS[name], self.services, self._stop, drain_seconds=5) for name in self._queues
+            )
+            await asyncio.gather(*serving)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A response that has been read whole."""
+
+    status: int
+    headers: CIMultiDictProxy[str]
+    body: bytes
+
+    @cached_property
+    def json(self) -> Any:
+        return orjson.loads(self.body)
+
+    @property
+    def items(self) -> list[dict[str, Any]]:
+        """Of a page."""
+        found: list[dict[str, Any]] = self.json["items"]
+        return found
+
+    def __repr__(self) -> str:
+        return f"<Answer {self.status} {self.body[:500]!r}>"
+
+
+class Client:
+    """Requests to one service, with the token of one user (or none)."""
+
+    def __init__(self, http: ClientSession, base: URL, token: str | None = None) -> None:
+        self._http = http
+        self._base = base
+        self.token = token
+
+    async def request(self, method: str, path: str | URL, *, headers: Any = None, **options: Any) -> Answer:
+        """Sends a request; `json=` is encoded, `data=` goes as it is; a path that is a `URL` is not encoded again."""
+        all_headers: list[tuple[str, str]] = []
+        if self.token is not None:
+            all_headers.append(("Authorization", f"Bearer {self.token}"))
+        all_headers += headers.items() if isinstance(headers, Mapping) else headers or []
+        if "json" in options:
+            options["data"] = orjson.dumps(options.pop("json"))
+            all_headers.insert(0, ("Content-Type", "application/json"))
+        url = path if isinstance(path, URL) and path.absolute else self._base.join(URL(path))
+        async with self._http.request(method, url, headers=all_headers, allow_redirects=False, **options) as response:
+            return Answer(response.status, response.headers, await response.read())
+
+    async def get(self, path: str | URL, **options: Any) -> Answer:
+        return await self.request("GET", path, **options)
+
+    async def post(self, path: str, json: Any = None, **options: Any) -> Answer:
+        return await self.request("POST", path, **_with_json(json, options))
+
+    async def put(self, path: str, json: Any = None, **options: Any) -> Answer:
+        return await self.request("PUT", path, **_with_json(json, options))
+
+    async def patch(self, path: str, json: Any = None, **options: Any) -> Answer:
+        return await self.request("PATCH", path, **_with_json(json, options))
+
+    async def delete(self, path: str, **options: Any) -> Answer:
+        return await self.request("DELETE", path, **options)
+
+
+def _with_json(json: Any, options: dict[str, Any]) -> dict[str, Any]:
+    return options if "data" in options else {**options, "json": json}
+
+
+@dataclass(eq=False)
+class User(Client):
+    """A client that is somebody."""
+
+    http: ClientSession
+    base: URL
+    token: str
+    id: int
+    username: str
+
+    def __post_init__(self) -> None:
+        super().__init__(self.http, self.base, self.token)
+
+
+@dataclass(eq=False)
+class Service:
+    """The application on a port of its own and, unless it is told otherwise, a worker.
+
+    The cast: alice and bob are users; charlie has nothing and must be refused everything of theirs; admin sees all.
+    """
+
+    settings: Settings
+    http: ClientSession
+    worker: WorkerInProcess
+    base: URL = field(init=False)
+    app: web.Application = field(init=False)
+    anonymous: Client = field(init=False)
+    alice: User = field(init=False)
+    bob: User = field(init=False)
+    charlie: User = field(init=False)
+    admin: User = field(init=False)
+
+    async def start(self, *, with_worker: bool = True) -> None:
+        self._runner = create_runner(self.settings)
+        await self._runner.setup()
+        self.app = self._runner.app
+        site = web.TCPSite(self._runner, "127.0.0.1", 0)
+        await site.start()
+        self.base = URL(f"http://127.0.0.1:{self._runner.addresses[0][1]}")
+        self.anonymous = Client(self.http, self.base)
+        if with_worker:
+            await self.worker.start()
+
+    async def stop(self) -> None:
+        await self._runner.cleanup()
+        await self.worker.stop()
+
+    async def recast(self) -> None:
+        """Empties the database and makes the cast anew."""
+        async with connection(self.settings.database_url) as owner:
+            await owner.execute("DELETE FROM jobs; DELETE FROM tasks; DELETE FROM sessions; DELETE FROM users")
+            names = ["alice", "bob", "charlie", "admin"]
+            ids = [await insert_user(owner, name, role="admin" if name == "admin" else "user") for name in names]
+        for name, user_id in zip(names, ids, strict=True):
+            setattr(self, name, self.as_user(user_id, name, role="admin" if name == "admin" else "user"))
+
+    async def add_user(self, username: str, *, role: str = "user") -> User:
+        """One more user, whose password is `PASSWORD`."""
+        async with connection(self.settings.database_url) as owner:
+            user_id = await insert_user(owner, username, role=role)
+        return self.as_user(user_id, username, role=role)
+
+    def as_user(self, user_id: int, username: str, *, role: str = "user") -> User:
+        return User(self.http, self.base, self.mint(user_id, role), user_id, username)
+
+    def mint(self, user_id: int, role: str = "user") -> str:
+        """An access token such as a login gives."""
+        tokens = Tokens(self.settings)
+        return tokens.issue_access(user_id, role, token_id=str(uuid.uuid4()), issued_at=clock.now())
+
+    def with_token(self, token: str | None) -> Client:
+        return Client(self.http, self.base, token)
+
+    async def rows(self, sql: str, *arguments: Any) -> list[dict[str, Any]]:
+        """What the owner of the database reads."""
+        return await rows(self.settings, sql, *arguments)
+
+    @contextlib.asynccontextmanager
+    async def queue(self) -> AsyncIterator[ArqRedis]:
+        client = queue_client(self.settings.queue_redis_url)
+        try:
+            yield client
+        finally:
+            await client.aclose(close_connection_pool=True)
+
+    async def raw(self, *chunks: bytes, timeout: float = 10.0) -> "RawAnswer":
+        """Sends bytes as they are and reads one answer, until its end or the connection's."""
+        parts = urlsplit(str(self.base))
+        assert parts.hostname is not None
+        reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
+        try:
+            async with asyncio.timeout(timeout):
+                with contextlib.suppress(ConnectionError):
+                    for chunk in chunks:
+                        writer.write(chunk)
+                        await writer.drain()
+                return await RawAnswer.read(reader)
+        finally:
+            writer.close()
+            with contextlib.suppress(ConnectionError):
+                await writer.wait_closed()
+
+
+@dataclass(frozen=True)
+class RawAnswer:
+    """An answer as it came over the wire."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return orjson.loads(self.body)
+
+    @classmethod
+    async def read(cls, reader: asyncio.StreamReader) -> "RawAnswer":
+        head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+        status_line, *lines = head.rstrip("\r\n").split("\r\n")
+        headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+        length = headers.get("content-length")
+        body = await (reader.read() if length is None else reader.readexactly(int(length)))
+        return cls(int(status_line.split()[1]), headers, body)
+
+
+async def insert_user(owner: asyncpg.Connection, username: str, *, role: str = "user") -> int:
+    """Makes a user with `PASSWORD` and without the time that hashing takes."""
+    user_id: int = await owner.fetchval(
+        "INSERT INTO users (username, email, password_hash, role) VALUES ($1, $2, $3, $4) RETURNING id",
+        username,
+        f"{username}@example.com",
+        PASSWORD_HASH,
+        role,
+    )
+    return user_id
