@@ -24,7 +24,7 @@ class Fault(Exception):
 @contextmanager
 def told_plainly(*expected: type[Exception]) -> Iterator[None]:
     """Turns expected faults, those of `expected` among them, into lines on standard error and an exit status."""
-    told = (Fault, TenfoldError, *expected)
+    told: tuple[type[Exception], ...] = (Fault, TenfoldError, *expected)
     try:
         yield
     except SettingsError as error:

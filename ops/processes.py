@@ -8,8 +8,8 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from prometheus_client.multiprocess import mark_process_dead
@@ -17,14 +17,13 @@ from prometheus_client.multiprocess import mark_process_dead
 from core.settings import Settings
 from ops.faults import MISCONFIGURED, Fault
 from ops.ports import port_is_free
+from ops.signals import stop_signals
 
 FIRST_PAUSE_SECONDS = 0.5
 LONGEST_PAUSE_SECONDS = 30.0
 STEADY_SECONDS = 30.0
 """A child that ran this long was well; the next pause is a short one again."""
 DRAIN_SECONDS = 60.0
-ECHO_SECONDS = 0.5
-STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 _PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
@@ -191,33 +190,3 @@ async def _run_together(children: Sequence[Child]) -> int:
             child.ask_to_stop()
         statuses = await asyncio.gather(*running)
     return max(max(status, 0) for status in statuses)
-
-
-@contextmanager
-def stop_signals(act: Callable[[bool], None]) -> Iterator[None]:
-    """While it lasts, the first signal to stop calls `act(True)`, and every further one `act(False)`.
-
-    One Ctrl-C can arrive twice, from the terminal and from a wrapper that forwards it: what comes within
-    `ECHO_SECONDS` of the first is the same wish.
-    """
-    loop = asyncio.get_running_loop()
-    seen: float | None = None
-
-    def on_signal() -> None:
-        nonlocal seen
-        if seen is None:
-            seen = loop.time()
-            act(True)
-        elif loop.time() - seen > ECHO_SECONDS:
-            act(False)
-
-    before = {number: signal.getsignal(number) for number in STOP_SIGNALS}
-    for number in STOP_SIGNALS:
-        loop.add_signal_handler(number, on_signal)
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            loop.remove_signal_handler(number)
-            # What is left to do is to clean up, and one who is stopping need not be told twice.
-            signal.signal(number, handler if seen is None else signal.SIG_IGN)

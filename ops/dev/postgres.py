@@ -89,8 +89,20 @@ class PostgresServer(Server):
     def _make_data_dir(self) -> None:
         """Made under another name and moved here when whole: killed on the way, it is made anew."""
         making = self.data_dir.with_name(self.data_dir.name + ".making")
-        leftovers.kill(leftovers.servers_in(making, "initdb") + leftovers.servers_in(making, self.executable))
+        self._end_makers(making)
         shutil.rmtree(making, ignore_errors=True)
+        try:
+            self._make_in(making)
+        except BaseException:
+            self._end_makers(making)  # initdb, interrupted, leaves its own children to themselves
+            raise
+        self._set_aside_foreign()
+        making.rename(self.data_dir)
+
+    def _end_makers(self, making: Path) -> None:
+        leftovers.kill(leftovers.servers_in(making, "initdb") + leftovers.servers_in(making, self.executable))
+
+    def _make_in(self, making: Path) -> None:
         making.mkdir(mode=0o700)
         self._give(making)
         password = secrets.token_urlsafe(24)
@@ -99,8 +111,6 @@ class PostgresServer(Server):
         self._write_password(making / self.PASSWORD_FILE, password)
         if self.parameters.get("fsync") != "off":
             self._run_tool("initdb", "--sync-only", "-D", str(making), cwd=making)
-        self._set_aside_foreign()
-        making.rename(self.data_dir)
 
     def _initdb(self, making: Path) -> tuple[str, ...]:
         # The built-in provider sorts and folds case alike on every machine, whatever its C library knows.

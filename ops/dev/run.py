@@ -21,7 +21,7 @@ from ops.dev.tiers import run_tiers
 from ops.environment import merged_environment
 from ops.faults import Fault
 from ops.ports import free_port, port_is_free
-from ops.processes import STOP_SIGNALS
+from ops.signals import STOP_SIGNALS, ignore_signals
 
 MARK = "TENFOLD_DEV_HOME"
 """In the environment of API and worker: whose they are, should we be killed."""
@@ -130,12 +130,6 @@ def stopped_by_signals() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def ignore_signals() -> None:
-    """While servers stop, which takes a moment, nothing may interrupt and leave some of them running."""
-    for number in STOP_SIGNALS:
-        signal.signal(number, signal.SIG_IGN)
 
 
 def say(line: str) -> None:

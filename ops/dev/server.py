@@ -14,6 +14,7 @@ from typing import Self
 
 from ops.dev import leftovers
 from ops.ports import free_port, port_is_free
+from ops.signals import signals_held
 
 HOST = "127.0.0.1"
 POLL_SECONDS = 0.02
@@ -171,7 +172,7 @@ class Server:
 
     def _launch(self, timeout: float) -> None:
         self.log_file.parent.mkdir(parents=True, exist_ok=True)
-        with self.log_file.open("ab") as log:
+        with self.log_file.open("ab") as log, signals_held():
             self._process = self._spawn(log.fileno())
         deadline = time.monotonic() + timeout
         try:

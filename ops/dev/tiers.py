@@ -10,7 +10,8 @@ from core.settings import Settings
 from ops.dev.demo import USERS
 from ops.dev.home import Home
 from ops.dev.stream import LogStream, show
-from ops.processes import Child, drain, stop_signals
+from ops.processes import Child, drain
+from ops.signals import stop_signals
 
 LOOK_SECONDS = 0.2
 READY_SECONDS = 60.0
@@ -99,7 +100,7 @@ Log in and look at the most urgent tasks:
 
   TOKEN=$(curl -s {url}/auth/login -H 'Content-Type: application/json' \\
     -d '{body}' | sed -E 's/.*"access_token": ?"([^"]+)".*/\\1/')
-  curl -s "{url}/tasks?sort_by_priority=true&limit=5" -H "Authorization: Bearer $TOKEN"
+  curl -s "{url}/tasks?status=pending&sort_by_priority=true&limit=5" -H "Authorization: Bearer $TOKEN"
 
 Ctrl-C stops everything; the data stays.
 """

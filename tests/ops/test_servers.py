@@ -16,8 +16,8 @@ import pytest
 import redis
 
 from ops.dev import leftovers
-from ops.ports import free_port, port_is_free
 from ops.dev.servers import PostgresServer, ServerError, ValkeyServer
+from ops.ports import free_port, port_is_free
 
 ROOT = Path(__file__).parents[2]
 QUICK = {"fsync": "off", "shared_buffers": "16MB"}
@@ -77,14 +77,10 @@ def is_alive(pid: int) -> bool:
 
 def test_the_owner_owns_its_database_and_may_make_roles_but_is_no_superuser(postgres: PostgresServer) -> None:
     assert sql(postgres, "SELECT current_user, current_database()") == "tenfold|tenfold"
-    privileges = (
-        "SELECT rolsuper, rolcreaterole, rolcreatedb, rolbypassrls FROM pg_roles WHERE rolname = current_user"
-    )
+    privileges = "SELECT rolsuper, rolcreaterole, rolcreatedb, rolbypassrls FROM pg_roles WHERE rolname = current_user"
     assert sql(postgres, privileges) == "f|t|t|f"
     assert sql(postgres, "CREATE ROLE somebody", "CREATE TABLE things ()", "SELECT 1") == "1"
-    assert sql(
-        postgres, "SELECT rolsuper FROM pg_roles WHERE rolname = current_user", url=postgres.superuser_url()
-    )
+    assert sql(postgres, "SELECT rolsuper FROM pg_roles WHERE rolname = current_user", url=postgres.superuser_url())
 
 
 def test_text_is_utf_8_and_folds_case_whatever_the_system_knows(postgres: PostgresServer) -> None:
@@ -97,9 +93,7 @@ def test_postgres_asks_for_the_password(postgres: PostgresServer) -> None:
         sql(postgres, "SELECT 1", url=url)
 
 
-def test_parameters_reach_postgres_and_durability_is_the_default(
-    home: Path, postgres: PostgresServer
-) -> None:
+def test_parameters_reach_postgres_and_durability_is_the_default(home: Path, postgres: PostgresServer) -> None:
     assert sql(postgres, "SHOW shared_buffers", "SHOW fsync", "SHOW max_connections") == "16MB\noff\n200"
     assert "fsync" not in PostgresServer(home / "other").parameters
 
@@ -128,10 +122,7 @@ def test_a_busy_backend_is_gone_after_a_kill(postgres: PostgresServer) -> None:
     )
     try:
         for _ in range(500):
-            if (
-                sql(postgres, "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep%'")
-                == "1"
-            ):
+            if sql(postgres, "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep%'") == "1":
                 break
         postgres.kill()
         assert leftovers.servers_in(postgres.data_dir, "postgres") == []
@@ -181,9 +172,7 @@ def test_a_stale_pid_file_that_names_another_process_does_not_stop_the_start(hom
     server = PostgresServer(home / "pg", parameters=QUICK)
     with server:
         pass
-    (home / "pg" / "postmaster.pid").write_text(
-        f"{os.getppid()}\n{server.data_dir}\n0\n1\n\n127.0.0.1\n\nready\n"
-    )
+    (home / "pg" / "postmaster.pid").write_text(f"{os.getppid()}\n{server.data_dir}\n0\n1\n\n127.0.0.1\n\nready\n")
     with server:
         assert sql(server, "SELECT 1") == "1"
     assert is_alive(os.getppid())
@@ -200,9 +189,7 @@ def test_a_long_path_with_spaces_is_no_obstacle(home: Path) -> None:
 
 
 def test_what_a_killed_run_left_is_ended_and_its_data_kept(home: Path) -> None:
-    run = subprocess.run(
-        [sys.executable, "-c", ABANDON, home], cwd=ROOT, capture_output=True, text=True, check=False
-    )
+    run = subprocess.run([sys.executable, "-c", ABANDON, home], cwd=ROOT, capture_output=True, text=True, check=False)
     assert run.returncode == -signal.SIGKILL, run.stderr
     abandoned = [int(pid) for pid in run.stdout.split()]
     assert all(is_alive(pid) for pid in abandoned)
@@ -306,9 +293,7 @@ def test_a_normal_user_can_run_them_too(home: Path) -> None:
     home.chmod(0o755)
     (home / "theirs").mkdir()
     os.chown(home / "theirs", NOBODY, NOBODY)
-    program = ABANDON.replace(
-        "os.kill(os.getpid(), signal.SIGKILL)", "postgres.stop(); queue.stop(); print('done')"
-    )
+    program = ABANDON.replace("os.kill(os.getpid(), signal.SIGKILL)", "postgres.stop(); queue.stop(); print('done')")
     run = run_as_nobody(python, "-c", program, str(home / "theirs"))
     assert run.returncode == 0, run.stderr
     assert run.stdout.endswith("done\n")

@@ -1,0 +1,69 @@
+"""The signals that mean "stop", and when they may be heard."""
+
+import asyncio
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+ECHO_SECONDS = 0.5
+
+
+@contextmanager
+def stop_signals(act: Callable[[bool], None]) -> Iterator[None]:
+    """While it lasts, the first signal to stop calls `act(True)`, and every further one `act(False)`.
+
+    One Ctrl-C can arrive twice, from the terminal and from a wrapper that forwards it: what comes within
+    `ECHO_SECONDS` of the first is the same wish.
+    """
+    loop = asyncio.get_running_loop()
+    seen: float | None = None
+
+    def on_signal() -> None:
+        nonlocal seen
+        if seen is None:
+            seen = loop.time()
+            act(True)
+        elif loop.time() - seen > ECHO_SECONDS:
+            act(False)
+
+    before = {number: signal.getsignal(number) for number in STOP_SIGNALS}
+    for number in STOP_SIGNALS:
+        loop.add_signal_handler(number, on_signal)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            loop.remove_signal_handler(number)
+            # What is left to do is to clean up, and one who is stopping need not be told twice.
+            signal.signal(number, handler if seen is None else signal.SIG_IGN)
+
+
+@contextmanager
+def signals_held() -> Iterator[None]:
+    """While it lasts, signals to stop wait: between a process's birth and our knowing its pid, nobody could end it.
+
+    They are held here and not in the kernel, whose mask the new process would inherit.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield  # handlers run in the main thread only
+        return
+    held: list[int] = []
+    before = {number: signal.getsignal(number) for number in STOP_SIGNALS}
+    for number in before:
+        signal.signal(number, lambda came, _frame: held.append(came))
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler if handler is not None else signal.SIG_DFL)
+        for came in held:
+            os.kill(os.getpid(), came)
+
+
+def ignore_signals() -> None:
+    """For the time in which servers are stopped, which is short, and must not end half-way."""
+    for number in STOP_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
