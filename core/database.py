@@ -5,6 +5,8 @@ is safe behind a transaction pooler.
 """
 
 import asyncio
+import contextlib
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -153,6 +155,38 @@ async def fetch_row(pool: Pool, sql: str, *arguments: Any) -> asyncpg.Record | N
     """The first row of what `fetch_rows` finds."""
     rows = await fetch_rows(pool, sql, *arguments)
     return rows[0] if rows else None
+
+
+@contextlib.asynccontextmanager
+async def locked_transaction(connection: Connection, lock_class: int, lock: int) -> AsyncIterator[None]:
+    """A transaction under an advisory lock, begun in one round trip.
+
+    Args:
+        connection: not in a transaction.
+        lock_class: the first half of the lock's name, a 32-bit number.
+        lock: the second half.
+    """
+    await connection.execute(f"BEGIN; SELECT pg_advisory_xact_lock({lock_class:d}, {lock:d})")
+    try:
+        yield
+    except BaseException:
+        if not connection.is_closed():
+            await connection.execute("ROLLBACK")
+        raise
+    await connection.execute("COMMIT")
+
+
+@contextlib.asynccontextmanager
+async def savepoint(connection: Connection) -> AsyncIterator[None]:
+    """Within a transaction: what is done inside is undone alone if it raises."""
+    await connection.execute("SAVEPOINT one")
+    try:
+        yield
+    except Exception:
+        if not connection.is_closed():
+            await connection.execute("ROLLBACK TO SAVEPOINT one")
+        raise
+    await connection.execute("RELEASE SAVEPOINT one")
 
 
 async def applied_revision(pool: Pool) -> str | None:

@@ -5,6 +5,7 @@ outcomes. If that fails on the data, or finds a command that was carried out bef
 back and the batch goes the careful way, in which each command stands alone.
 """
 
+import asyncio
 import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
@@ -15,7 +16,7 @@ import orjson
 
 from core import lanes, metrics
 from core.commands import Command, Effect, Entry, UnreadableEntry, decode_entry, encode_outcomes
-from core.database import Connection, is_data_fault, is_missing_reference, is_transient
+from core.database import Connection, is_data_fault, is_missing_reference, is_transient, locked_transaction, savepoint
 from core.jobs import StoredOutcome, outcome_message, record_jobs, state_of, stored_outcomes
 from core.logs import get_logger
 from core.tasks.writes import create_tasks, delete_tasks, owners_of_tasks, update_tasks
@@ -189,9 +190,8 @@ async def _apply_once(services: Services, lane: int, commands: Sequence[Command]
 
 
 async def _apply(services: Services, lane: int, commands: Sequence[Command], *, careful: bool) -> list[Applied]:
-    async with services.pool.acquire() as connection, connection.transaction():
-        # A drain that was presumed dead may wake up: the lock keeps it out until this transaction has ended.
-        await connection.execute("SELECT pg_advisory_xact_lock($1, $2)", LANE_LOCK_CLASS, lane)
+    # A drain that was presumed dead may wake up: the lock keeps it out until this transaction has ended.
+    async with services.pool.acquire() as connection, locked_transaction(connection, LANE_LOCK_CLASS, lane):
         stored = await stored_outcomes(connection, [c.id for c in commands]) if careful else {}
         works = [_plan_safely(command) for command in commands if command.id not in stored]
         operations = [op for work in works for op in work.operations if op.effect is None]
@@ -237,7 +237,7 @@ async def _apply_wave(connection: Connection, wave: Sequence[Operation]) -> None
 async def _apply_wave_carefully(connection: Connection, wave: Sequence[Operation]) -> None:
     for operation in wave:
         try:
-            async with connection.transaction():
+            async with savepoint(connection):
                 await _apply_wave(connection, [operation])
         except Exception as error:
             if is_transient(error):
@@ -264,21 +264,46 @@ def _internal_error() -> Effect:
 
 
 async def drain_lane(services: Services, lane: int) -> None:
-    """Applies what waits in a lane, and lingers for more; arq runs one drain of a lane at a time."""
+    """Applies what waits in a lane, and lingers for more; arq runs one drain of a lane at a time.
+
+    The first read begins at the head. What follows is read from behind the last applied entry, so that removing
+    entries, which waits for the queue server's disk, can go on beside the next batch.
+    """
     deadline = time.monotonic() + LONGEST_DRAIN_SECONDS
     stream = lanes.stream(lane)
-    while time.monotonic() < deadline:
-        reply = await services.queue.xread({stream: "0"}, count=READ_ENTRIES, block=LINGER_MILLISECONDS)
-        if not reply:
-            return
-        started = time.perf_counter()
-        entries, consumed = await _decode(services, lane, reply[0][1])
-        commands = [command for entry in entries for command in entry.commands]
-        if commands:
-            await _tell(services, lane, entries, await apply_batch(services, lane, commands))
-            metrics.BATCH_COMMANDS.observe(len(commands))
-            metrics.BATCH_DURATION.observe(time.perf_counter() - started)
-        await services.queue.xdel(stream, *consumed)
+    last_id = b"0"
+    removal: asyncio.Task[None] | None = None
+    try:
+        while time.monotonic() < deadline:
+            reply = await services.queue.xread({stream: last_id}, count=READ_ENTRIES, block=LINGER_MILLISECONDS)
+            if not reply:
+                return
+            consumed = await _apply_entries(services, lane, reply[0][1])
+            last_id = consumed[-1]
+            if removal is not None:
+                await removal
+            removal = asyncio.create_task(_remove(services, stream, consumed))
+    finally:
+        if removal is not None:
+            await removal
+
+
+async def _apply_entries(
+    services: Services, lane: int, raw_entries: Sequence[tuple[bytes, dict[bytes, bytes]]]
+) -> list[bytes]:
+    """Applies a batch's worth of entries, tells their outcomes, and returns the ids of those that may be removed."""
+    started = time.perf_counter()
+    entries, consumed = await _decode(services, lane, raw_entries)
+    commands = [command for entry in entries for command in entry.commands]
+    if commands:
+        await _tell(services, lane, entries, await apply_batch(services, lane, commands))
+        metrics.BATCH_COMMANDS.observe(len(commands))
+        metrics.BATCH_DURATION.observe(time.perf_counter() - started)
+    return consumed
+
+
+async def _remove(services: Services, stream: str, entry_ids: Sequence[bytes]) -> None:
+    await services.queue.xdel(stream, *entry_ids)
 
 
 async def _decode(

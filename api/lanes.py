@@ -1,0 +1,215 @@
+"""This process's side of one lane: gathers submissions and appends them to the stream as entries.
+
+A lone command is appended at once. While the last entry is unanswered, what comes in is gathered for up to
+25 ms and goes as one entry, so batches grow with load by themselves.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import orjson
+from arq.connections import ArqRedis
+from redis.asyncio.client import Pipeline
+
+from core import lanes, metrics
+from core.commands import Command, Outcome, encode_batch
+from core.errors import QueueUnavailable
+from core.logs import get_logger
+from core.redis import REDIS_FAULTS
+from core.settings import Settings
+
+GATHER_SECONDS = 0.025
+UNHEARD_SECONDS = 0.05
+ENTRY_MAXIMUM_COMMANDS = 500
+ENTRY_MAXIMUM_BYTES = 1 << 20
+WAITAOF_MILLISECONDS = 1000
+# When an entry goes unanswered the drain is called again, after these waits; it costs little if it still runs.
+NUDGE_SECONDS = (0.03, 0.1, 0.3, 1.0)
+FULL_LANE_LOOK_SECONDS = 0.5
+
+log = get_logger()
+
+
+@dataclass(eq=False, slots=True)
+class Submission:
+    """A command on its way.
+
+    Attributes:
+        command: with its token.
+        encoded: its wire form.
+        respond_async: whether its submitter waits for the queue's disk only.
+        answered: resolves to the outcome; to None where there is none (yet) to tell; or to `QueueUnavailable`.
+        deadline: when its submitter has waited long enough (`time.monotonic()`).
+        give_up_at: when it must have been appended.
+        appended: whether it is in the stream.
+    """
+
+    command: Command
+    encoded: bytes
+    respond_async: bool
+    answered: asyncio.Future[Outcome | None]
+    deadline: float
+    give_up_at: float
+    appended: bool = False
+
+    def resolve(self, outcome: Outcome | None) -> None:
+        if not self.answered.done():
+            self.answered.set_result(outcome)
+
+    def refuse(self, reason: str) -> None:
+        if not self.answered.done():
+            self.answered.set_exception(QueueUnavailable(reason))
+
+
+class LaneWriter:
+    """Appends to one lane; `run()` is its task."""
+
+    def __init__(self, number: int, queue: ArqRedis, settings: Settings, origin: str) -> None:
+        self.number = number
+        self._queue = queue
+        self._settings = settings
+        self._origin = origin
+        self._waiting: deque[Submission] = deque()
+        self._filled = asyncio.Event()
+        self._answered = asyncio.Event()
+        self._unanswered: set[int] = set()
+        self._appended_at = 0.0
+        self._heard_at = 0.0
+        self._nudged_at = 0.0
+        self._nudges = 0
+        self._entries = 0
+        self._looked_at = 0.0
+
+    def __len__(self) -> int:
+        """How many submissions have not been appended yet."""
+        return len(self._waiting)
+
+    def add(self, submission: Submission) -> None:
+        """Takes a submission for the next entry.
+
+        Raises:
+            QueueUnavailable: the buffer or the lane is full.
+        """
+        if len(self._waiting) >= self._settings.write_buffer_max_commands:
+            raise QueueUnavailable("too many writes are waiting to be queued")
+        if self._entries >= self._settings.write_lane_max_entries:
+            raise QueueUnavailable("the queue is full: the workers are behind")
+        self._waiting.append(submission)
+        self._filled.set()
+
+    def withdraw(self, submission: Submission) -> None:
+        """Takes back what has not been appended: it was refused, so it must not happen."""
+        with contextlib.suppress(ValueError):
+            self._waiting.remove(submission)
+
+    def heard(self) -> None:
+        """A worker has spoken on this lane: somebody drains it."""
+        self._heard_at = time.monotonic()
+        self._nudges = 0
+
+    def settled(self, token: int) -> None:
+        """Nobody waits for this command any more, or its outcome is known."""
+        self._unanswered.discard(token)
+        if not self._unanswered:
+            self._answered.set()
+
+    async def run(self) -> None:
+        while True:
+            await self._filled.wait()
+            if self._unanswered:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(GATHER_SECONDS - (time.monotonic() - self._appended_at)):
+                        await self._answered.wait()
+            batch = self._take()
+            if not self._waiting:
+                self._filled.clear()
+            if batch:
+                await self._append(batch)
+
+    async def look_after(self) -> None:
+        """Calls the drain again where an entry goes unanswered, and looks whether a full lane has room again."""
+        now = time.monotonic()
+        if self._unanswered:
+            due = NUDGE_SECONDS[min(self._nudges, len(NUDGE_SECONDS) - 1)]
+            if now - max(self._appended_at, self._heard_at, self._nudged_at) >= due:
+                self._nudges += 1
+                self._nudged_at = now
+                await self._call_drain()
+        if self._entries >= self._settings.write_lane_max_entries and now - self._looked_at >= FULL_LANE_LOOK_SECONDS:
+            # Writes are refused before anything is appended, so nothing else tells the length.
+            self._looked_at = now
+            with contextlib.suppress(*REDIS_FAULTS):
+                self._entries = await self._queue.xlen(lanes.stream(self.number))
+
+    def _take(self) -> list[Submission]:
+        batch: list[Submission] = []
+        size = 0
+        while self._waiting and len(batch) < ENTRY_MAXIMUM_COMMANDS:
+            size += len(self._waiting[0].encoded) + 1
+            if batch and size > ENTRY_MAXIMUM_BYTES:
+                break
+            batch.append(self._waiting.popleft())
+        return batch
+
+    async def _append(self, batch: Sequence[Submission]) -> None:
+        self._unanswered = {submission.command.token for submission in batch}
+        self._answered.clear()
+        self._appended_at = time.monotonic()
+        self._nudges = 0
+        try:
+            await self._write_entry(batch)
+        except Exception as error:
+            if not isinstance(error, (*REDIS_FAULTS, QueueUnavailable)):
+                log.exception("appending to a lane failed", lane=self.number)
+            self._unanswered = set()
+            for submission in batch:
+                submission.refuse("the queue cannot take the write")
+            return
+        metrics.GATEWAY_BATCH.observe(len(batch))
+        for submission in batch:
+            submission.appended = True
+            if submission.respond_async:
+                submission.resolve(None)
+        if time.monotonic() - self._heard_at > UNHEARD_SECONDS:
+            await self._call_drain()
+
+    async def _write_entry(self, batch: Sequence[Submission]) -> None:
+        body = encode_batch([submission.encoded for submission in batch])
+        promised = [submission.command for submission in batch if submission.respond_async]
+        stream = lanes.stream(self.number)
+        pipeline = self._queue.pipeline(transaction=False)
+        pipeline.xadd(stream, {"origin": self._origin, "commands": body})
+        pipeline.xlen(stream)
+        if promised:
+            list_as_queued(pipeline, promised)
+        replies = await pipeline.execute()
+        self._entries = replies[1]
+        if promised:
+            require_fsynced(replies[-1])
+
+    async def _call_drain(self) -> None:
+        # If the call fails, the entry is on disk all the same: the next nudge or the workers' sweeper finds it.
+        with contextlib.suppress(*REDIS_FAULTS):
+            await lanes.call_drain(self._queue, self.number)
+
+
+def list_as_queued(pipeline: Pipeline, commands: Sequence[Command]) -> None:
+    """Adds commands to the list that `GET /jobs/{id}` answers from until they are done, then waits for the disk."""
+    listed = {
+        command.id: orjson.dumps({"user_id": command.user_id, "kind": command.kind, "created_at": command.created_at})
+        for command in commands
+    }
+    pipeline.hset(lanes.PENDING_JOBS, mapping=listed)
+    for command in commands:
+        pipeline.sadd(lanes.pending_jobs_of(command.user_id), command.id)
+    pipeline.waitaof(1, 0, WAITAOF_MILLISECONDS)
+
+
+def require_fsynced(reply: Sequence[int]) -> None:
+    """Raises `QueueUnavailable` unless the server confirmed that its own disk has everything (WAITAOF)."""
+    if reply[0] < 1:
+        raise QueueUnavailable("the queue server did not confirm that the write is on its disk")
