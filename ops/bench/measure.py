@@ -1,0 +1,116 @@
+"""Measures rows in rounds: a limit, ours, the next limit, ours again, so that whatever drifts hits both."""
+
+import asyncio
+import itertools
+import time
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+import asyncpg
+
+from ops.bench.rig import Process, Rig
+from ops.bench.rows import Findings, Row, Sample, Stage
+from ops.bench.traffic import Traffic
+
+SETTLE_SECONDS = 3.0
+"""Until what a start or a load leaves to be done has been done."""
+SECONDS_OF_WARMUP = 1.0
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Extent:
+    """How much is measured.
+
+    Attributes:
+        seconds: of each measurement.
+        rounds: of which the medians are taken.
+        slow_seconds: the most for a row that has a time of its own.
+    """
+
+    seconds: float
+    rounds: int
+    slow_seconds: float
+
+
+def measure(rig: Rig, rows: Iterable[Row], extent: Extent, say: Say) -> Findings:
+    """Measures the rows, in their order as far as they share an API process."""
+    findings = Findings()
+    traffic = Traffic(rig)
+    with ExitStack() as cleanup:
+        worker = cleanup.enter_context(rig.tier("worker"))
+        empty = cleanup.enter_context(rig.empty_handler())
+        for variables, group in itertools.groupby(rows, key=lambda row: row.api):
+            with rig.tier("api", **variables) as api:
+                stage = Stage(rig, traffic, api, empty, extent.seconds)
+                _measure_group(stage, worker, list(group), extent, findings, say)
+    return findings
+
+
+def _measure_group(
+    stage: Stage, worker: Process, rows: list[Row], extent: Extent, findings: Findings, say: Say
+) -> None:
+    for number in range(extent.rounds):
+        measured: set[str] = set()
+        for row in rows:
+            if row.once and number > 0:
+                continue
+            turn = "" if row.once else f", {number + 1} of {extent.rounds}"
+            for limit in row.limits:
+                if limit.name not in measured:
+                    measured.add(limit.name)
+                    say(f"{limit.title}{turn}")
+                    findings.limits.setdefault(limit.name, []).append(limit.measure(stage))
+            say(f"{row.title}{turn}")
+            seconds = extent.seconds if row.slow_seconds is None else min(row.slow_seconds, extent.slow_seconds)
+            sample = _idle(stage, worker, seconds) if row.requests is None else _loaded(stage, row, seconds)
+            findings.samples.setdefault(row.name, []).append(sample)
+
+
+def _idle(stage: Stage, worker: Process, seconds: float) -> Sample:
+    time.sleep(SETTLE_SECONDS)
+    before = stage.api.cpu_seconds, worker.cpu_seconds
+    time.sleep(seconds)
+    after = stage.api.cpu_seconds, worker.cpu_seconds
+    cores = {name: (late - early) / seconds for name, early, late in zip(("api", "worker"), before, after, strict=True)}
+    return Sample(idle_percent=sum(cores.values()) * 100, cores=cores, memory_mb=stage.api.memory_mb)
+
+
+def _loaded(stage: Stage, row: Row, seconds: float) -> Sample:
+    assert row.requests is not None
+    before = asyncio.run(_count_tasks(stage.rig.database_url))
+    result, cores = stage.rig.load(
+        stage.api,
+        row.requests(stage.traffic),
+        connections=row.connections,
+        seconds=seconds,
+        warmup=SECONDS_OF_WARMUP,
+        interval=row.interval,
+    )
+    memory = stage.api.memory_mb
+    created = result.acknowledged.get("201", 0)
+    stored = asyncio.run(_count_tasks(stage.rig.database_url)) - before
+    errors = dict(result.errors)
+    if stored != created:
+        # An acknowledged task that is not there, or one that nobody was told of.
+        errors[f"{created} acknowledged, but {stored} stored"] = abs(stored - created)
+    return Sample(
+        rate=result.rate,
+        p50_ms=result.p50_ms,
+        p99_ms=result.p99_ms,
+        created=created,
+        errors=errors,
+        cores=cores,
+        generator=result.cpu,
+        memory_mb=memory,
+    )
+
+
+async def _count_tasks(url: str) -> int:
+    connection = await asyncpg.connect(url)
+    try:
+        return int(await connection.fetchval("SELECT count(*) FROM tasks"))
+    finally:
+        await connection.close()

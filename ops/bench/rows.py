@@ -1,0 +1,248 @@
+"""What is measured, beside which limit, and what it must reach."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from statistics import median
+
+from ops.bench.client import Request
+from ops.bench.limits import insert_script, page_script, pgbench, update_script
+from ops.bench.rig import Process, Rig
+from ops.bench.traffic import CACHED_REQUESTS, Traffic
+from ops.faults import Fault
+
+EMPTY_WARMUP_SECONDS = 0.3
+
+
+@dataclass
+class Sample:
+    """One measurement of ours; what a row does not have is None."""
+
+    rate: float | None = None
+    p50_ms: float | None = None
+    p99_ms: float | None = None
+    created: int = 0
+    errors: dict[str, int] = field(default_factory=dict)
+    cores: dict[str, float] = field(default_factory=dict)
+    generator: float | None = None
+    memory_mb: float | None = None
+    idle_percent: float | None = None
+
+
+@dataclass
+class Findings:
+    """All samples of all rows and limits."""
+
+    samples: dict[str, list[Sample]] = field(default_factory=dict)
+    limits: dict[str, list[float]] = field(default_factory=dict)
+
+    def rate(self, row: str) -> float:
+        return median(sample.rate or 0.0 for sample in self.samples[row])
+
+    def limit(self, limit: str) -> float:
+        return median(self.limits[limit])
+
+    def figure(self, row: str, name: str) -> float | None:
+        """The median of what the samples of a row have under a name."""
+        values = [value for sample in self.samples[row] if (value := getattr(sample, name)) is not None]
+        return median(values) if values else None
+
+    def errors(self, row: str) -> dict[str, int]:
+        total: dict[str, int] = {}
+        for sample in self.samples[row]:
+            for reason, count in sample.errors.items():
+                total[reason] = total.get(reason, 0) + count
+        return total
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What a row is measured with."""
+
+    rig: Rig
+    traffic: Traffic
+    api: Process
+    empty: Process
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Limit:
+    """What the machine can do at most: right answers, or transactions, a second."""
+
+    name: str
+    title: str
+    measure: Callable[[Stage], float]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A figure, what it should be, and whether it is; None where nothing is asked of it."""
+
+    figure: str
+    target: str = ""
+    passed: bool | None = None
+
+
+Check = Callable[["Row", Findings], Verdict]
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of the table.
+
+    Attributes:
+        api: settings of the API process that differ; rows with the same share one process.
+        once: measured once instead of once in every round.
+        slow_seconds: how long, where `--seconds` is not meant.
+    """
+
+    name: str
+    title: str
+    requests: Callable[[Traffic], list[Request]] | None
+    connections: int = 32
+    limits: Sequence[Limit] = ()
+    checks: Sequence[Check] = ()
+    api: Mapping[str, str] = field(default_factory=dict)
+    once: bool = False
+    interval: float = 0.0
+    slow_seconds: float | None = None
+
+
+# -- limits -----------------------------------------------------------------------------------------------
+
+
+def empty_handler(connections: int) -> Limit:
+    def measure(stage: Stage) -> float:
+        result, _ = stage.rig.load(
+            stage.empty,
+            stage.traffic.empty(),
+            connections=connections,
+            seconds=stage.seconds,
+            warmup=EMPTY_WARMUP_SECONDS,
+        )
+        if result.errors or not result.rate:
+            raise Fault(f"the empty handler was not measured: {result.errors or 'no answer'}")
+        return result.rate
+
+    return Limit(f"empty-{connections}", f"empty handler, {connections}", measure)
+
+
+PG_INSERTS = Limit(
+    "pg-insert",
+    "pgbench inserts, 32",
+    lambda stage: pgbench(stage.rig, insert_script(stage.rig.dataset), seconds=stage.seconds),
+)
+PG_UPDATES = Limit(
+    "pg-update",
+    "pgbench updates, 32",
+    lambda stage: pgbench(stage.rig, update_script(stage.rig.dataset), seconds=stage.seconds),
+)
+
+
+def pg_page(limit: int) -> Limit:
+    return Limit(
+        f"pg-page-{limit}",
+        "pgbench, the same SELECT, 32",
+        lambda stage: pgbench(stage.rig, page_script(stage.rig.dataset, limit), seconds=stage.seconds, as_api=True),
+    )
+
+
+# -- checks -----------------------------------------------------------------------------------------------
+
+
+def share_of(limit: Limit, least: float | None = None) -> Check:
+    def check(row: Row, findings: Findings) -> Verdict:
+        share = findings.rate(row.name) / findings.limit(limit.name)
+        figure = f"{share:.3f} of {findings.limit(limit.name):,.0f} ({limit.title})"
+        return Verdict(figure) if least is None else Verdict(figure, f"≥ {least:g}", share >= least)
+
+    return check
+
+
+def at_most(name: str, label: str, most: float, unit: str) -> Check:
+    def check(row: Row, findings: Findings) -> Verdict:
+        value = findings.figure(row.name, name)
+        shown = "none" if value is None else f"{value:.1f}"
+        return Verdict(f"{label} {shown} {unit}".strip(), f"≤ {most:g} {unit}", value is not None and value <= most)
+
+    return check
+
+
+def times_row(other: str, least: float) -> Check:
+    def check(row: Row, findings: Findings) -> Verdict:
+        if other not in findings.samples:
+            return Verdict(f"{other} was not measured")
+        times = findings.rate(row.name) / max(findings.rate(other), 0.001)
+        return Verdict(f"{times:.2f} × {other}", f"≥ {least:g}", times >= least)
+
+    return check
+
+
+def no_errors(row: Row, findings: Findings) -> Verdict:
+    errors = findings.errors(row.name)
+    shown = ", ".join(f"{count} × {reason}" for reason, count in sorted(errors.items()))
+    return Verdict(f"errors: {shown}" if errors else "no errors", "none", not errors)
+
+
+# -- the rows ---------------------------------------------------------------------------------------------
+
+UNCACHED = {"CACHE_TTL_SECONDS": "0"}
+EMPTY = {connections: empty_handler(connections) for connections in (1, 32, 128, 512)}
+PG_PAGES = {limit: pg_page(limit) for limit in (20, 100)}
+
+
+def _creates(connections: int, *checks: Check, also: Sequence[Limit] = ()) -> Row:
+    limits = (EMPTY[connections], *also)
+    return Row(
+        f"create-{connections}",
+        f"create, {connections} connection{'' if connections == 1 else 's'}",
+        Traffic.creates,
+        connections,
+        limits,
+        checks,
+    )
+
+
+def _pages(limit: int, least: float | None) -> Row:
+    return Row(
+        f"page-{limit}",
+        f"page of {limit}, uncached",
+        lambda traffic: traffic.pages(limit),
+        limits=(PG_PAGES[limit],),
+        checks=(share_of(PG_PAGES[limit], least),),
+        api=UNCACHED,
+    )
+
+
+def _cached_pages(limit: int) -> Row:
+    return Row(
+        f"page-{limit}-cached",
+        f"page of {limit}, cached",
+        lambda traffic: traffic.pages(limit, count=CACHED_REQUESTS),
+        limits=(EMPTY[32],),
+        checks=(share_of(EMPTY[32]),),
+    )
+
+
+ROWS: tuple[Row, ...] = (
+    Row("idle", "idle: API and worker", None, checks=(at_most("idle_percent", "", 3, "% of a core"),), once=True,
+        slow_seconds=20),
+    _creates(1, at_most("p50_ms", "p50", 6, "ms"), share_of(EMPTY[1])),
+    _creates(32, share_of(EMPTY[32], 0.13), share_of(PG_INSERTS, 0.18), also=(PG_INSERTS,)),
+    _creates(128, share_of(EMPTY[128])),
+    _creates(512, times_row("create-32", 2), share_of(EMPTY[512])),
+    Row("update", "update", Traffic.updates, limits=(PG_UPDATES,), checks=(share_of(PG_UPDATES),)),
+    _cached_pages(20),
+    _cached_pages(100),
+    Row("task-cached", "one task, cached", lambda traffic: traffic.single_tasks(count=CACHED_REQUESTS),
+        limits=(EMPTY[32],), checks=(share_of(EMPTY[32], 0.2),)),
+    Row("crowd", "1,000 connections, each once a second", Traffic.mixed, 1000,
+        checks=(at_most("p99_ms", "p99", 250, "ms"), at_most("memory_mb", "API process", 200, "MB")),
+        once=True, interval=1.0, slow_seconds=20),
+    _pages(20, 0.2),
+    _pages(100, None),
+    Row("task", "one task, uncached", Traffic.single_tasks, limits=(EMPTY[32],), checks=(share_of(EMPTY[32], 0.2),),
+        api=UNCACHED),
+    Row("admin-page", "all users' tasks by priority, page of 100", Traffic.admin_pages, 1,
+        checks=(at_most("p99_ms", "p99", 100, "ms"),), api=UNCACHED),
+)  # fmt: skip
