@@ -10,6 +10,7 @@ from api.contexts import CONTEXTS
 from api.http import Endpoint
 from api.keys import SETTINGS
 from api.middlewares import admitting, answering, parse_networks
+from api.runner import Runner
 from core.logs import get_logger
 from core.settings import Settings
 
@@ -21,8 +22,6 @@ ENDPOINTS: list[Endpoint] = [
     *health.routes,
 ]
 
-KEEPALIVE_SECONDS = 75.0
-SHUTDOWN_SECONDS = 20.0
 BACKLOG = 1024
 
 log = get_logger()
@@ -52,24 +51,13 @@ def create_app(settings: Settings) -> web.Application:
     return app
 
 
-def create_runner(settings: Settings) -> web.AppRunner:
-    """The application and how its connections are handled; sites are added by whoever knows where to listen."""
-    return web.AppRunner(
-        create_app(settings),
-        access_log=None,
-        keepalive_timeout=KEEPALIVE_SECONDS,
-        shutdown_timeout=SHUTDOWN_SECONDS,
-        handle_signals=False,
-    )
-
-
 async def serve(settings: Settings, *, reuse_port: bool = False) -> None:
     """Serves until SIGTERM or SIGINT; then closes the listener, lets requests finish and drains the lanes."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for signal_number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signal_number, stop.set)
-    runner = create_runner(settings)
+    runner = Runner(create_app(settings))
     await runner.setup()
     site = web.TCPSite(runner, settings.host, settings.port, reuse_port=reuse_port or None, backlog=BACKLOG)
     try:

@@ -1,0 +1,101 @@
+"""How connections are served: aiohttp's runner, with problems for what is refused before the application sees it.
+
+aiohttp answers a request that it cannot parse, and an `Expect` that it does not know, outside all middlewares
+and as plain text.
+"""
+
+import secrets
+from typing import Any
+
+from aiohttp import web
+from aiohttp.http_exceptions import LineTooLong
+from aiohttp.web_protocol import RequestHandler
+
+from api.errors import Problem, as_problem, problem_response
+from core import metrics
+from core.logs import get_logger
+
+KEEPALIVE_SECONDS = 75.0
+SHUTDOWN_SECONDS = 20.0
+# They differ because only the limit tells which of the two was too long.
+TARGET_MAXIMUM_BYTES = 8190
+HEADER_MAXIMUM_BYTES = 16_380
+
+log = get_logger()
+
+
+class Runner(web.AppRunner):
+    """An application's runner; sites are added by whoever knows where to listen."""
+
+    def __init__(self, app: web.Application) -> None:
+        super().__init__(
+            app,
+            access_log=None,
+            keepalive_timeout=KEEPALIVE_SECONDS,
+            shutdown_timeout=SHUTDOWN_SECONDS,
+            handle_signals=False,
+            max_line_size=TARGET_MAXIMUM_BYTES,
+            max_field_size=HEADER_MAXIMUM_BYTES,
+        )
+
+    async def _make_server(self) -> web.Server:
+        made = await super()._make_server()
+
+        async def handle(request: Any) -> web.StreamResponse:
+            try:
+                return await made.request_handler(request)
+            except web.HTTPException as error:
+                return _refuse(request, as_problem(error) or _unexpected())
+
+        return _Server(handle, request_factory=made.request_factory, **self._kwargs)
+
+
+class _Server(web.Server):
+    def __call__(self) -> RequestHandler:
+        return _Connection(self, loop=self._loop, **self._kwargs)
+
+
+class _Connection(RequestHandler):
+    __slots__ = ()
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """Answers what could not be parsed; the connection is then closed, for nobody knows where it stands."""
+        if status >= 500:
+            log.error("request failed outside the application", exc_info=exc)
+        if request.writer.output_size > 0:
+            raise ConnectionError("an answer has been begun already")
+        response = _refuse(request, _as_problem(status, exc))
+        response.force_close()
+        return response
+
+
+def _as_problem(status: int, error: BaseException | None) -> Problem:
+    if status >= 500:
+        return _unexpected()
+    if not isinstance(error, LineTooLong):
+        return Problem("bad-request", "This is not HTTP as this service understands it.")
+    _, limit, *_ = error.args
+    if limit == TARGET_MAXIMUM_BYTES:
+        return Problem("uri-too-long", f"The address is longer than {limit} bytes.")
+    return Problem("headers-too-large", f"A header is longer than {limit} bytes.")
+
+
+def _unexpected() -> Problem:
+    return Problem("internal-error", "Something went wrong on our side; the request id finds it in our logs.")
+
+
+def _refuse(request: web.BaseRequest, problem: Problem) -> web.Response:
+    request_id = secrets.token_hex(12)
+    metrics.HTTP_REQUESTS.labels("unparsed", "other", str(problem.status)).inc()
+    log.info("request refused", status=problem.status, address=request.remote, request_id=request_id)
+    response = problem_response(
+        problem.content(), instance=request.path, request_id=request_id, headers=problem.headers
+    )
+    response.headers["X-Request-Id"] = request_id
+    return response
