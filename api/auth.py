@@ -8,7 +8,7 @@ import orjson
 from aiohttp import web
 
 from api.errors import Problem, Unauthenticated
-from api.http import FORM, Endpoint, json_response, read_json, validate
+from api.http import Endpoint, json_response, read_form, read_json
 from api.keys import ADDRESS, GATEWAY, LOGIN_LIMIT, PASSWORDS, POOL, SETTINGS, TOKENS
 from api.middlewares import too_many_requests
 from api.submission import RETRY_AFTER, answer, build_command, perform
@@ -46,10 +46,7 @@ async def login(request: web.Request) -> web.Response:
 
 async def login_by_form(request: web.Request) -> web.Response:
     """`POST /auth/token`: the same as an OAuth 2.0 password form."""
-    if request.content_type != FORM:
-        raise Problem("unsupported-media-type", f"Send the form as {FORM}, not as {request.content_type}.")
-    await request.read()
-    given = validate(_FORM, dict(await request.post()))
+    given = await read_form(request, _FORM)
     return await _log_in(request, given["username"], given["password"])
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
+from urllib.parse import parse_qsl
 
 import orjson
 from aiohttp import web
@@ -14,6 +15,7 @@ from core.ids import MAXIMUM_ID
 JSON = "application/json"
 JSON_TYPES = frozenset({JSON, "application/merge-patch+json", "application/octet-stream", ""})
 FORM = "application/x-www-form-urlencoded"
+FORM_FIELDS_MAXIMUM = 20
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -64,11 +66,45 @@ async def read_json(request: web.Request, schema: Schema) -> Any:
     return validate(schema, await read_raw_json(request))
 
 
+async def read_body(request: web.Request) -> bytes:
+    """The whole body; one that is or will be too large is refused without waiting for the rest of it.
+
+    Raises:
+        Problem: 400 it breaks off or cannot be decompressed, 413 too large.
+    """
+    if (request.content_length or 0) > request.client_max_size:
+        raise Problem("payload-too-large", f"The body is larger than {request.client_max_size} bytes.")
+    try:
+        return await request.read()
+    except (web.RequestPayloadError, ConnectionError):
+        raise Problem("bad-request", "The body breaks off, or is not encoded as its headers say.") from None
+
+
+async def read_form(request: web.Request, schema: Schema) -> Any:
+    """The validated fields of a form.
+
+    Raises:
+        Problem: 400 not UTF-8, 413 too large, 415 another media type, 422 not valid.
+    """
+    if request.content_type != FORM:
+        raise Problem("unsupported-media-type", f"Send the form as {FORM}, not as {request.content_type}.")
+    body = await read_body(request)
+    try:
+        pairs = parse_qsl(body.decode(), keep_blank_values=True, errors="strict", max_num_fields=FORM_FIELDS_MAXIMUM)
+    except ValueError:
+        raise Problem("bad-request", f"The body is not a UTF-8 form of up to {FORM_FIELDS_MAXIMUM} fields.") from None
+    names = [name for name, _ in pairs]
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        raise invalid({name: ["Give it once."] for name in repeated})
+    return validate(schema, dict(pairs))
+
+
 async def read_raw_json(request: web.Request) -> Any:
     """The body as JSON, not yet validated; the same problems but 422."""
     if request.content_type not in JSON_TYPES:
         raise Problem("unsupported-media-type", f"Send the body as {JSON}, not as {request.content_type}.")
-    body = await request.read()
+    body = await read_body(request)
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError as error:

@@ -15,6 +15,7 @@ from api.http import (
     not_found,
     page_response,
     path_id,
+    read_body,
     read_json,
     read_query,
     version_etag,
@@ -281,7 +282,7 @@ async def update_task(request: web.Request) -> web.Response:
 async def delete_task(request: web.Request) -> web.Response:
     """`DELETE /tasks/{id}`."""
     payload = {"id": path_id(request), "if_versions": read_if_match(request)}
-    await request.read()
+    await read_body(request)
     return await perform(request, build_command(request, "task.delete", _for_admin(request, payload)))
 
 
