@@ -20,7 +20,8 @@ from arq.connections import ArqRedis
 from multidict import CIMultiDictProxy
 from yarl import URL
 
-from api.app import create_runner
+from api.app import create_app
+from api.runner import Runner
 from api.tokens import Tokens
 from core import clock
 from core.redis import queue_client
@@ -280,7 +281,7 @@ class Service:
     admin: User = field(init=False)
 
     async def start(self, *, with_worker: bool = True) -> None:
-        self._runner = create_runner(self.settings)
+        self._runner = Runner(create_app(self.settings))
         await self._runner.setup()
         self.app = self._runner.app
         site = web.TCPSite(self._runner, "127.0.0.1", 0)
@@ -363,12 +364,14 @@ class RawAnswer:
         return orjson.loads(self.body)
 
     @classmethod
-    async def read(cls, reader: asyncio.StreamReader) -> "RawAnswer":
+    async def read(cls, reader: asyncio.StreamReader, *, has_body: bool = True) -> "RawAnswer":
         head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
         status_line, *lines = head.rstrip("\r\n").split("\r\n")
         headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
         length = headers.get("content-length")
-        body = await (reader.read() if length is None else reader.readexactly(int(length)))
+        body = b""
+        if has_body:
+            body = await (reader.read() if length is None else reader.readexactly(int(length)))
         return cls(int(status_line.split()[1]), headers, body)
 
 
