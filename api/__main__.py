@@ -1,6 +1,7 @@
 """`python -m api [--reuse-port]`: one API process."""
 
 import argparse
+import gc
 import sys
 
 import uvloop
@@ -12,6 +13,8 @@ from core.settings import Settings, SettingsError
 
 def main(settings: Settings, *, reuse_port: bool = False) -> None:
     """Runs one API process until it is told to stop; exits with a message where the port is taken."""
+    # What is loaded by now lives as long as the process: the collector need not look at it again and again.
+    gc.freeze()
     logs.configure(settings, tier="api")
     try:
         uvloop.run(serve(settings, reuse_port=reuse_port))

@@ -9,7 +9,7 @@ from api import auth, docs, health, jobs, tasks, users
 from api.contexts import CONTEXTS
 from api.http import Endpoint
 from api.keys import SETTINGS
-from api.middlewares import admitting, answering, parse_networks
+from api.middlewares import around_every_request, parse_networks
 from api.runner import Runner
 from core.logs import get_logger
 from core.settings import Settings
@@ -20,6 +20,7 @@ ENDPOINTS: list[Endpoint] = [
     *tasks.routes,
     *jobs.routes,
     *health.routes,
+    *docs.routes,
 ]
 
 BACKLOG = 1024
@@ -36,8 +37,9 @@ def create_app(settings: Settings) -> web.Application:
     app = web.Application(
         client_max_size=settings.max_body_bytes,
         middlewares=[
-            answering(parse_networks(settings.trusted_proxies)),
-            admitting({endpoint.handler: endpoint for endpoint in ENDPOINTS}),
+            around_every_request(
+                {endpoint.handler: endpoint for endpoint in ENDPOINTS}, parse_networks(settings.trusted_proxies)
+            ),
         ],
     )
     app[SETTINGS] = settings
@@ -46,7 +48,7 @@ def create_app(settings: Settings) -> web.Application:
             app.router.add_get(endpoint.path, endpoint.handler, allow_head=True)
         else:
             app.router.add_route(endpoint.method, endpoint.path, endpoint.handler)
-    docs.add_to(app, ENDPOINTS)
+    docs.publish(app, ENDPOINTS, settings)
     app.cleanup_ctx.extend(CONTEXTS)
     return app
 

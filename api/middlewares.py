@@ -1,15 +1,16 @@
 """What happens around every handler: an id, a name, a limit, a measured and logged answer, problems in one form."""
 
-import asyncio
 import ipaddress
 import re
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import cache
 
 import structlog
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
+from prometheus_client import Counter, Histogram
 
 from api.errors import Problem, Unauthenticated, as_problem, problem_response
 from api.http import Endpoint
@@ -18,11 +19,12 @@ from api.tokens import TokenInvalid
 from core import metrics
 from core.errors import DatabaseUnavailable
 from core.logs import get_logger
-from core.ratelimit import Allowance
+from core.ratelimit import WINDOW_SECONDS, Allowance
 from core.users.queries import current_role
 
 _SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}\Z")
 _UNMATCHED = "unmatched"
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"})
 _QUIET_ROUTES = frozenset({"/health/live", "/health/ready", "/metrics"})
 
 log = get_logger()
@@ -64,8 +66,13 @@ def _is_within(address: str, networks: Sequence[Network]) -> bool:
     return _is_address(address) and any(ipaddress.ip_address(address) in network for network in networks)
 
 
-def answering(trusted_proxies: Sequence[Network]) -> Middleware:
-    """Outermost: the request id, problems for everything that is raised, metrics, and one log line."""
+def around_every_request(endpoints: Mapping[Handler, Endpoint], trusted_proxies: Sequence[Network]) -> Middleware:
+    """The one middleware: a request id, admission, problems for all that is raised, metrics, and one log line.
+
+    Args:
+        endpoints: by handler; what else is routed is open and counted by address.
+        trusted_proxies: whose `X-Forwarded-For` is believed.
+    """
 
     @web.middleware
     async def answer(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -78,12 +85,7 @@ def answering(trusted_proxies: Sequence[Network]) -> Middleware:
         metrics.HTTP_IN_FLIGHT.inc()
         status = 499  # the client went away before it was answered
         try:
-            try:
-                response = await handler(request)
-            except asyncio.CancelledError:
-                raise
-            except Exception as error:
-                response = _render(request, error)
+            response = await _admit(request, handler, endpoints.get(request.match_info.handler))
             response.headers["X-Request-Id"] = request_id
             status = response.status
             return response
@@ -92,6 +94,43 @@ def answering(trusted_proxies: Sequence[Network]) -> Middleware:
             _account(request, status, time.perf_counter() - started)
 
     return answer
+
+
+async def _admit(request: web.Request, handler: Handler, endpoint: Endpoint | None) -> web.StreamResponse:
+    """Authentication first, so that a user's limit follows the user; then the limit; then the handler."""
+    allowance: Allowance | None = None
+    try:
+        if endpoint is not None and not endpoint.limited:
+            return await handler(request)
+        refusal: Unauthenticated | None = None
+        if endpoint is not None and endpoint.auth != "none":
+            try:
+                await _authenticate(request, optional=endpoint.auth == "optional")
+            except Unauthenticated as error:
+                refusal = error  # also who is refused is counted
+        identity = request.get(IDENTITY)
+        who = f"user:{identity.user_id}" if identity else f"address:{request[ADDRESS]}"
+        allowance = await request.app[REQUEST_LIMIT].hit(who)
+        if allowance is not None and allowance.exceeded:
+            metrics.RATE_LIMITED.labels("default").inc()
+            raise too_many_requests(allowance)
+        if refusal is not None:
+            raise refusal
+        response = await handler(request)
+    except Exception as error:
+        response = _render(request, error)
+    if allowance is not None:
+        response.headers["RateLimit-Policy"] = f'"default";q={allowance.quota};w={WINDOW_SECONDS}'
+        response.headers["RateLimit"] = f'"default";r={allowance.left};t={allowance.reset_seconds}'
+    return response
+
+
+def too_many_requests(allowance: Allowance) -> Problem:
+    return Problem(
+        "too-many-requests",
+        f"The limit is {allowance.quota} a minute: try again in {allowance.reset_seconds} seconds.",
+        headers={"Retry-After": str(allowance.reset_seconds)},
+    )
 
 
 def _render(request: web.Request, error: Exception) -> web.Response:
@@ -110,11 +149,18 @@ def route_template(request: web.Request) -> str:
     return resource.canonical if resource is not None else _UNMATCHED
 
 
+@cache
+def _meters(route: str, method: str, status: int) -> tuple[Counter, Histogram]:
+    """Looking a metric's labels up costs several times what counting does."""
+    return metrics.HTTP_REQUESTS.labels(route, method, str(status)), metrics.HTTP_DURATION.labels(route, method)
+
+
 def _account(request: web.Request, status: int, seconds: float) -> None:
     route = route_template(request)
-    method = request.method if request.method in {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"} else "other"
-    metrics.HTTP_REQUESTS.labels(route, method, str(status)).inc()
-    metrics.HTTP_DURATION.labels(route, method).observe(seconds)
+    method = request.method if request.method in _METHODS else "other"
+    requests, duration = _meters(route, method, status)
+    requests.inc()
+    duration.observe(seconds)
     write = log.debug if route in _QUIET_ROUTES else log.info
     identity = request.get(IDENTITY)
     write(
@@ -126,48 +172,6 @@ def _account(request: web.Request, status: int, seconds: float) -> None:
         seconds=round(seconds, 6),
         user=identity.user_id if identity else None,
         address=request[ADDRESS],
-    )
-
-
-def admitting(endpoints: dict[Handler, Endpoint]) -> Middleware:
-    """Who asks, and how often: authentication first, so that a user's limit follows the user."""
-
-    @web.middleware
-    async def admit(request: web.Request, handler: Handler) -> web.StreamResponse:
-        endpoint = endpoints.get(request.match_info.handler)
-        if endpoint is not None and not endpoint.limited:
-            return await handler(request)
-        refusal: Unauthenticated | None = None
-        if endpoint is not None and endpoint.auth != "none":
-            try:
-                await _authenticate(request, optional=endpoint.auth == "optional")
-            except Unauthenticated as error:
-                refusal = error
-        identity = request.get(IDENTITY)
-        who = f"user:{identity.user_id}" if identity else f"address:{request[ADDRESS]}"
-        allowance = await request.app[REQUEST_LIMIT].hit(who)
-        try:
-            if allowance is not None and allowance.exceeded:
-                metrics.RATE_LIMITED.labels("default").inc()
-                raise too_many_requests(allowance)
-            if refusal is not None:
-                raise refusal
-            response = await handler(request)
-        except Exception as error:
-            response = _render(request, error)
-        if allowance is not None:
-            response.headers["RateLimit-Policy"] = f'"default";q={allowance.quota};w=60'
-            response.headers["RateLimit"] = f'"default";r={allowance.left};t={allowance.reset_seconds}'
-        return response
-
-    return admit
-
-
-def too_many_requests(allowance: Allowance) -> Problem:
-    return Problem(
-        "too-many-requests",
-        f"The limit is {allowance.quota} a minute: try again in {allowance.reset_seconds} seconds.",
-        headers={"Retry-After": str(allowance.reset_seconds)},
     )
 
 

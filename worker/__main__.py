@@ -1,6 +1,7 @@
 """`python -m worker [--queue NAME …]`: one worker process."""
 
 import argparse
+import gc
 import sys
 from collections.abc import Sequence
 
@@ -20,6 +21,8 @@ def main(settings: Settings, queues: Sequence[str]) -> None:
     unknown = set(queues) - set(QUEUES_OF_JOBS)
     if unknown:
         raise ValueError(f"unknown queue {', '.join(sorted(unknown))}: choose from {', '.join(QUEUES_OF_JOBS)}")
+    # What is loaded by now lives as long as the process: the collector need not look at it again and again.
+    gc.freeze()
     logs.configure(settings, tier="worker")
     uvloop.run(serve(settings, list(queues) or list(QUEUES_OF_JOBS)))
 
