@@ -155,8 +155,20 @@ routes = [
         auth="none",
         is_write=True,
         problems=(403, 409),
+        description="403 where `REGISTRATION_OPEN` is false.",
     ),
-    Endpoint("POST", "/auth/login", login, "Log in", {200: TokenPair}, body=Login, auth="none", problems=(401,)),
+    Endpoint(
+        "POST",
+        "/auth/login",
+        login,
+        "Log in",
+        {200: TokenPair},
+        body=Login,
+        auth="none",
+        problems=(401,),
+        description="A wrong username and a wrong password get the same answer. Has a limit of its own.",
+        headers=("Idempotency-Key",),
+    ),
     Endpoint(
         "POST",
         "/auth/token",
@@ -167,6 +179,8 @@ routes = [
         auth="none",
         form=True,
         problems=(401,),
+        description="The same as `POST /auth/login`, for clients that speak OAuth 2.0.",
+        headers=("Idempotency-Key",),
     ),
     Endpoint(
         "POST",
@@ -177,6 +191,9 @@ routes = [
         body=Refresh,
         auth="none",
         problems=(401,),
+        description="A refresh token is good for one exchange: used twice, it ends its whole session. Repeat a "
+        "request that got no answer with the same `Idempotency-Key`.",
+        headers=("Idempotency-Key",),
     ),
     Endpoint(
         "POST",
@@ -188,5 +205,6 @@ routes = [
         auth="none",
         is_write=True,
         problems=(401,),
+        description="Access tokens stay valid until they expire.",
     ),
 ]

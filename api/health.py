@@ -132,7 +132,16 @@ async def metrics_text(request: web.Request) -> web.Response:
 
 
 routes = [
-    Endpoint("GET", "/health/live", live, "Whether the process answers", {200: Live}, auth="none", limited=False),
+    Endpoint(
+        "GET",
+        "/health/live",
+        live,
+        "Whether the process answers",
+        {200: Live},
+        auth="none",
+        limited=False,
+        operation_id="get_liveness",
+    ),
     Endpoint(
         "GET",
         "/health/ready",
@@ -141,6 +150,8 @@ routes = [
         {200: Ready, 503: Ready},
         auth="none",
         limited=False,
+        operation_id="get_readiness",
+        description="503 names what is missing. Without its cache the service is `degraded` and serves on.",
     ),
     Endpoint(
         "GET",
@@ -151,5 +162,6 @@ routes = [
         auth="none",
         limited=False,
         media_type="text/plain",
+        operation_id="get_metrics",
     ),
 ]

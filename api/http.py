@@ -1,5 +1,6 @@
 """How a handler reads what a client sent and how it answers; and what an endpoint is."""
 
+import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -7,15 +8,18 @@ from urllib.parse import parse_qsl
 
 import orjson
 from aiohttp import web
-from marshmallow import RAISE, Schema, ValidationError
+from marshmallow import RAISE, Schema, ValidationError, fields
 
 from api.errors import Problem
 from core.ids import MAXIMUM_ID
 
 JSON = "application/json"
-JSON_TYPES = frozenset({JSON, "application/merge-patch+json", "application/octet-stream", ""})
+MERGE_PATCH = "application/merge-patch+json"
+JSON_TYPES = frozenset({JSON, MERGE_PATCH, "application/octet-stream", ""})
 FORM = "application/x-www-form-urlencoded"
 FORM_FIELDS_MAXIMUM = 20
+
+ETAG = re.compile(r'(?:W/)?"[\x21\x23-\x7e\x80-\xff]*"')
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -29,13 +33,22 @@ class Endpoint:
         path: with `{names}`.
         handler: answers, or raises a `Problem`.
         summary: one line for the OpenAPI document.
-        answers: status → schema of the body (None: no body); problems are added by the document itself.
+        answers: status → schema of the body (None: no body, or one that is no JSON); problems are added by the
+            document itself.
         body: the schema of the JSON body (a form's with `form`).
         query: the schema of the query parameters.
         auth: whether an access token is needed, allowed, or not looked at.
         is_write: takes `Prefer` and `Idempotency-Key`, and may answer 202.
+        conditional: takes `If-Match` where it writes and `If-None-Match` where it reads.
         problems: statuses of problems that are this endpoint's own.
         limited: whether the general rate limit counts it.
+        media_type: of its answers.
+        description: more than the summary says, as Markdown.
+        operation_id: the handler's name unless given; clients are generated with it, so it stays as it is.
+        path_id: what the `{id}` of the path is.
+        headers: request headers that it takes beside those which follow from the above.
+        answer_headers: headers of its answers beside those which follow from the above.
+        documented: False keeps it out of the OpenAPI document.
     """
 
     method: str
@@ -52,6 +65,49 @@ class Endpoint:
     problems: tuple[int, ...] = field(default=())
     limited: bool = True
     media_type: str = JSON
+    description: str = ""
+    operation_id: str | None = None
+    path_id: Literal["integer", "uuid"] = "integer"
+    headers: tuple[str, ...] = ()
+    answer_headers: tuple[str, ...] = ()
+    documented: bool = True
+
+
+class RejectionSchema(Schema):
+    """Why a write was refused: a problem (RFC 9457) without what depends on a request."""
+
+    type = fields.String(required=True, metadata={"format": "uri-reference", "example": "/problems/validation-error"})
+    title = fields.String(required=True, metadata={"example": "The request is not valid"})
+    status = fields.Integer(required=True, metadata={"example": 422})
+    detail = fields.String(required=True, metadata={"example": "Mend these fields and send the request again: title."})
+    errors = fields.Dict(
+        keys=fields.String(),
+        values=fields.List(fields.String()),
+        metadata={
+            "description": "field → what is wrong with it",
+            "example": {"title": ["Missing data for required field."]},
+        },
+    )
+    current_version = fields.Integer(metadata={"description": "the task's, where the condition named another"})
+
+
+class ProblemSchema(RejectionSchema):
+    """A problem (RFC 9457)."""
+
+    instance = fields.String(required=True, metadata={"description": "the path of the request", "example": "/tasks"})
+    request_id = fields.String(required=True, metadata={"description": "finds the request in the logs"})
+
+
+class CommaSeparated(fields.List[Any]):
+    """Several values of one query parameter, separated by commas; becomes a sorted tuple of the different ones."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Any:
+        parts = [part.strip() for part in value.split(",")]
+        try:
+            return tuple(sorted(set(super()._deserialize(parts, attr, data, **kwargs))))
+        except ValidationError as error:
+            messages: Any = error.messages
+            raise ValidationError(sorted({text for texts in messages.values() for text in texts})) from None
 
 
 # -- reading --------------------------------------------------------------------------------------------------
@@ -195,3 +251,9 @@ def page_response(request: web.Request, items: str, next_cursor: str | None) -> 
 
 def version_etag(version: int) -> str:
     return f'"{version}"'
+
+
+def is_unchanged(request: web.Request, etag: str) -> bool:
+    """Whether `If-None-Match` names the tag: weak comparison (RFC 9110, 13.1.2)."""
+    condition = ",".join(request.headers.getall("If-None-Match", []))
+    return condition.strip() == "*" or any(found.removeprefix("W/") == etag for found in ETAG.findall(condition))

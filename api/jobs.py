@@ -2,6 +2,7 @@
 
 import asyncio
 import uuid
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -10,7 +11,16 @@ from aiohttp import web
 from marshmallow import Schema, fields, validate
 
 from api.errors import Problem, Unauthenticated
-from api.http import Endpoint, invalid, json_response, not_found, page_response, read_query
+from api.http import (
+    CommaSeparated,
+    Endpoint,
+    RejectionSchema,
+    invalid,
+    json_response,
+    not_found,
+    page_response,
+    read_query,
+)
 from api.keys import IDENTITY, POOL, QUEUE, SETTINGS
 from api.submission import RETRY_AFTER, queued_job, read_preference
 from core import lanes
@@ -21,6 +31,7 @@ from core.jobs import FINAL_STATES, STATES, JobView, ListedJob, list_jobs, read_
 from core.pagination import decode_cursor, encode_cursor, scope_digest
 from core.redis import REDIS_FAULTS, reply
 
+KIND_PATTERN = r"^[a-z_]{1,32}(\.[a-z_]{1,32})?\Z"
 LONG_POLL_FIRST_SECONDS = 0.05
 LONG_POLL_LONGEST_SECONDS = 0.5
 
@@ -28,10 +39,21 @@ LONG_POLL_LONGEST_SECONDS = 0.5
 class JobListQuery(Schema):
     """How the list of jobs is narrowed and paged."""
 
-    kind = fields.String(validate=validate.Length(1, 200), metadata={"description": "one, or several with commas"})
-    state = fields.String(metadata={"description": "one, or several with commas", "example": "queued,processing"})
+    kind = CommaSeparated(
+        fields.String(validate=validate.Regexp(KIND_PATTERN, error="Not a kind of job, such as task.create.")),
+        validate=validate.Length(1, 32),
+        metadata={"description": "one, or several with commas, such as `task.create`"},
+    )
+    state = CommaSeparated(
+        fields.String(validate=validate.OneOf(STATES)),
+        validate=validate.Length(min=1),
+        metadata={"description": "one, or several with commas"},
+    )
     limit = fields.Integer(validate=validate.Range(min=1))
-    cursor = fields.String(validate=validate.Length(1, 512))
+    cursor = fields.String(
+        validate=validate.Length(1, 512),
+        metadata={"description": "`next_cursor` of the page before, with the same filters"},
+    )
 
 
 class JobProgress(Schema):
@@ -56,7 +78,7 @@ class Job(Schema):
         required=True, allow_none=True, metadata={"description": "what a synchronous API would have answered"}
     )
     result = fields.Raw(required=True, allow_none=True, metadata={"description": "the body that goes with it"})
-    error = fields.Dict(required=True, allow_none=True, metadata={"description": "the problem, where it was refused"})
+    error = fields.Nested(RejectionSchema, required=True, allow_none=True)
 
 
 class JobPage(Schema):
@@ -103,10 +125,7 @@ async def list_own_jobs(request: web.Request) -> web.Response:
     limit = given.get("limit", settings.default_page_size)
     if limit > settings.max_page_size:
         raise invalid({"limit": [f"Must be at most {settings.max_page_size}."]})
-    kinds = _split(given.get("kind"))
-    states = _split(given.get("state"))
-    if states is not None and not set(states) <= set(STATES):
-        raise invalid({"state": [f"Must be one or several of: {', '.join(STATES)}."]})
+    kinds, states = given.get("kind"), given.get("state")
     scope = scope_digest("jobs", kinds, states)
     after = _position(given["cursor"], scope) if "cursor" in given else None
     user_id = request[IDENTITY].user_id
@@ -166,8 +185,8 @@ async def _queued_job(request: web.Request, user_id: int, job_id: str) -> JobVie
 async def _queued_jobs(
     request: web.Request,
     user_id: int,
-    kinds: list[str] | None,
-    states: list[str] | None,
+    kinds: Sequence[str] | None,
+    states: Sequence[str] | None,
     after: tuple[str, str] | None,
     known: set[str],
 ) -> list[ListedJob]:
@@ -195,10 +214,6 @@ async def _queued_jobs(
     return found
 
 
-def _split(text: str | None) -> list[str] | None:
-    return None if text is None else sorted({part.strip() for part in text.split(",")})
-
-
 def _position(cursor: str, scope: str) -> tuple[str, str]:
     created_at, job_id = decode_cursor(cursor, scope, datetime, uuid.UUID)
     return created_at, job_id
@@ -218,15 +233,21 @@ routes = [
         {200: JobPage},
         query=JobListQuery,
         problems=(400,),
+        description="Every write is a job; finished ones are kept for `JOB_RETENTION_HOURS` (24 unless set).",
     ),
     Endpoint(
         "GET",
         "/jobs/{id}",
         get_job,
-        "Read a job; `Prefer: wait=N` waits for its end",
+        "Read a job",
         {200: Job},
         auth="optional",
         problems=(401, 404),
+        description="With `Prefer: wait=N` the answer comes when the job has ended, or after N seconds. "
+        "An unfinished job's answer carries `Retry-After`. A registration's job is read without a token.",
+        path_id="uuid",
+        headers=("Prefer",),
+        answer_headers=("Retry-After",),
     ),
     Endpoint(
         "DELETE",
@@ -235,5 +256,7 @@ routes = [
         "Cancel a job that can still be cancelled",
         {204: None},
         problems=(404, 409),
+        description="Imports and exports can be; a single write is carried out too soon (409).",
+        path_id="uuid",
     ),
 ]

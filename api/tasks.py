@@ -1,6 +1,5 @@
 """Tasks over HTTP: reads go to PostgreSQL (or the cache), writes become commands."""
 
-import re
 from typing import Any
 
 from aiohttp import web
@@ -8,9 +7,13 @@ from marshmallow import Schema, ValidationError, fields, validate, validates_sch
 
 from api.errors import Problem
 from api.http import (
+    ETAG,
+    CommaSeparated,
     Endpoint,
+    RejectionSchema,
     flatten_messages,
     invalid,
+    is_unchanged,
     json_response,
     not_found,
     page_response,
@@ -28,11 +31,11 @@ from core.ids import MAXIMUM_ID
 from core.settings import Settings
 from core.tasks.queries import SORTS, Caller, TaskFilter, TaskQuery, list_tasks, read_task
 from core.tasks.schemas import (
+    BATCH_OPERATIONS,
     HIGHEST_PRIORITY,
     LOWEST_PRIORITY,
     STATUSES,
     Batch,
-    BatchOperation,
     Task,
     TaskCreate,
     TaskUpdate,
@@ -43,26 +46,37 @@ from core.tasks.schemas import (
 _CREATE = TaskCreate()
 _UPDATE = TaskUpdate()
 _BATCH = Batch()
-_OPERATION = BatchOperation()
+_OPERATIONS = {name: schema() for name, schema in BATCH_OPERATIONS.items()}
 
 WORDS_MAXIMUM = 10
 QUERIES_REMEMBERED = 4096
-_ETAG = re.compile(r'(?:W/)?"[\x21\x23-\x7e\x80-\xff]*"')
+_WORDS = rf"^\s*[^\s\x00]+(\s+[^\s\x00]+){{0,{WORDS_MAXIMUM - 1}}}\s*$"
 
 
 class TaskListQuery(Schema):
     """How a list of tasks is narrowed, ordered and paged."""
 
-    priority = fields.String(metadata={"description": "one, or several with commas", "example": "1,2"})
+    priority = CommaSeparated(
+        fields.Integer(validate=validate.Range(HIGHEST_PRIORITY, LOWEST_PRIORITY)),
+        validate=validate.Length(min=1),
+        metadata={"description": "one, or several with commas"},
+    )
     priority_min = fields.Integer(validate=validate.Range(HIGHEST_PRIORITY, LOWEST_PRIORITY))
     priority_max = fields.Integer(validate=validate.Range(HIGHEST_PRIORITY, LOWEST_PRIORITY))
-    status = fields.String(metadata={"description": "one, or several with commas", "example": "pending,blocked"})
+    status = CommaSeparated(
+        fields.String(validate=validate.OneOf(STATUSES)),
+        validate=validate.Length(min=1),
+        metadata={"description": "one, or several with commas"},
+    )
     due_before = Timestamp(metadata={"format": "date-time"})
     due_after = Timestamp(metadata={"format": "date-time"})
     overdue = fields.Boolean(metadata={"description": "`true`: due in the past and still open"})
     q = Text(
         validate=validate.Length(1, 200),
-        metadata={"description": "words that title or description must contain"},
+        metadata={
+            "description": f"1 to {WORDS_MAXIMUM} words that title or description must contain",
+            "pattern": _WORDS,
+        },
     )
     sort = fields.String(validate=validate.OneOf(list(SORTS)), metadata={"description": "`id` unless given"})
     sort_by_priority = fields.Boolean(metadata={"description": "`true` is the same as `sort=priority`"})
@@ -70,10 +84,13 @@ class TaskListQuery(Schema):
         validate=validate.Range(min=1),
         metadata={"description": "DEFAULT_PAGE_SIZE unless given, MAX_PAGE_SIZE at the most"},
     )
-    cursor = fields.String(validate=validate.Length(1, 512))
+    cursor = fields.String(
+        validate=validate.Length(1, 512),
+        metadata={"description": "`next_cursor` of the page before, with the same filters and sort"},
+    )
     last_id = fields.Integer(
         validate=validate.Range(1, MAXIMUM_ID),
-        metadata={"description": "start after this task", "format": "int64"},
+        metadata={"description": "start after this task, in the same sort", "format": "int64"},
     )
 
     @validates_schema
@@ -105,9 +122,9 @@ class TaskPage(Schema):
 class BatchResult(Schema):
     """What became of one operation."""
 
-    status = fields.Integer(required=True)
+    status = fields.Integer(required=True, metadata={"description": "as it would be for this operation alone"})
     task = fields.Nested(Task)
-    error = fields.Dict()
+    error = fields.Nested(RejectionSchema)
 
 
 class BatchResults(Schema):
@@ -161,10 +178,10 @@ def _task_query(given: dict[str, Any], settings: Settings) -> TaskQuery:
     return TaskQuery(
         filter=TaskFilter(
             user_id=given.get("user_id"),
-            priority=_priorities(given["priority"]) if "priority" in given else None,
+            priority=given.get("priority"),
             priority_min=given.get("priority_min"),
             priority_max=given.get("priority_max"),
-            status=_statuses(given["status"]) if "status" in given else None,
+            status=given.get("status"),
             due_before=given.get("due_before"),
             due_after=given.get("due_after"),
             overdue=given.get("overdue", False),
@@ -175,21 +192,6 @@ def _task_query(given: dict[str, Any], settings: Settings) -> TaskQuery:
         cursor=given.get("cursor"),
         last_id=given.get("last_id"),
     )
-
-
-def _priorities(text: str) -> tuple[int, ...]:
-    known = {str(number): number for number in range(HIGHEST_PRIORITY, LOWEST_PRIORITY + 1)}
-    parts = [part.strip() for part in text.split(",")]
-    if any(part not in known for part in parts):
-        raise invalid({"priority": ["Must be numbers from 1 to 10, separated by commas."]})
-    return tuple(sorted({known[part] for part in parts}))
-
-
-def _statuses(text: str) -> tuple[str, ...]:
-    parts = [part.strip() for part in text.split(",")]
-    if any(part not in STATUSES for part in parts):
-        raise invalid({"status": [f"Must be one or several of: {', '.join(STATUSES)}."]})
-    return tuple(sorted(set(parts)))
 
 
 async def _cached_page(request: web.Request, query: TaskQuery) -> web.Response:
@@ -230,17 +232,9 @@ async def get_task(request: web.Request) -> web.Response:
 def _task_response(request: web.Request, body: str, version: int) -> web.Response:
     etag = version_etag(version)
     headers = {"ETag": etag, "Cache-Control": "private, no-cache"}
-    condition = request.headers.getall("If-None-Match", [])
-    if condition and _matches(",".join(condition), etag):
+    if is_unchanged(request, etag):
         return web.Response(status=304, headers=headers)
     return json_response(body, headers=headers)
-
-
-def _matches(condition: str, etag: str) -> bool:
-    """Weak comparison (RFC 9110, 13.1.2)."""
-    if condition.strip() == "*":
-        return True
-    return any(found.removeprefix("W/") == etag for found in _ETAG.findall(condition))
 
 
 # -- writing ----------------------------------------------------------------------------------------------
@@ -258,8 +252,8 @@ def read_if_match(request: web.Request) -> list[int] | None:
     condition = ",".join(values).strip()
     if condition == "*":
         return None
-    tags = _ETAG.findall(condition)
-    if not tags or _ETAG.sub("", condition).strip(" ,\t"):
+    tags = ETAG.findall(condition)
+    if not tags or ETAG.sub("", condition).strip(" ,\t"):
         raise Problem("invalid-header", 'If-Match must be "*" or entity tags such as "3".')
     # The comparison is strong: a weak tag never matches (RFC 9110, 13.1.1).
     return [int(tag[1:-1]) for tag in tags if tag[1:-1].isascii() and tag[1:-1].isdecimal() and len(tag) <= 11]
@@ -300,39 +294,26 @@ def _for_admin(request: web.Request, payload: dict[str, Any]) -> dict[str, Any]:
 def _operation(item: Any) -> dict[str, Any]:
     """An operation for the worker, or the problem that it is."""
     try:
-        given = _OPERATION.load(item)
-        operation, wanted = given["op"], given.get("fields_")
-        if operation == "create":
-            _require(given, absent=("id", "if_version"), present=("fields_",))
-            return {"op": operation, "fields": _load_fields(_CREATE, wanted)}
-        versions = [given["if_version"]] if "if_version" in given else None
-        if operation == "delete":
-            _require(given, absent=("fields_",), present=("id",))
-            return {"op": operation, "id": given["id"], "if_versions": versions}
-        _require(given, present=("id", "fields_"))
-        return {
-            "op": operation,
-            "id": given["id"],
-            "fields": _load_fields(_UPDATE, wanted),
-            "if_versions": versions,
-        }
+        given = _operation_schema(item).load(item)
     except ValidationError as error:
         errors = flatten_messages(error.messages)
         return {"error": problem("validation-error", "This operation is not valid.", errors=errors)}
+    operation = {"op": given["op"]}
+    if "id" in given:
+        operation["id"] = given["id"]
+        operation["if_versions"] = [given["if_version"]] if "if_version" in given else None
+    if "fields_" in given:
+        operation["fields"] = given["fields_"]
+    return operation
 
 
-def _load_fields(schema: Schema, wanted: Any) -> Any:
-    try:
-        return schema.load(wanted)
-    except ValidationError as error:
-        raise ValidationError({"fields": error.messages}) from None
-
-
-def _require(given: dict[str, Any], *, present: tuple[str, ...] = (), absent: tuple[str, ...] = ()) -> None:
-    faults = {name.rstrip("_"): ["Missing data for required field."] for name in present if name not in given}
-    faults |= {name.rstrip("_"): [f"Not known to {given['op']}."] for name in absent if name in given}
-    if faults:
-        raise ValidationError(faults)
+def _operation_schema(item: Any) -> Schema:
+    if not isinstance(item, dict):
+        raise ValidationError("Not an object.")
+    name = item.get("op")
+    if not isinstance(name, str) or name not in _OPERATIONS:
+        raise ValidationError(f"Must be one of: {', '.join(_OPERATIONS)}.", "op")
+    return _OPERATIONS[name]
 
 
 routes = [
@@ -344,6 +325,8 @@ routes = [
         {200: TaskPage},
         query=AllTasksQuery,
         problems=(400,),
+        description="A user's own tasks; an admin sees everybody's, narrowed by `user_id`. Every sort is made total "
+        "by the id, so that pages neither repeat nor skip a task that stays in its place.",
     ),
     Endpoint(
         "GET",
@@ -353,6 +336,7 @@ routes = [
         {200: TaskPage},
         query=TaskListQuery,
         problems=(400,),
+        description="The same as `GET /tasks`, but the caller's own only, also for an admin.",
     ),
     Endpoint("POST", "/tasks", create_task, "Create a task", {201: Task}, body=TaskCreate, is_write=True),
     Endpoint(
@@ -363,6 +347,8 @@ routes = [
         {207: BatchResults},
         body=Batch,
         is_write=True,
+        description="The operations are carried out in order, each with its own fate: one that is refused, or that "
+        "is not valid, stops no other. The results stand in the order of the request.",
     ),
     Endpoint(
         "GET",
@@ -382,7 +368,9 @@ routes = [
         body=TaskUpdate,
         is_write=True,
         conditional=True,
-        problems=(404, 412),
+        problems=(404,),
+        operation_id="put_task",
+        description="The same as PATCH: what the body does not name stays as it is.",
     ),
     Endpoint(
         "PATCH",
@@ -393,7 +381,9 @@ routes = [
         body=TaskUpdate,
         is_write=True,
         conditional=True,
-        problems=(404, 412),
+        problems=(404,),
+        description="A JSON merge patch (RFC 7396): `null` clears `description` and `due_date`; what the body does "
+        "not name stays as it is.",
     ),
     Endpoint(
         "DELETE",
@@ -403,6 +393,6 @@ routes = [
         {204: None},
         is_write=True,
         conditional=True,
-        problems=(404, 412),
+        problems=(404, 413),
     ),
 ]

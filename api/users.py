@@ -51,5 +51,6 @@ routes = [
         body=ProfileUpdate,
         is_write=True,
         problems=(403,),
+        description="A new `password` needs the `current_password` (else 403) and ends every session.",
     ),
 ]

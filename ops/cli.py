@@ -116,9 +116,11 @@ def openapi(
     """Print the OpenAPI document."""
     with told_plainly():
         import orjson
+
+        from api.app import ENDPOINTS
         from api.openapi import document
 
-        text = orjson.dumps(document(), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
+        text = orjson.dumps(document(ENDPOINTS), option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE)
         if output is None:
             sys.stdout.buffer.write(text)
             sys.stdout.buffer.flush()

@@ -14,6 +14,7 @@ DESCRIPTION_MAXIMUM = 20_000
 HIGHEST_PRIORITY = 1
 LOWEST_PRIORITY = 10
 BATCH_MAXIMUM = 1000
+NOT_BLANK = r"^[^\x00]*[^\s\x00][^\x00]*$"
 
 
 def no_nul(text: str) -> None:
@@ -62,6 +63,7 @@ def _title(**kwargs: Any) -> Text:
         validate=validate.Length(1, TITLE_MAXIMUM),
         metadata={
             "description": "1 to 255 characters after trimming",
+            "pattern": NOT_BLANK,
             "example": "Renew the TLS certificates",
         },
         **kwargs,
@@ -72,7 +74,7 @@ def _description() -> Text:
     return Text(
         allow_none=True,
         validate=validate.Length(max=DESCRIPTION_MAXIMUM),
-        metadata={"description": "Up to 20 000 characters"},
+        metadata={"description": "Up to 20 000 characters", "example": "The old ones end on Friday."},
     )
 
 
@@ -89,6 +91,20 @@ def _status(**kwargs: Any) -> fields.String:
     return fields.String(validate=validate.OneOf(STATUSES), **kwargs)
 
 
+def _due_date() -> Timestamp:
+    return Timestamp(allow_none=True, metadata={"format": "date-time", "example": "2026-01-31T17:00:00+01:00"})
+
+
+def _id() -> fields.Integer:
+    return fields.Integer(
+        strict=True, required=True, validate=validate.Range(1, MAXIMUM_ID), metadata={"format": "int64"}
+    )
+
+
+def _if_version() -> fields.Integer:
+    return fields.Integer(strict=True, metadata={"description": "Refused (412) at any other version"})
+
+
 class TaskCreate(Schema):
     """A task to be made."""
 
@@ -96,7 +112,7 @@ class TaskCreate(Schema):
     description = _description()
     priority = _priority(load_default=5)
     status = _status(load_default="pending")
-    due_date = Timestamp(allow_none=True, metadata={"format": "date-time"})
+    due_date = _due_date()
 
 
 class TaskUpdate(Schema):
@@ -106,7 +122,7 @@ class TaskUpdate(Schema):
     description = _description()
     priority = _priority()
     status = _status()
-    due_date = Timestamp(allow_none=True, metadata={"format": "date-time"})
+    due_date = _due_date()
 
 
 class Task(Schema):
@@ -114,31 +130,50 @@ class Task(Schema):
 
     id = fields.Integer(required=True, metadata={"format": "int64"})
     user_id = fields.Integer(required=True, metadata={"format": "int64"})
-    title = fields.String(required=True)
-    description = fields.String(required=True, allow_none=True)
-    priority = fields.Integer(required=True)
+    title = fields.String(required=True, metadata={"example": "Renew the TLS certificates"})
+    description = fields.String(required=True, allow_none=True, metadata={"example": "The old ones end on Friday."})
+    priority = fields.Integer(required=True, metadata={"description": "1 is the highest, 10 the lowest"})
     status = fields.String(required=True, validate=validate.OneOf(STATUSES))
     due_date = fields.String(required=True, allow_none=True, metadata={"format": "date-time"})
     created_at = fields.String(required=True, metadata={"format": "date-time"})
     updated_at = fields.String(required=True, metadata={"format": "date-time"})
     completed_at = fields.String(required=True, allow_none=True, metadata={"format": "date-time"})
-    version = fields.Integer(required=True)
+    version = fields.Integer(required=True, metadata={"description": "grows with every change; the `ETag`"})
 
 
-class BatchOperation(Schema):
-    """One operation of a batch: `create` takes `fields`, `update` takes `id` and `fields`, `delete` takes `id`."""
+class BatchCreate(Schema):
+    """Makes a task."""
 
-    op = fields.String(required=True, validate=validate.OneOf(("create", "update", "delete")))
-    id = fields.Integer(strict=True, validate=validate.Range(1, MAXIMUM_ID), metadata={"format": "int64"})
-    if_version = fields.Integer(strict=True, metadata={"description": "Refused (412) at any other version"})
-    fields_ = fields.Dict(data_key="fields", keys=fields.String())
+    op = fields.String(required=True, validate=validate.Equal("create"))
+    fields_ = fields.Nested(TaskCreate, required=True, data_key="fields")
+
+
+class BatchUpdate(Schema):
+    """Changes what `fields` names, and only at `if_version` where that is given."""
+
+    op = fields.String(required=True, validate=validate.Equal("update"))
+    id = _id()
+    if_version = _if_version()
+    fields_ = fields.Nested(TaskUpdate, required=True, data_key="fields")
+
+
+class BatchDelete(Schema):
+    """Deletes a task, and only at `if_version` where that is given."""
+
+    op = fields.String(required=True, validate=validate.Equal("delete"))
+    id = _id()
+    if_version = _if_version()
+
+
+BATCH_OPERATIONS: dict[str, type[Schema]] = {"create": BatchCreate, "update": BatchUpdate, "delete": BatchDelete}
+"""`op` → what such an operation looks like. An invalid one is refused by itself, not with the batch."""
 
 
 class Batch(Schema):
     """1 to 1000 operations, carried out in order, each with its own fate."""
 
     operations = fields.List(
-        fields.Raw(metadata={"$ref": "#/components/schemas/BatchOperation"}),
+        fields.Raw(metadata={"one_of": BATCH_OPERATIONS, "discriminator": "op"}),
         required=True,
         validate=validate.Length(1, BATCH_MAXIMUM),
     )

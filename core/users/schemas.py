@@ -77,7 +77,7 @@ class ProfileUpdate(Schema):
     """Changes only what it names. A new `password` needs the `current_password` and ends all sessions."""
 
     email = _email()
-    time_zone = fields.String(validate=_is_time_zone, metadata={"example": "Europe/Berlin"})
+    time_zone = fields.String(validate=_is_time_zone, metadata={"format": "time-zone", "example": "Europe/Berlin"})
     password = _password()
     current_password = fields.String(
         validate=validate.Length(max=1024), load_only=True, metadata={"format": "password"}

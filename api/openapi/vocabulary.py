@@ -1,0 +1,138 @@
+"""What the document says in words, and the headers and problems that many operations share."""
+
+from typing import Any
+
+DESCRIPTION = """\
+Tasks with priorities, for large installations.
+
+**Log in** with `POST /auth/login`, or with *Authorize* above, and send the access token as
+`Authorization: Bearer …`.
+
+**Writes are jobs.** A write is answered with its outcome once it is committed. With `Prefer: respond-async`, or where
+that takes too long, it is answered 202 as soon as it is safe on disk, and `GET /jobs/{id}` tells its outcome. Repeat a
+write that got no answer with the same `Idempotency-Key`: it has one effect, and the repeat gets the first answer.
+
+**Errors** are problems (RFC 9457): tell them apart by `type`, quote the `request_id`.
+
+**Lists** are paged by `next_cursor`, which is `null` on the last page and only there; the next page also stands in the
+`Link` header. Fields and query parameters that are not in this document are refused (422). Every GET answers HEAD, too.
+"""
+
+TAGS = {
+    "tasks": "Create, read, list, change and delete tasks.",
+    "jobs": "What became of writes that the client did not wait for.",
+    "auth": "Registration, login, refresh and logout.",
+    "users": "The caller's own profile.",
+    "health": "For orchestrators and Prometheus.",
+    "docs": "This document and its page.",
+}
+
+_TAG = r'(W/)?"[!#-~]*"'
+_SECONDS = {"type": "integer", "minimum": 0}
+
+REQUEST_HEADERS: dict[str, dict[str, Any]] = {
+    "Prefer": {
+        "description": "`respond-async`: do not wait for the outcome; `wait=N`: wait up to N seconds (RFC 7240).",
+        "schema": {"type": "string"},
+        "examples": {"async": {"value": "respond-async"}, "wait": {"value": "wait=2"}},
+    },
+    "Idempotency-Key": {
+        "description": "1 to 255 visible ASCII characters, bare or quoted; the same key has one effect.",
+        "schema": {
+            "type": "string",
+            "pattern": '^("[!-~]{1,255}"|[!#-~][!-~]{0,254})$',
+            "maxLength": 257,
+        },
+        "example": "8e03978e-40d5-43dd-bc93-6894a57f9324",
+    },
+    "If-Match": {
+        "description": "The versions that the change may be made to: `ETag`s, or `*` for any.",
+        "schema": {"type": "string", "pattern": rf"^(\*|{_TAG}(, ?{_TAG})*)$"},
+        "example": '"3"',
+    },
+    "If-None-Match": {
+        "description": "The versions that the client has already: `ETag`s.",
+        "schema": {"type": "string"},
+        "example": '"3"',
+    },
+    "X-Request-Id": {
+        "description": "Answered, logged, and carried by the job; made where it is not given.",
+        "schema": {"type": "string"},
+        "example": "nightly-import-42",
+    },
+}
+
+ANSWER_HEADERS: dict[str, dict[str, Any]] = {
+    "X-Request-Id": {
+        "required": True,
+        "description": "Finds the request in the logs.",
+        "schema": {"type": "string", "pattern": "^[A-Za-z0-9._:/+=-]{1,128}$"},
+    },
+    "RateLimit": {
+        "description": "What is left of the limit; absent where the limit is switched off.",
+        "schema": {"type": "string", "pattern": '^"default";r=[0-9]+;t=[0-9]+$'},
+        "example": '"default";r=99;t=42',
+    },
+    "RateLimit-Policy": {
+        "description": "The limit: `q` requests in `w` seconds.",
+        "schema": {"type": "string", "pattern": '^"default";q=[0-9]+;w=[0-9]+$'},
+        "example": '"default";q=100;w=60',
+    },
+    "ETag": {
+        "required": True,
+        "description": "The version, for `If-Match` and `If-None-Match`.",
+        "schema": {"type": "string", "pattern": f"^{_TAG}$"},
+        "example": '"3"',
+    },
+    "Link": {
+        "description": "The next page (RFC 8288); absent on the last one.",
+        "schema": {"type": "string"},
+        "example": '</tasks?cursor=WyJmMTM4&limit=20>; rel="next"',
+    },
+    "Location": {
+        "required": True,
+        "description": "Where it is.",
+        "schema": {"type": "string", "format": "uri-reference"},
+    },
+    "Retry-After": {"description": "Seconds after which to come again.", "schema": _SECONDS, "example": 1},
+    "Idempotent-Replayed": {
+        "description": "`true`: the outcome of an earlier request with the same `Idempotency-Key`.",
+        "schema": {"type": "string", "enum": ["true"]},
+    },
+    "Preference-Applied": {
+        "description": "What of `Prefer` was heeded.",
+        "schema": {"type": "string"},
+        "example": "respond-async",
+    },
+    "WWW-Authenticate": {
+        "required": True,
+        "description": "The challenge (RFC 6750).",
+        "schema": {"type": "string"},
+        "example": 'Bearer realm="tenfold", error="invalid_token"',
+    },
+}
+
+# Status → name of the component, when it comes, headers beside the usual ones.
+PROBLEM_ANSWERS: dict[int, tuple[str, str, tuple[str, ...]]] = {
+    400: ("BadRequest", "The body, a header or the cursor cannot be read.", ()),
+    401: ("Unauthorized", "No token, or one that is not valid; or a wrong password.", ("WWW-Authenticate",)),
+    403: ("Forbidden", "Not allowed to this user.", ()),
+    404: ("NotFound", "It does not exist, or belongs to somebody else.", ()),
+    409: ("Conflict", "It contradicts what is there.", ()),
+    412: ("PreconditionFailed", "It has another version than `If-Match` names; nothing was changed.", ("ETag",)),
+    413: ("ContentTooLarge", "The body is larger than `MAX_BODY_BYTES`.", ()),
+    415: ("UnsupportedMediaType", "The body is of another media type.", ()),
+    422: ("UnprocessableContent", "Not valid, field by field in `errors`; or an `Idempotency-Key` was reused.", ()),
+    429: ("TooManyRequests", "Over the limit.", ("Retry-After",)),
+    503: ("ServiceUnavailable", "The queue or the database is away; nothing was done.", ("Retry-After",)),
+}
+
+# Status → what such an answer says, where it is no problem.
+ANSWERS = {
+    200: "Done.",
+    201: "Made.",
+    204: "Done; there is nothing to say.",
+    207: "One result an operation, in the order of the request.",
+    304: "The client's version is the newest.",
+    503: "It cannot serve.",
+}
