@@ -1,5 +1,6 @@
 """What a client may send about tasks; the OpenAPI document is made from these same schemas."""
 
+import re
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,6 +15,9 @@ DESCRIPTION_MAXIMUM = 20_000
 HIGHEST_PRIORITY = 1
 LOWEST_PRIORITY = 10
 BATCH_MAXIMUM = 1000
+_RFC_3339 = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?([Zz]|[+-][0-9]{2}:[0-9]{2})\Z"
+)
 NOT_BLANK = r"^[^\x00]*[^\s\x00][^\x00]*$"
 
 
@@ -45,14 +49,11 @@ class Timestamp(fields.Field[str]):
     }
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
-        # fromisoformat also takes dates alone, week dates and spaces in place of the T: the length and the T do not.
-        if not isinstance(value, str) or not 19 <= len(value) <= 40 or value[10] not in "Tt":
+        # fromisoformat also takes week dates, basic forms, hours alone and offsets with seconds.
+        if not isinstance(value, str) or not _RFC_3339.match(value):
             raise self.make_error("invalid")
         try:
-            moment = datetime.fromisoformat(value.upper())
-            if moment.tzinfo is None:
-                raise self.make_error("invalid")
-            return moment.astimezone(UTC).isoformat()
+            return datetime.fromisoformat(value.upper()).astimezone(UTC).isoformat()
         except (ValueError, OverflowError):
             raise self.make_error("invalid") from None
 
