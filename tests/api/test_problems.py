@@ -2,30 +2,13 @@
 
 import asyncio
 import io
-from typing import Any
 
 import pytest
 
-from tests.harness import Answer, RawAnswer, Service
+from tests.api.problems import assert_problem
+from tests.harness import RawAnswer, Service
 
 HOST = b"Host: tests\r\n"
-
-
-def assert_problem(answer: Answer | RawAnswer, status: int, name: str) -> dict[str, Any]:
-    """The answer is that problem and has every field that each problem has."""
-    headers = {key.lower(): value for key, value in answer.headers.items()}
-    assert answer.status == status, answer
-    assert headers["content-type"] == "application/problem+json"
-    problem: dict[str, Any] = answer.json
-    assert problem["type"] == f"/problems/{name}"
-    assert problem["status"] == status
-    for field in ("title", "detail", "instance", "request_id"):
-        assert isinstance(problem[field], str), field
-        assert problem[field], field
-    assert problem["request_id"] == headers["x-request-id"]
-    for secret in ("Traceback", "SELECT", "asyncpg", "site-packages", 'File "'):
-        assert secret not in answer.body.decode()
-    return problem
 
 
 async def test_an_unknown_address_is_not_found(service: Service) -> None:

@@ -1,11 +1,305 @@
 """Create, read, update and delete single tasks."""
 
+import asyncio
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from tests.api.problems import assert_problem
+from tests.factories import create_task, task_fields
 from tests.harness import Service
+
+FIELDS = [
+    "id", "user_id", "title", "description", "priority", "status", "due_date", "created_at", "updated_at",
+    "completed_at", "version",
+]  # fmt: skip
+
+
+# -- create ---------------------------------------------------------------------------------------------------
+
+
+async def test_a_created_task_has_every_field_and_the_defaults(service: Service) -> None:
+    before = datetime.now(UTC)
+    answer = await service.alice.post("/tasks", {"title": "Water the plants"})
+    task = answer.json
+    assert answer.status == 201
+    assert list(task) == FIELDS
+    assert answer.headers["Content-Type"].startswith("application/json")
+    assert answer.headers["Location"] == f"/tasks/{task['id']}"
+    assert answer.headers["ETag"] == '"1"'
+    assert task | {"id": 0, "created_at": "", "updated_at": ""} == {
+        "id": 0,
+        "user_id": service.alice.id,
+        "title": "Water the plants",
+        "description": None,
+        "priority": 5,
+        "status": "pending",
+        "due_date": None,
+        "created_at": "",
+        "updated_at": "",
+        "completed_at": None,
+        "version": 1,
+    }
+    created = datetime.fromisoformat(task["created_at"])
+    assert task["created_at"] == task["updated_at"]
+    assert created.utcoffset().total_seconds() == 0  # type: ignore[union-attr]
+    assert abs((created - before).total_seconds()) < 5
+
+
+async def test_every_field_can_be_given(service: Service) -> None:
+    given = {
+        "title": "Überweisung prüfen",
+        "description": "読み込み\n\t🚀",
+        "priority": 1,
+        "status": "in_progress",
+        "due_date": "2031-05-06T07:08:09.123456+00:00",
+    }
+    created = await service.alice.post("/tasks", given)
+    assert created.status == 201
+    assert {name: created.json[name] for name in given} == given
+    assert (await service.alice.get(f"/tasks/{created.json['id']}")).json == created.json
+
+
+async def test_an_answered_task_is_committed(service: Service) -> None:
+    task = await create_task(service.alice, title="Committed")
+    [row] = await service.rows("SELECT user_id, title, version FROM tasks WHERE id = $1", task["id"])
+    assert row == {"user_id": service.alice.id, "title": "Committed", "version": 1}
+
+
+async def test_ids_fit_53_bits_carry_the_time_and_grow(service: Service) -> None:
+    tasks = [await create_task(service.alice) for _ in range(3)]
+    ids = [task["id"] for task in tasks]
+    assert ids == sorted(set(ids))
+    assert ids[-1] < 1 << 53
+    milliseconds = (ids[0] >> 12) + datetime(2020, 1, 1, tzinfo=UTC).timestamp() * 1000
+    assert abs(milliseconds / 1000 - datetime.now(UTC).timestamp()) < 5
+
+
+async def test_the_title_is_trimmed_before_it_is_measured(service: Service) -> None:
+    answer = await service.alice.post("/tasks", {"title": f" \t{'ü' * 255}\n "})
+    assert answer.status == 201
+    assert answer.json["title"] == "ü" * 255
+
+
+async def test_characters_count_and_not_bytes(service: Service) -> None:
+    answer = await service.alice.post("/tasks", {"title": "🚀" * 255, "description": "🚀" * 20_000})
+    assert answer.status == 201
+    assert len(answer.json["description"]) == 20_000
+
+
+@pytest.mark.parametrize("status", ["pending", "in_progress", "blocked", "completed", "cancelled"])
+async def test_each_status_is_known(service: Service, status: str) -> None:
+    task = await create_task(service.alice, status=status)
+    assert task["status"] == status
+    assert (task["completed_at"] is not None) == (status == "completed")
+
+
+@pytest.mark.parametrize(
+    ("given", "answered"),
+    [
+        ("2031-05-06T07:08:09Z", "2031-05-06T07:08:09+00:00"),
+        ("2031-05-06t07:08:09z", "2031-05-06T07:08:09+00:00"),
+        ("2031-05-06T07:08:09+02:00", "2031-05-06T05:08:09+00:00"),
+        ("2031-01-01T00:30:00-05:30", "2031-01-01T06:00:00+00:00"),
+        ("2031-05-06T07:08:09.5+00:00", "2031-05-06T07:08:09.5+00:00"),
+        ("0001-01-01T00:00:00Z", "0001-01-01T00:00:00+00:00"),
+        ("9999-12-31T23:59:59Z", "9999-12-31T23:59:59+00:00"),
+    ],
+)
+async def test_a_due_date_is_answered_as_the_same_instant_in_utc(service: Service, given: str, answered: str) -> None:
+    assert (await create_task(service.alice, due_date=given))["due_date"] == answered
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("title", None),
+        ("title", ""),
+        ("title", " \t\n"),
+        ("title", "x" * 256),
+        ("title", "a\x00b"),
+        ("title", 5),
+        ("title", ["a"]),
+        ("description", "x" * 20_001),
+        ("description", "a\x00b"),
+        ("description", {}),
+        ("priority", 0),
+        ("priority", 11),
+        ("priority", -1),
+        ("priority", 5.5),
+        ("priority", 5.0),
+        ("priority", "5"),
+        ("priority", True),
+        ("priority", None),
+        ("priority", 1 << 63),
+        ("priority", 1e300),
+        ("status", "done"),
+        ("status", "Pending"),
+        ("status", ""),
+        ("status", None),
+        ("status", ["pending"]),
+        ("due_date", "tomorrow"),
+        ("due_date", "2031-05-06"),
+        ("due_date", "2031-05-06T07:08:09"),
+        ("due_date", "2031-05-06 07:08:09Z"),
+        ("due_date", "2031-02-30T07:08:09Z"),
+        ("due_date", "2031-05-06T25:08:09Z"),
+        ("due_date", "2031-05-06T07+02:00"),
+        ("due_date", "2031-05-06T070809+00:00"),
+        ("due_date", "2031-W05-6T07:08:09Z"),
+        ("due_date", "2031-05-06T07:08:09+25:00"),
+        ("due_date", "2031-05-06T07:08:09+01:00:30"),
+        ("due_date", "2031-05-06T07:08:09,5+00:00"),
+        ("due_date", "２031-05-06T07:08:09Z"),
+        ("due_date", "0001-01-01T00:00:00+01:00"),
+        ("due_date", "infinity"),
+        ("due_date", 1_900_000_000),
+        ("id", 5),
+        ("user_id", 5),
+        ("version", 1),
+        ("created_at", "2031-05-06T07:08:09Z"),
+        ("completed_at", None),
+        ("Title", "x"),
+    ],
+)
+async def test_an_invalid_field_is_422_by_its_name_and_nothing_is_made(
+    service: Service, field: str, value: Any
+) -> None:
+    answer = await service.alice.post("/tasks", {"title": "A task", field: value})
+    assert list(assert_problem(answer, 422, "validation-error")["errors"]) == [field]
+    assert await service.rows("SELECT id FROM tasks") == []
+
+
+async def test_a_title_is_required(service: Service) -> None:
+    answer = await service.alice.post("/tasks", {})
+    assert list(assert_problem(answer, 422, "validation-error")["errors"]) == ["title"]
+
+
+# -- read -----------------------------------------------------------------------------------------------------
 
 
 async def test_a_task_that_was_created_can_be_read(service: Service) -> None:
-    created = await service.alice.post("/tasks", {"title": "Water the plants"})
-    assert created.status == 201
+    created = await service.alice.post("/tasks", task_fields())
     read = await service.alice.get(f"/tasks/{created.json['id']}")
     assert read.status == 200
     assert read.json == created.json
+    assert read.headers["ETag"] == '"1"'
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT", "PATCH", "DELETE"])
+async def test_a_task_that_does_not_exist_is_404(service: Service, method: str) -> None:
+    body = {"json": {"title": "x"}} if method in ("PUT", "PATCH") else {}
+    answer = await service.alice.request(method, "/tasks/4711", **body)
+    assert assert_problem(answer, 404, "not-found")["instance"] == "/tasks/4711"
+
+
+# -- update ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", ["PUT", "PATCH"])
+async def test_an_update_changes_only_what_it_names(service: Service, method: str) -> None:
+    task = await create_task(
+        service.alice, description="Keep me", priority=2, status="blocked", due_date="2031-05-06T07:08:09Z"
+    )
+    answer = await service.alice.request(method, f"/tasks/{task['id']}", json={"title": "Another title"})
+    assert answer.status == 200
+    assert answer.headers["ETag"] == '"2"'
+    assert answer.json == task | {"title": "Another title", "version": 2, "updated_at": answer.json["updated_at"]}
+    assert answer.json["updated_at"] > task["updated_at"]
+    assert (await service.alice.get(f"/tasks/{task['id']}")).json == answer.json
+
+
+@pytest.mark.parametrize("method", ["PUT", "PATCH"])
+async def test_null_clears_what_may_be_empty(service: Service, method: str) -> None:
+    task = await create_task(service.alice, description="Away with me", due_date="2031-05-06T07:08:09Z")
+    answer = await service.alice.request(method, f"/tasks/{task['id']}", json={"description": None, "due_date": None})
+    assert answer.status == 200
+    assert (answer.json["description"], answer.json["due_date"]) == (None, None)
+    assert answer.json["title"] == task["title"]
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("title", "Another"),
+        ("description", "Something"),
+        ("priority", 10),
+        ("status", "cancelled"),
+        ("due_date", "2032-01-01T00:00:00+00:00"),
+    ],
+)
+async def test_each_field_can_be_changed_alone(service: Service, field: str, value: Any) -> None:
+    task = await create_task(service.alice)
+    answer = await service.alice.patch(f"/tasks/{task['id']}", {field: value})
+    assert answer.json == task | {field: value, "version": 2, "updated_at": answer.json["updated_at"]}
+
+
+async def test_a_patch_that_names_nothing_changes_nothing(service: Service) -> None:
+    task = await create_task(service.alice)
+    answer = await service.alice.patch(f"/tasks/{task['id']}", {})
+    assert answer.status == 200
+    assert answer.json == task
+
+
+async def test_a_merge_patch_may_say_that_it_is_one(service: Service) -> None:
+    task = await create_task(service.alice)
+    answer = await service.alice.patch(
+        f"/tasks/{task['id']}", data=b'{"priority": 3}', headers={"Content-Type": "application/merge-patch+json"}
+    )
+    assert answer.status == 200
+    assert answer.json["priority"] == 3
+
+
+async def test_completed_at_is_set_and_cleared_by_the_status(service: Service) -> None:
+    path = f"/tasks/{(await create_task(service.alice))['id']}"
+    completed = (await service.alice.patch(path, {"status": "completed"})).json
+    assert completed["completed_at"] == completed["updated_at"]
+    again = (await service.alice.patch(path, {"status": "completed", "priority": 1})).json
+    assert again["completed_at"] == completed["completed_at"]
+    assert (await service.alice.patch(path, {"title": "Still completed"})).json["completed_at"] is not None
+    assert (await service.alice.patch(path, {"status": "pending"})).json["completed_at"] is None
+
+
+async def test_updates_of_different_fields_at_once_all_hold(service: Service) -> None:
+    task = await create_task(service.alice)
+    changes: list[dict[str, Any]] = [
+        {"title": "Changed"}, {"description": "Changed"}, {"priority": 1}, {"status": "blocked"},
+        {"due_date": "2032-01-01T00:00:00+00:00"},
+    ]  # fmt: skip
+    answers = await asyncio.gather(*(service.alice.patch(f"/tasks/{task['id']}", change) for change in changes))
+    assert sorted(answer.json["version"] for answer in answers) == [2, 3, 4, 5, 6]
+    read = (await service.alice.get(f"/tasks/{task['id']}")).json
+    assert {name: read[name] for change in changes for name in change} == {
+        name: value for change in changes for name, value in change.items()
+    }
+
+
+@pytest.mark.parametrize("method", ["PUT", "PATCH"])
+@pytest.mark.parametrize("body", [{"title": None}, {"priority": 0}, {"version": 1}, {"id": 1}, {"title": "a\x00b"}])
+async def test_an_invalid_update_is_422_and_changes_nothing(
+    service: Service, method: str, body: dict[str, Any]
+) -> None:
+    task = await create_task(service.alice)
+    answer = await service.alice.request(method, f"/tasks/{task['id']}", json=body)
+    assert list(assert_problem(answer, 422, "validation-error")["errors"]) == list(body)
+    assert (await service.alice.get(f"/tasks/{task['id']}")).json == task
+
+
+# -- delete ---------------------------------------------------------------------------------------------------
+
+
+async def test_a_deleted_task_is_gone_for_every_method(service: Service) -> None:
+    path = f"/tasks/{(await create_task(service.alice))['id']}"
+    answer = await service.alice.delete(path)
+    assert (answer.status, answer.body) == (204, b"")
+    assert (await service.alice.get(path)).status == 404
+    assert (await service.alice.patch(path, {"title": "x"})).status == 404
+    assert (await service.alice.delete(path)).status == 404
+    assert await service.rows("SELECT id FROM tasks") == []
+
+
+async def test_a_delete_touches_no_other_task(service: Service) -> None:
+    first, second = await create_task(service.alice), await create_task(service.alice)
+    await service.alice.delete(f"/tasks/{first['id']}")
+    assert (await service.alice.get(f"/tasks/{second['id']}")).json == second
