@@ -4,7 +4,9 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import asyncpg
+from alembic.script.revision import RevisionError
 from alembic.util import CommandError
+from sqlalchemy.exc import DBAPIError
 
 from core.database import API_ROLE, WORKER_ROLE
 from core.settings import Settings
@@ -14,7 +16,7 @@ from ops.check.findings import CONNECT_SECONDS, Finding, fault, note, ok, place,
 OLDEST_POSTGRESQL = 16  # GRANT … WITH SET, and pg_has_role(…, 'SET')
 LARGEST_SKEW_SECONDS = 5.0
 WRITTEN_TABLES = ("users", "sessions", "tasks", "jobs")
-UNREACHABLE = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, ValueError)
+UNREACHABLE = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, DBAPIError, ValueError)
 
 
 async def check_database(settings: Settings) -> list[Finding]:
@@ -127,7 +129,7 @@ async def _tier(settings: Settings, tier: str, role: str, url: str | None) -> Fi
 def check_migrations(settings: Settings) -> Iterator[Finding]:
     try:
         missing = pending(settings.database_url)
-    except CommandError as error:
+    except (CommandError, RevisionError) as error:
         yield fault("migrations", str(error), "the database is ahead of this code: update the code")
     except UNREACHABLE:
         return  # the database's own finding has said it

@@ -1,10 +1,12 @@
 """The queue and the cache: are they there, and does the queue keep what it has accepted?"""
 
+import asyncio
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import redis
 
+from core.redis import durability_faults, queue_client
 from core.settings import Settings
 from ops.check.findings import CONNECT_SECONDS, Finding, fault, note, ok, place, told
 
@@ -26,7 +28,7 @@ def check_queue(settings: Settings) -> Iterator[Finding]:
             )
             return
         yield _queue_server(settings, info)
-        yield from _durability(client, info)
+    yield from asyncio.run(_durability(settings.queue_redis_url))
 
 
 def _queue_server(settings: Settings, info: Mapping[str, Any]) -> Finding:
@@ -39,30 +41,17 @@ def _queue_server(settings: Settings, info: Mapping[str, Any]) -> Finding:
     return ok("queue", shown)
 
 
-def _durability(client: Any, info: Mapping[str, Any]) -> Iterator[Finding]:
+async def _durability(url: str) -> list[Finding]:
     """202 means "on disk", which holds only if the server syncs each write, and never evicts."""
+    client = queue_client(url, timeout=CONNECT_SECONDS)
     try:
-        found = client.config_get("appendonly", "appendfsync", "maxmemory-policy")
-    except redis.RedisError:
-        yield note(
-            "queue disk",
-            "the server does not show its configuration",
-            "make sure of: appendonly yes, appendfsync always, maxmemory-policy noeviction",
-        )
-        return
-    wanted = {"appendonly": "yes", "appendfsync": "always", "maxmemory-policy": "noeviction"}
-    configured = {_text(name): _text(value) for name, value in found.items()}
-    wrong = {name: value for name, value in wanted.items() if configured.get(name) != value}
-    for name, value in wrong.items():
-        yield fault(
-            "queue disk",
-            f"{name} is {configured.get(name)}",
-            f"set {name} {value} in the queue server's configuration: accepted writes can be lost as it is",
-        )
-    if not wrong:
-        yield ok("queue disk", "each write is synced, none is evicted")
-    if info.get("aof_enabled") and info.get("aof_last_write_status", "ok") != "ok":
-        yield fault("queue disk", "the last write to the append-only file failed", "is the queue server's disk full?")
+        faults = await durability_faults(client)
+    finally:
+        await client.aclose(close_connection_pool=True)
+    split = [line.partition(": ") for line in faults]
+    return [fault("queue disk", f"the server {what}", remedy) for what, _, remedy in split] or [
+        ok("queue disk", "no accepted write is lost")
+    ]
 
 
 def check_cache(settings: Settings) -> Iterator[Finding]:
@@ -98,7 +87,3 @@ def _product(info: Mapping[str, Any]) -> str:
     if "valkey_version" in info:
         return f"Valkey {info['valkey_version']}"
     return f"Redis {info.get('redis_version', '?')}"
-
-
-def _text(value: Any) -> str:
-    return value.decode() if isinstance(value, bytes) else str(value)

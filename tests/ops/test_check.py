@@ -1,0 +1,111 @@
+"""`tenfold check`: one finding for each thing, and for each fault what to do."""
+
+import socket
+from pathlib import Path
+
+import pytest
+
+from core.settings import Settings
+from ops.check import Verdict, check_everything
+from ops.ports import free_port
+from tests.harness import Servers, connection
+from tests.ops.running import tenfold
+from tests.ops.test_cli import empty, variables  # noqa: F401 - `empty` is a fixture
+
+
+def findings(environment: dict[str, str]) -> dict[str, tuple[Verdict, str, str]]:
+    return {f.subject: (f.verdict, f.detail, f.remedy) for f in check_everything(environment)}
+
+
+def faults(environment: dict[str, str]) -> dict[str, str]:
+    return {
+        subject: f"{detail} → {remedy}"
+        for subject, (verdict, detail, remedy) in findings(environment).items()
+        if verdict is Verdict.FAULT
+    }
+
+
+@pytest.fixture
+def sound(settings: Settings) -> dict[str, str]:
+    return variables(settings, PORT=str(free_port()))
+
+
+def test_a_sound_installation_has_no_fault(tmp_path: Path, sound: dict[str, str]) -> None:
+    run = tenfold("check", cwd=tmp_path, **sound)
+    assert run.returncode == 0, run.stdout
+    assert run.stdout.endswith("all is well\n")
+    subjects = [line.split()[1] for line in run.stdout.splitlines() if line.startswith(("OK", "NOTE"))]
+    for subject in ("settings", "tokens", "database", "migrations", "queue", "cache", "port"):
+        assert subject in subjects
+
+
+def test_no_secret_is_shown(tmp_path: Path, sound: dict[str, str], servers: Servers) -> None:
+    run = tenfold("check", cwd=tmp_path, **sound)
+    for secret in (servers.postgres.password, servers.queue.password, servers.cache.password, sound["JWT_SECRET_KEY"]):
+        assert secret not in run.stdout + run.stderr
+
+
+def test_bad_settings_are_findings_too(tmp_path: Path) -> None:
+    run = tenfold("check", cwd=tmp_path, PORT="eighty")
+    assert run.returncode == 1
+    assert run.stdout.count("FAULT") == 3
+    assert "→ give it as redis://host:6379/0" in run.stdout
+    assert run.stdout.endswith("3 faults\n")
+
+
+def test_a_database_that_is_away_or_refuses_is_a_fault(sound: dict[str, str]) -> None:
+    found = faults({**sound, "DATABASE_URL": "postgresql://tenfold:hunter2@127.0.0.1:1/tenfold"})
+    assert list(found) == ["database"]
+    assert found["database"].startswith("127.0.0.1:1/tenfold: ")
+    assert "is PostgreSQL running" in found["database"]
+    url = sound["DATABASE_URL"]
+    wrong = url.replace(url.split(":")[2].split("@")[0], "hunter2")
+    assert "password authentication failed" in faults({**sound, "DATABASE_URL": wrong})["database"]
+
+
+def test_a_database_without_tables_wants_migrating(sound: dict[str, str], empty: dict[str, str]) -> None:  # noqa: F811
+    found = faults({**sound, **empty})
+    assert found["migrations"].endswith("→ run: tenfold migrate")
+    assert all(line.endswith("→ run: tenfold migrate") for line in found.values())
+
+
+async def test_a_database_ahead_of_the_code_is_a_fault(sound: dict[str, str]) -> None:
+    async with connection(sound["DATABASE_URL"]) as owner:
+        await owner.execute("UPDATE alembic_version SET version_num = 'zzzz'")
+    import asyncio
+
+    found = await asyncio.to_thread(faults, sound)
+    assert "the database is ahead of this code: update the code" in found["migrations"]
+
+
+def test_an_api_login_that_may_write_is_a_fault(sound: dict[str, str], servers: Servers) -> None:
+    found = faults({**sound, "API_DATABASE_URL": sound["DATABASE_URL"]})
+    assert found["api role"] == "tenfold may write → grant it tenfold_api and nothing else: the API only reads"
+    path = sound["DATABASE_URL"].rpartition("/")[2]
+    found = faults({**sound, "WORKER_DATABASE_URL": servers.postgres.superuser_url(path)})
+    assert "passes by row-level security" in found["worker role"]
+
+
+def test_a_queue_that_forgets_is_a_fault(sound: dict[str, str]) -> None:
+    found = list(check_everything({**sound, "QUEUE_REDIS_URL": sound["REDIS_URL"]}))
+    told = [f"{f.detail} → {f.remedy}" for f in found if f.verdict is Verdict.FAULT]
+    assert told == ["the server keeps no append-only file → set `appendonly yes`, or accepted writes can be lost"]
+    assert any("is the queue too" in f.detail for f in found if f.verdict is Verdict.NOTE)
+
+
+@pytest.mark.parametrize(("variable", "subject"), [("QUEUE_REDIS_URL", "queue"), ("REDIS_URL", "cache")])
+def test_a_server_that_is_away_or_refuses_is_a_fault(sound: dict[str, str], variable: str, subject: str) -> None:
+    assert "127.0.0.1:1/0: " in faults({**sound, variable: "redis://:hunter2@127.0.0.1:1/0"})[subject]
+    wrong = f"redis://:hunter2@{sound[variable].partition('@')[2]}"
+    assert variable in faults({**sound, variable: wrong})[subject]
+
+
+def test_a_port_in_use_is_a_fault(sound: dict[str, str]) -> None:
+    with socket.create_server(("127.0.0.1", int(sound["PORT"]))):
+        assert faults(sound)["port"].endswith("choose another PORT")
+
+
+def test_a_key_of_the_wrong_kind_is_a_fault(tmp_path: Path, sound: dict[str, str]) -> None:
+    (tmp_path / "key.pem").write_text("no key")
+    found = faults({**sound, "JWT_ALGORITHM": "EdDSA", "JWT_KEY_FILE": str(tmp_path / "key.pem")})
+    assert "put a private key (PEM) of that kind into JWT_KEY_FILE" in found["tokens"]
