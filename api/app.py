@@ -8,9 +8,10 @@ from aiohttp import web
 from api import auth, docs, health, jobs, tasks, users
 from api.contexts import CONTEXTS
 from api.http import Endpoint
-from api.keys import SETTINGS
-from api.middlewares import around_every_request, parse_networks
+from api.keys import SETTINGS, TOKENS
+from api.middlewares import around_every_request
 from api.runner import Runner
+from api.tokens import Tokens
 from core.logs import get_logger
 from core.settings import Settings
 
@@ -32,17 +33,16 @@ def create_app(settings: Settings) -> web.Application:
     """The application; it connects to nothing until it is started.
 
     Raises:
-        ValueError: a trusted proxy is no address or network, or the token key does not fit its algorithm.
+        SettingsError: the key does not fit the algorithm that signs tokens.
     """
     app = web.Application(
         client_max_size=settings.max_body_bytes,
         middlewares=[
-            around_every_request(
-                {endpoint.handler: endpoint for endpoint in ENDPOINTS}, parse_networks(settings.trusted_proxies)
-            ),
+            around_every_request({endpoint.handler: endpoint for endpoint in ENDPOINTS}, settings.trusted_proxies),
         ],
     )
     app[SETTINGS] = settings
+    app[TOKENS] = Tokens(settings)
     for endpoint in ENDPOINTS:
         if endpoint.method == "GET":
             app.router.add_get(endpoint.path, endpoint.handler, allow_head=True)

@@ -20,10 +20,8 @@ from api.keys import (
     QUEUE,
     REQUEST_LIMIT,
     SETTINGS,
-    TOKENS,
 )
 from api.passwords import PasswordService
-from api.tokens import Tokens
 from core import metrics
 from core.cache import CacheInvalidator, PageCache
 from core.commands import Command, Outcome
@@ -74,7 +72,6 @@ async def write_gateway(app: web.Application) -> AsyncIterator[None]:
 
 
 async def authentication(app: web.Application) -> AsyncIterator[None]:
-    app[TOKENS] = Tokens(app[SETTINGS])
     app[PASSWORDS] = PasswordService(concurrency=app[SETTINGS].password_hash_concurrency)
     app[LIST_QUERIES] = {}
     yield

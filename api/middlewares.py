@@ -20,6 +20,7 @@ from core import metrics
 from core.errors import DatabaseUnavailable
 from core.logs import get_logger
 from core.ratelimit import WINDOW_SECONDS, Allowance
+from core.settings import Network
 from core.users.queries import current_role
 
 _SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}\Z")
@@ -28,17 +29,6 @@ _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"})
 _QUIET_ROUTES = frozenset({"/health/live", "/health/ready", "/metrics"})
 
 log = get_logger()
-
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
-
-
-def parse_networks(names: Sequence[str]) -> list[Network]:
-    """Addresses and networks of trusted proxies.
-
-    Raises:
-        ValueError: one of them is neither.
-    """
-    return [ipaddress.ip_network(name, strict=False) for name in names]
 
 
 def client_address(request: web.Request, trusted: Sequence[Network]) -> str:

@@ -12,10 +12,11 @@ from datetime import datetime
 from typing import Any
 
 import jwt
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from api.keys import Identity
-from core.settings import SYMMETRIC_ALGORITHMS, Settings
+from core.settings import SYMMETRIC_ALGORITHMS, Settings, SettingsError
 
 REMEMBER_SECONDS = 30.0
 REMEMBER_UNCHECKED_SECONDS = 5.0
@@ -53,7 +54,7 @@ class Tokens:
     def __init__(self, settings: Settings) -> None:
         """
         Raises:
-            ValueError: the key file does not hold a private key that fits the algorithm.
+            SettingsError: the key file does not hold a private key that fits the algorithm.
         """
         self._algorithm = settings.jwt_algorithm
         self._issuer = settings.jwt_issuer
@@ -62,8 +63,16 @@ class Tokens:
         self._signing_key: Any = key
         self._verifying_key: Any = key
         if self._algorithm not in SYMMETRIC_ALGORITHMS:
-            self._signing_key = load_pem_private_key(key, password=None)
-            self._verifying_key = self._signing_key.public_key()
+            try:
+                self._signing_key = load_pem_private_key(key, password=None)
+                self._verifying_key = self._signing_key.public_key()
+                self._encode({})
+            except (ValueError, TypeError, UnsupportedAlgorithm, jwt.PyJWTError):
+                raise SettingsError(
+                    [
+                        f"JWT_KEY_FILE must hold an unencrypted private key for {self._algorithm} ({settings.jwt_key_file})"
+                    ]
+                ) from None
         self._fingerprint_key = hashlib.blake2b(b"tenfold fingerprints" + key, digest_size=32).digest()
         self._remembered: dict[str, tuple[Identity, float, float]] = {}
 

@@ -23,6 +23,9 @@ SCHEMA_REVISION = "0001"
 API_ROLE = "tenfold_api"
 WORKER_ROLE = "tenfold_worker"
 
+FROZEN_SECONDS = 5
+LOCK_SECONDS = 5
+
 metadata = MetaData(
     naming_convention={
         "ix": "%(table_name)s_%(column_0_N_name)s_idx",
@@ -161,12 +164,18 @@ async def fetch_row(pool: Pool, sql: str, *arguments: Any) -> asyncpg.Record | N
 async def locked_transaction(connection: Connection, lock_class: int, lock: int) -> AsyncIterator[None]:
     """A transaction under an advisory lock, begun in one round trip.
 
+    A process that is frozen in the middle of it would keep the lock for as long as it stays so: the server ends
+    such a transaction, and whoever waited goes on.
+
     Args:
         connection: not in a transaction.
         lock_class: the first half of the lock's name, a 32-bit number.
         lock: the second half.
     """
-    await connection.execute(f"BEGIN; SELECT pg_advisory_xact_lock({lock_class:d}, {lock:d})")
+    await connection.execute(
+        f"BEGIN; SET LOCAL idle_in_transaction_session_timeout = '{FROZEN_SECONDS}s'; "
+        f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'; SELECT pg_advisory_xact_lock({lock_class:d}, {lock:d})"
+    )
     try:
         yield
     except BaseException:

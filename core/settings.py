@@ -4,12 +4,15 @@
 per fault, so that an operator mends all of them in one go.
 """
 
+import ipaddress
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 MINIMUM_SECRET_BYTES = 32
 MINIMUM_DISTINCT_CHARACTERS = 8
@@ -93,8 +96,11 @@ def _path(raw: str) -> Path:
     return Path(raw).expanduser()
 
 
-def _names(raw: str) -> tuple[str, ...]:
-    return tuple(part.strip() for part in raw.split(",") if part.strip())
+def _networks(raw: str) -> tuple[Network, ...]:
+    try:
+        return tuple(ipaddress.ip_network(part.strip(), strict=False) for part in raw.split(",") if part.strip())
+    except ValueError:
+        raise ValueError("must be addresses or networks such as 10.0.0.0/8, separated by commas") from None
 
 
 _postgres_url = _url("postgresql", "postgres", "postgresql+asyncpg")
@@ -138,7 +144,7 @@ class Settings:
     max_body_bytes: int = _variable(_integer(1024, 1 << 30), default=1 << 20)
     default_page_size: int = _variable(_integer(1, 100_000), default=100)
     max_page_size: int = _variable(_integer(1, 100_000), default=1000)
-    trusted_proxies: tuple[str, ...] = _variable(_names, default=())
+    trusted_proxies: tuple[Network, ...] = _variable(_networks, default=())
 
     # authentication
     jwt_secret_key: str = _variable(_text, default="", secret=True)

@@ -5,7 +5,7 @@ from typing import Any
 DESCRIPTION = """\
 Tasks with priorities, for large installations.
 
-**Log in** with `POST /auth/login`, or with *Authorize* above, and send the access token as
+**Log in** with `POST /auth/login`, or with *Authorize* below, and send the access token as
 `Authorization: Bearer …`.
 
 **Writes are jobs.** A write is answered with its outcome once it is committed. With `Prefer: respond-async`, or where
@@ -15,7 +15,8 @@ write that got no answer with the same `Idempotency-Key`: it has one effect, and
 **Errors** are problems (RFC 9457): tell them apart by `type`, quote the `request_id`.
 
 **Lists** are paged by `next_cursor`, which is `null` on the last page and only there; the next page also stands in the
-`Link` header. Fields and query parameters that are not in this document are refused (422). Every GET answers HEAD, too.
+`Link` header. What a body or a list's query names that its schema does not know is refused (422). Every GET answers
+HEAD, too.
 """
 
 TAGS = {
