@@ -68,11 +68,8 @@ class Tokens:
                 self._verifying_key = self._signing_key.public_key()
                 self._encode({})
             except (ValueError, TypeError, UnsupportedAlgorithm, jwt.PyJWTError):
-                raise SettingsError(
-                    [
-                        f"JWT_KEY_FILE must hold an unencrypted private key for {self._algorithm} ({settings.jwt_key_file})"
-                    ]
-                ) from None
+                fault = f"JWT_KEY_FILE must hold an unencrypted private key for {self._algorithm}"
+                raise SettingsError([f"{fault} ({settings.jwt_key_file})"]) from None
         self._fingerprint_key = hashlib.blake2b(b"tenfold fingerprints" + key, digest_size=32).digest()
         self._remembered: dict[str, tuple[Identity, float, float]] = {}
 

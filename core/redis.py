@@ -100,7 +100,7 @@ async def durability_faults(queue: Redis) -> list[str]:
     if persistence.get("aof_last_write_status", "ok") != "ok":
         faults.append("cannot write its append-only file: look at its disk")
     try:
-        config = await queue.execute_command("CONFIG GET", "appendfsync", "maxmemory", "maxmemory-policy")
+        config = await queue.config_get("*")
     except ResponseError:
         return faults
     config = {_text(name): _text(value) for name, value in config.items()}

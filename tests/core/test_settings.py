@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import MISSING, fields
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
@@ -118,7 +119,8 @@ def test_a_boolean_can_be_written_in_several_ways(text: str, meant: bool) -> Non
 
 
 def test_proxies_are_a_list_with_commas() -> None:
-    assert settings(TRUSTED_PROXIES="10.0.0.0/8, 192.168.1.5,").trusted_proxies == ("10.0.0.0/8", "192.168.1.5")
+    proxies = settings(TRUSTED_PROXIES="10.0.0.0/8, 192.168.1.5,").trusted_proxies
+    assert proxies == (ip_network("10.0.0.0/8"), ip_network("192.168.1.5/32"))
 
 
 def test_settings_cannot_be_changed() -> None:

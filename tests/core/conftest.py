@@ -1,0 +1,68 @@
+"""Connections with the rights of each tier, on one database that each test finds empty."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+import asyncpg
+import pytest
+
+from core.database import Pool, api_pool, worker_pool
+from core.settings import Settings
+from tests.harness import Servers, connection, flush, insert_user
+
+
+@dataclass(frozen=True)
+class Cast:
+    """User ids."""
+
+    alice: int
+    bob: int
+    admin: int
+
+
+@pytest.fixture(scope="session")
+async def _core_settings(servers: Servers) -> AsyncIterator[Settings]:
+    async with servers.fresh_settings({}) as settings:
+        yield settings
+
+
+@pytest.fixture
+async def settings(_core_settings: Settings) -> Settings:
+    """Not a database for each test, as elsewhere: most tests here take less time than making one."""
+    async with connection(_core_settings.database_url) as owner:
+        await owner.execute("DELETE FROM jobs; DELETE FROM tasks; DELETE FROM sessions; DELETE FROM users")
+    await flush(_core_settings.queue_redis_url)
+    await flush(_core_settings.redis_url)
+    return _core_settings
+
+
+@pytest.fixture
+async def owner(settings: Settings) -> AsyncIterator[asyncpg.Connection]:
+    """Whom row-level security does not bind."""
+    async with connection(settings.database_url) as owner:
+        yield owner
+
+
+@pytest.fixture
+async def cast(owner: asyncpg.Connection) -> Cast:
+    return Cast(
+        alice=await insert_user(owner, "alice"),
+        bob=await insert_user(owner, "bob"),
+        admin=await insert_user(owner, "admin", role="admin"),
+    )
+
+
+@pytest.fixture
+async def api(settings: Settings) -> AsyncIterator[Pool]:
+    """The API's pool."""
+    pool = await api_pool(settings)
+    yield pool
+    await pool.close()
+
+
+@pytest.fixture
+async def workers(settings: Settings) -> AsyncIterator[Pool]:
+    """The workers' pool."""
+    pool = await worker_pool(settings)
+    yield pool
+    await pool.close()

@@ -1,0 +1,250 @@
+"""The migrated database is what the tables in core say, and migrations go up, down and up again."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import asyncpg
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.pool import NullPool
+
+import core.jobs
+import core.tasks.tables
+import core.users.tables  # noqa: F401
+from core.database import SCHEMA_REVISION, compile_statement, metadata
+from core.jobs import STATES
+from core.settings import Settings
+from core.tasks.columns import TASK_COLUMNS
+from core.tasks.schemas import STATUSES
+from migrations import run
+from tests.harness import Servers, connection
+
+TABLES = sorted(metadata.tables)
+
+
+async def in_sqlalchemy(url: str, act: Callable[[sa.Connection], Any]) -> Any:
+    async def connect() -> asyncpg.Connection:
+        return await asyncpg.connect(url, server_settings={"timezone": "UTC"})
+
+    engine = create_async_engine("postgresql+asyncpg://", poolclass=NullPool, async_creator=connect)
+    try:
+        async with engine.connect() as connection:
+            return await connection.run_sync(act)
+    finally:
+        await engine.dispose()
+
+
+async def in_thread(function: Callable[..., Any], *arguments: Any) -> Any:
+    """Migrations bring an event loop of their own."""
+    return await asyncio.to_thread(function, *arguments)
+
+
+def of_a_partition(_object: Any, name: str | None, kind: str, reflected: bool, _other: Any) -> bool:
+    table = name if kind == "table" else getattr(getattr(_object, "table", None), "name", None)
+    return not (reflected and table is not None and (table.startswith("tasks_") or table == "alembic_version"))
+
+
+# -- tables = database
+
+
+async def test_alembic_finds_no_difference_between_tables_and_database(settings: Settings) -> None:
+    def differences(connection: sa.Connection) -> list[Any]:
+        options = {"compare_type": True, "compare_server_default": True, "include_object": of_a_partition}
+        return list(compare_metadata(MigrationContext.configure(connection, opts=options), metadata))
+
+    assert await in_sqlalchemy(settings.database_url, differences) == []
+
+
+async def test_no_table_is_missing_on_either_side(owner: asyncpg.Connection) -> None:
+    found = await owner.fetch("""
+        SELECT relname FROM pg_class
+        WHERE  relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p') AND NOT relispartition
+        AND    relname <> 'alembic_version'
+    """)
+    assert sorted(row["relname"] for row in found) == TABLES
+
+
+# Alembic looks at none of: check constraints, expressions and predicates of indexes, access methods, orders of
+# primary keys, actions of foreign keys, and how a table is partitioned. The same is therefore made from the tables
+# in another schema, and the catalogues are compared.
+
+CATALOGUE = {
+    "columns": r"""
+        SELECT a.attrelid::regclass::text AS on_table, a.attname AS name,
+               format_type(a.atttypid, a.atttypmod) || CASE WHEN a.attnotnull THEN ' NOT NULL' ELSE '' END
+               || ' ' || a.attidentity::text || ' '
+               || coalesce(regexp_replace(pg_get_expr(d.adbin, d.adrelid), '^''(.*)''::.*$', '\1'), '') AS definition
+        FROM   pg_attribute a LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+        WHERE  a.attrelid = ANY ($1::regclass[]) AND a.attnum > 0 AND NOT a.attisdropped
+    """,
+    "constraints": """
+        SELECT conrelid::regclass::text AS on_table, conname AS name, pg_get_constraintdef(oid) AS definition
+        FROM   pg_constraint WHERE conrelid = ANY ($1::regclass[])
+    """,
+    "indexes": """
+        SELECT indrelid::regclass::text AS on_table, indexrelid::regclass::text AS name,
+               pg_get_indexdef(indexrelid) AS definition
+        FROM   pg_index WHERE indrelid = ANY ($1::regclass[])
+    """,
+    "partitioning": """
+        SELECT partrelid::regclass::text AS on_table, '' AS name, pg_get_partkeydef(partrelid) AS definition
+        FROM   pg_partitioned_table WHERE partrelid = ANY ($1::regclass[])
+    """,
+}
+
+
+def without_schema(text: str) -> str:
+    return text.replace("public.", "").replace("declared.", "").replace(" ONLY ", " ")
+
+
+async def catalogue(owner: asyncpg.Connection, schema: str, what: str) -> set[tuple[str, str, str]]:
+    rows = await owner.fetch(CATALOGUE[what], [f"{schema}.{table}" for table in TABLES])
+    return {tuple(without_schema(value) for value in row.values()) for row in rows}
+
+
+@pytest.fixture
+async def declared(settings: Settings, owner: asyncpg.Connection) -> AsyncIterator[str]:
+    """A schema with what SQLAlchemy makes of the tables."""
+    await owner.execute("CREATE SCHEMA declared")
+
+    def create(connection: sa.Connection) -> None:
+        connection.execute(sa.text("SET search_path = declared, public"))
+        metadata.create_all(connection, checkfirst=False)
+        connection.commit()
+
+    await in_sqlalchemy(settings.database_url, create)
+    yield "declared"
+    await owner.execute("DROP SCHEMA declared CASCADE")
+
+
+@pytest.mark.parametrize("what", CATALOGUE)
+async def test_the_catalogue_is_what_the_tables_say(owner: asyncpg.Connection, declared: str, what: str) -> None:
+    expected = await catalogue(owner, declared, what)
+    assert await catalogue(owner, "public", what) == expected
+    assert expected, "nothing was compared"
+
+
+@pytest.mark.parametrize("what", ["constraints", "indexes"])
+async def test_every_partition_has_what_the_parent_has(owner: asyncpg.Connection, what: str) -> None:
+    kinds = {
+        "constraints": "SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conrelid = $1::text::regclass",
+        "indexes": "SELECT regexp_replace(pg_get_indexdef(indexrelid), '^.* USING', '') FROM pg_index"
+        " WHERE indrelid = $1::text::regclass AND indisvalid",
+    }
+    parent = {row[0] for row in await owner.fetch(kinds[what], "tasks")}
+    for name in await partition_names(owner):
+        assert {row[0] for row in await owner.fetch(kinds[what], name)} == parent, name
+
+
+async def partition_names(owner: asyncpg.Connection) -> list[str]:
+    rows = await owner.fetch("SELECT relname FROM pg_class WHERE relispartition AND relkind = 'r' ORDER BY relname")
+    return [row["relname"] for row in rows]
+
+
+async def test_states_and_statuses_in_code_are_those_that_the_database_takes(owner: asyncpg.Connection) -> None:
+    async def taken(constraint: str) -> set[str]:
+        text = await owner.fetchval(
+            "SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conname = $1", constraint
+        )
+        return {part.split("'")[1] for part in text.split(",")}
+
+    assert await taken("jobs_state_check") == set(STATES)
+    assert await taken("tasks_status_check") == set(STATUSES)
+
+
+def test_a_task_is_answered_with_every_column_that_it_has() -> None:
+    assert set(TASK_COLUMNS) == set(metadata.tables["tasks"].columns.keys())
+
+
+# -- migrations
+
+
+def test_there_is_one_newest_migration_and_the_code_needs_it() -> None:
+    assert run.heads() == [SCHEMA_REVISION]
+
+
+@pytest.fixture
+async def empty_database(servers: Servers) -> AsyncIterator[str]:
+    name = "tenfold_never_migrated"
+    async with connection(servers.postgres.url()) as owner:
+        await owner.execute(f"CREATE DATABASE {name}")
+    yield servers.postgres.url(name)
+    async with connection(servers.postgres.url()) as owner:
+        await owner.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+OBJECTS = """
+    SELECT 'relation ' || relname FROM pg_class
+    WHERE  relnamespace = 'public'::regnamespace AND relname NOT LIKE 'alembic_version%'
+    UNION ALL SELECT 'function ' || proname FROM pg_proc      WHERE pronamespace = 'public'::regnamespace
+    UNION ALL SELECT 'type '     || typname FROM pg_type      WHERE typnamespace = 'public'::regnamespace
+                                                              AND typname NOT LIKE '%alembic_version'
+    UNION ALL SELECT 'schema '   || nspname FROM pg_namespace WHERE nspname !~ '^(pg_|information_schema|public$)'
+    UNION ALL SELECT 'policy '   || polname FROM pg_policy
+    UNION ALL SELECT 'default '  || oid     FROM pg_default_acl
+"""
+ACCESS = """
+    SELECT relname || coalesce(relacl::text, '') FROM pg_class WHERE relnamespace = 'public'::regnamespace
+    UNION ALL SELECT proname || coalesce(proacl::text, '') FROM pg_proc WHERE pronamespace = 'public'::regnamespace
+    UNION ALL SELECT polname || polcmd::text || coalesce(pg_get_expr(polqual, polrelid), '') FROM pg_policy
+"""
+
+
+async def column(url: str, sql: str) -> set[str]:
+    async with connection(url) as owner:
+        return {row[0] for row in await owner.fetch(sql)}
+
+
+async def test_up_down_and_up_again_gives_the_same_and_down_leaves_nothing_behind(empty_database: str) -> None:
+    await in_thread(run.upgrade, empty_database)
+    objects, access = await column(empty_database, OBJECTS), await column(empty_database, ACCESS)
+    assert objects
+    await in_thread(run.downgrade, empty_database, "base")
+    assert await column(empty_database, OBJECTS) == set()
+    assert not [grant for grant in await column(empty_database, ACCESS) if "tenfold_" in grant.partition("{")[2]]
+    assert await column(empty_database, "SELECT version_num FROM alembic_version") == set()
+    await in_thread(run.upgrade, empty_database)
+    assert await column(empty_database, OBJECTS) == objects
+    assert await column(empty_database, ACCESS) == access
+
+
+async def test_a_second_upgrade_changes_nothing(empty_database: str) -> None:
+    await in_thread(run.upgrade, empty_database)
+    before = await column(empty_database, OBJECTS)
+    await in_thread(run.upgrade, empty_database)
+    assert await column(empty_database, OBJECTS) == before
+
+
+async def test_pending_names_what_is_to_be_applied(empty_database: str) -> None:
+    assert SCHEMA_REVISION in await in_thread(run.pending, empty_database)
+    await in_thread(run.upgrade, empty_database)
+    assert await in_thread(run.pending, empty_database) == []
+
+
+async def test_two_migrations_of_one_database_at_a_time_do_not_race(empty_database: str) -> None:
+    with ThreadPoolExecutor(2) as threads:
+        for attempt in [threads.submit(run.upgrade, empty_database) for _ in range(2)]:
+            await asyncio.wrap_future(attempt)
+    assert await in_thread(run.pending, empty_database) == []
+
+
+# -- statements
+
+
+def test_a_statement_is_compiled_with_its_parameters_in_order() -> None:
+    tasks = metadata.tables["tasks"]
+    statement = compile_statement(
+        sa.select(tasks.c.id).where(tasks.c.user_id == sa.bindparam("who"), tasks.c.id > sa.bindparam("after"))
+    )
+    assert "$1" in statement.sql
+    assert statement.arguments({"after": 2, "who": 1}) == [1, 2]
+
+
+def test_a_literal_in_a_compiled_statement_is_refused() -> None:
+    with pytest.raises(AssertionError, match="bound by name"):
+        compile_statement(sa.select(metadata.tables["tasks"].c.id).where(metadata.tables["tasks"].c.id == 7))
