@@ -40,8 +40,14 @@ PasswordStdin = Annotated[
 def dev() -> None:
     """Run everything for development: servers, migrations, demo data, API and worker."""
     with told_plainly():
-        from ops.dev.run import run
-
+        try:
+            from ops.dev.run import run
+        except ModuleNotFoundError as error:
+            if error.name != "psutil":
+                raise
+            raise Fault(
+                "the servers that `tenfold dev` brings are not installed: pip install 'tenfold[embedded]'"
+            ) from None
         raise typer.Exit(run())
 
 

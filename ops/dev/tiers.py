@@ -57,6 +57,7 @@ async def run_tiers(home: Home, settings: Settings, environment: Mapping[str, st
         greeting.cancel()
         for name in reversed(TIERS):
             await drain(children[name], running[name])
+            stream.look()  # now, so that last words stand in the order in which they were spoken
         waiting.cancel()
         watching.cancel()
         await asyncio.gather(greeting, waiting, watching, return_exceptions=True)
