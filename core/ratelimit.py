@@ -63,6 +63,7 @@ class RateLimiter:
         self._local = MemoryStorage()
         self._window = 0
         self._counts: dict[str, _Count] = {}
+        self._untold: dict[str, _Count] = {}
         self._telling: asyncio.Task[None] | None = None
 
     async def hit(self, who: str) -> Allowance | None:
@@ -73,30 +74,35 @@ class RateLimiter:
         if window != self._window:
             self._window = int(window)
             self._counts = {}
+            self._untold = {}
         count = self._counts.get(who)
         if count is not None and count.total < self.per_minute // 2:
             count.total += 1
             count.untold += 1
+            total = count.total
+            self._untold[who] = count
             if self._telling is None:
-                self._telling = asyncio.create_task(self._tell(self._window, self._counts))
+                self._telling = asyncio.create_task(self._tell())
         else:
             count = self._counts.setdefault(who, _Count(0))
-            await self._count_at_server(self._window, who, count, 1)
+            total = await self._count_at_server(self._window, who, count, 1)
         return Allowance(
             quota=self.per_minute,
-            left=max(0, self.per_minute - count.total),
+            left=max(0, self.per_minute - total),
             reset_seconds=max(1, round(WINDOW_SECONDS - elapsed)),
-            exceeded=count.total > self.per_minute,
+            exceeded=total > self.per_minute,
         )
 
-    async def _tell(self, window: int, counts: dict[str, _Count]) -> None:
+    async def _tell(self) -> None:
+        window, untold = self._window, self._untold
         await asyncio.sleep(TELL_SECONDS)
         self._telling = None
-        untold = [(who, count) for who, count in counts.items() if count.untold]
-        await asyncio.gather(*(self._count_at_server(window, who, count, 0) for who, count in untold))
+        if self._untold is untold:
+            self._untold = {}
+        await asyncio.gather(*(self._count_at_server(window, who, count, 0) for who, count in untold.items()))
 
-    async def _count_at_server(self, window: int, who: str, count: _Count, hits: int) -> None:
-        """Adds `hits` and what is untold; the server's answer, or that of this process's memory, is the new total."""
+    async def _count_at_server(self, window: int, who: str, count: _Count, hits: int) -> int:
+        """Adds `hits` and what is untold; returns the total that the server answers, or this process's memory."""
         amount = count.untold + hits
         count.untold = 0
         key = self._item.key_for(who, str(window))
@@ -106,4 +112,5 @@ class RateLimiter:
                 await self._batcher.execute("EXPIRE", key, 2 * WINDOW_SECONDS)
         except REDIS_FAULTS:
             total = await self._local.incr(key, WINDOW_SECONDS, amount)
-        count.total = total + count.untold
+        count.total = max(count.total, total + count.untold)
+        return total

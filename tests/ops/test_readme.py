@@ -1,0 +1,103 @@
+"""The README's tour, word for word, against a service that its first command started."""
+
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import orjson
+import pytest
+
+from core.settings import Settings
+from ops.ports import free_port
+from tests.ops.running import ROOT, Running, environment
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+README_PORT = 8000
+
+
+def tour() -> dict[str, str]:
+    """Name → the commands under it."""
+    return dict(re.findall(r"<!-- tour:(\w+) -->\n```sh\n(.*?)```", README, re.DOTALL))
+
+
+@pytest.fixture(scope="module")
+def answers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """What each step of the tour prints, run in order in one shell."""
+    folder = tmp_path_factory.mktemp("tour")
+    port = free_port()
+    variables = {"PORT": str(port), "WORKER_METRICS_PORT": "0", "TENFOLD_HOME": str(folder / "home")}
+    commands_by_step = tour() | {"idempotency_again": tour()["idempotency"]}
+    steps = "\n".join(f"echo '@@ {name}'\n{commands}\necho" for name, commands in commands_by_step.items())
+    with Running("dev", cwd=folder, variables=variables) as service:
+        service.wait_for("Tenfold is ready", timeout=100)
+        shell = subprocess.run(
+            ["bash", "-eu", "-o", "pipefail"],
+            input=steps.replace(f"localhost:{README_PORT}", f"localhost:{port}"),
+            env=environment(),
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+        assert shell.returncode == 0, shell.stderr
+        yield dict(re.findall(r"^@@ (\w+)\n(.*?)(?=^@@ |\Z)", shell.stdout, re.DOTALL | re.MULTILINE))
+
+
+def test_the_tour_begins_with_a_login_and_names_every_step_once() -> None:
+    assert next(iter(tour())) == "login"
+    assert len(tour()) == README.count("<!-- tour:")
+
+
+def test_the_most_urgent_tasks_come_first(answers: dict[str, str]) -> None:
+    page = orjson.loads(answers["list"])
+    priorities = [task["priority"] for task in page["items"]]
+    assert len(priorities) == 3
+    assert priorities == sorted(priorities)
+    assert page["next_cursor"]
+
+
+def test_creating_answers_201_with_location_and_etag(answers: dict[str, str]) -> None:
+    head, _, body = answers["create"].partition("\n\n")
+    task = orjson.loads(body)
+    assert head.startswith("HTTP/1.1 201 Created")
+    assert f"Location: /tasks/{task['id']}" in head
+    assert 'ETag: "1"' in head
+    assert task["due_date"] == "2030-01-31T16:00:00+00:00"
+
+
+def test_a_repeat_answers_the_same_task(answers: dict[str, str]) -> None:
+    first, second = answers["idempotency"], answers["idempotency_again"]
+    assert first.splitlines()[0] == second.splitlines()[0] == "HTTP/1.1 201 Created"
+    assert "Idempotent-Replayed: true" not in first
+    assert "Idempotent-Replayed: true" in second
+    assert orjson.loads(first.partition("\n\n")[2]) == orjson.loads(second.partition("\n\n")[2])
+
+
+def test_another_version_is_412_and_says_what_to_do(answers: dict[str, str]) -> None:
+    problem = orjson.loads(answers["conflict"])
+    assert problem["status"] == 412
+    assert "read it again" in problem["detail"]
+
+
+def test_the_job_of_a_write_that_nobody_waited_for_succeeds(answers: dict[str, str]) -> None:
+    job = orjson.loads(answers["async"])
+    assert job["state"] == "succeeded"
+    assert job["result"]["title"] == "Whenever you like"
+
+
+def test_each_operation_of_a_batch_has_its_own_fate(answers: dict[str, str]) -> None:
+    results = orjson.loads(answers["batch"])["results"]
+    assert [result["status"] for result in results] == [201, 422, 404]
+
+
+def test_every_setting_in_the_table_exists_and_none_is_missing() -> None:
+    table = README.partition("## Configuration")[2].partition("\n## ")[0]
+    named = set(re.findall(r"`([A-Z][A-Z0-9_]+)`", table))
+    assert named == {name.upper() for name in Settings.__dataclass_fields__}
+
+
+def test_every_file_that_the_readme_links_to_is_there() -> None:
+    for target in re.findall(r"\]\(([^)#:]+)\)", README):
+        assert (Path(ROOT) / target).exists(), target
