@@ -1,14 +1,20 @@
 """Commands and their outcomes: what the API asks of a worker, what it hears back, and their wire form."""
 
+import re
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 import orjson
+
+from core.ids import MAXIMUM_ID
 
 ANONYMOUS = 0
 """The `user_id` of a command whose user does not exist yet (registration)."""
 
 MAXIMUM_COMMAND_BYTES = 8 << 20
+
+_CANONICAL_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z")
 
 # Why a worker refuses: the problem's name → (status, title). The name is the last part of the problem's `type`.
 REJECTIONS: dict[str, tuple[int, str]] = {
@@ -116,16 +122,25 @@ def decode_entry(entry_id: bytes, fields: dict[bytes, bytes]) -> Entry:
     try:
         commands = [Command(**item) for item in orjson.loads(fields[b"commands"])]
         for command in commands:
-            if not (
-                isinstance(command.id, str)
-                and isinstance(command.kind, str)
-                and isinstance(command.user_id, int)
-                and isinstance(command.payload, dict)
-            ):
-                raise UnreadableEntry("a command's parts have the wrong types")
+            _require_sound(command)
         return Entry(entry_id, fields[b"origin"].decode(), commands)
     except (KeyError, TypeError, ValueError) as error:
         raise UnreadableEntry(str(error)) from error
+
+
+def _require_sound(command: Command) -> None:
+    """Raises ValueError or TypeError for what no job row could hold: such a row would fail with its whole batch."""
+    if not _CANONICAL_UUID.match(command.id):
+        raise ValueError("a command's id is no UUID in its canonical form")
+    if type(command.user_id) is not int or not 0 <= command.user_id <= MAXIMUM_ID:
+        raise ValueError("a command's user is no id")
+    if datetime.fromisoformat(command.created_at).isoformat(timespec="microseconds") != command.created_at:
+        raise ValueError("a command's time is not in the form in which it is compared")
+    for text in (command.kind, command.request_id or "", command.fingerprint or ""):
+        if not isinstance(text, str) or "\x00" in text:
+            raise ValueError("a command's kind, request id or fingerprint is no text that PostgreSQL can hold")
+    if not isinstance(command.payload, dict):
+        raise TypeError("a command's payload is no object")
 
 
 def encode_outcomes(lane: int, outcomes: list[dict[str, Any]]) -> bytes:

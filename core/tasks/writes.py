@@ -124,7 +124,7 @@ async def update_tasks(connection: Connection, updates: Sequence[dict[str, Any]]
     return [
         Effect(200, row["task"], task_id=update["id"])
         if row["task"] is not None
-        else _untouched(update["id"], row["version"])
+        else _untouched(update, row["version"])
         for update, row in zip(updates, rows, strict=True)
     ]
 
@@ -138,7 +138,7 @@ async def delete_tasks(connection: Connection, deletions: Sequence[dict[str, Any
         [_versions(deletion) for deletion in deletions],
     )
     return [
-        Effect(204, task_id=deletion["id"]) if row["deleted"] else _untouched(deletion["id"], row["version"])
+        Effect(204, task_id=deletion["id"]) if row["deleted"] else _untouched(deletion, row["version"])
         for deletion, row in zip(deletions, rows, strict=True)
     ]
 
@@ -154,8 +154,10 @@ def _versions(operation: dict[str, Any]) -> str | None:
     return None if versions is None else orjson.dumps(versions).decode()
 
 
-def _untouched(task_id: int, version: int | None) -> Effect:
-    if version is None:
+def _untouched(operation: dict[str, Any], version: int | None) -> Effect:
+    task_id = operation["id"]
+    # One that stands at a version though any would do was deleted by another lane while the statement waited for it.
+    if version is None or operation.get("if_versions") is None:
         return Effect.rejected("not-found", "There is no such task.", task_id=task_id)
     return Effect.rejected(
         "version-conflict",

@@ -106,6 +106,7 @@ STATEMENTS = [
     "CREATE INDEX tasks_user_id_priority_id_idx ON tasks (user_id, priority, id)",
     "CREATE INDEX tasks_user_id_status_priority_id_idx ON tasks (user_id, status, priority, id)",
     "CREATE INDEX tasks_priority_id_idx ON tasks (priority, id)",
+    "CREATE INDEX tasks_id_idx ON tasks (id)",
     """
     CREATE INDEX tasks_user_id_due_date_idx ON tasks (user_id, due_date)
         WHERE status IN ('pending', 'in_progress', 'blocked')
