@@ -25,10 +25,10 @@ from api.keys import IDENTITY, POOL, QUEUE, SETTINGS
 from api.submission import RETRY_AFTER, queued_job, read_preference
 from core import lanes
 from core.commands import ANONYMOUS
-from core.errors import DatabaseUnavailable
+from core.errors import CursorInvalid, DatabaseUnavailable
 from core.ids import is_job_id
 from core.jobs import FINAL_STATES, STATES, JobView, ListedJob, list_jobs, read_job
-from core.pagination import decode_cursor, encode_cursor, scope_digest
+from core.pagination import DAMAGED, decode_cursor, encode_cursor, scope_digest
 from core.redis import REDIS_FAULTS, reply
 
 KIND_PATTERN = r"^[a-z_]{1,32}(\.[a-z_]{1,32})?\Z"
@@ -216,6 +216,8 @@ async def _queued_jobs(
 
 def _position(cursor: str, scope: str) -> tuple[str, str]:
     created_at, job_id = decode_cursor(cursor, scope, datetime, uuid.UUID)
+    if created_at.endswith("infinity"):
+        raise CursorInvalid(DAMAGED)
     return created_at, job_id
 
 

@@ -9,8 +9,10 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSON, UUID
 
 from core.commands import Command, Effect, Outcome
-from core.database import Connection, Pool, delete_in_chunks, fetch_row, fetch_rows, metadata
+from core.database import Connection, Pool, delete_in_chunks, fetch_row, fetch_rows, is_data_fault, metadata
+from core.errors import CursorInvalid
 from core.lanes import WRITES_QUEUE
+from core.pagination import DAMAGED
 
 MAINTENANCE_QUEUE = "tenfold:maintenance"
 QUEUES = {"writes": WRITES_QUEUE, "maintenance": MAINTENANCE_QUEUE}
@@ -222,10 +224,16 @@ async def list_jobs(
     """The user's own jobs, newest first; `after` is the place (`created_at`, `id`) of the last one seen.
 
     Raises:
+        CursorInvalid: `after`, which comes from a cursor, is no place.
         DatabaseUnavailable: the database cannot answer.
     """
     moment, job_id = after or (None, None)
-    rows = await fetch_rows(pool, _LIST, str(user_id), kinds, states, moment, job_id, limit)
+    try:
+        rows = await fetch_rows(pool, _LIST, str(user_id), kinds, states, moment, job_id, limit)
+    except Exception as error:
+        if after and is_data_fault(error):
+            raise CursorInvalid(DAMAGED) from None
+        raise
     return [ListedJob(row["job"], row["created_at"], row["id"]) for row in rows]
 
 

@@ -14,6 +14,7 @@ from core.ids import MAXIMUM_ID
 
 _DIGEST_BYTES = 6
 _CURSOR_MAXIMUM = 512
+DAMAGED = "The cursor is damaged: begin again without it."
 
 
 def scope_digest(*parts: Any) -> str:
@@ -48,7 +49,7 @@ def decode_cursor(text: str, scope: str, *kinds: type) -> list[Any]:
         ):
             raise ValueError(text)
     except (ValueError, TypeError, binascii.Error):
-        raise CursorInvalid("The cursor is damaged: begin again without it.") from None
+        raise CursorInvalid(DAMAGED) from None
     if found != scope:
         raise CursorInvalid("The cursor belongs to other filters or another sort: begin again without it.")
     return position
@@ -62,5 +63,5 @@ def _is_a(value: Any, kind: type) -> bool:
     if kind is uuid.UUID:
         uuid.UUID(value)
     elif value not in ("infinity", "-infinity"):
-        datetime.fromisoformat(value)
+        return datetime.fromisoformat(value).tzinfo is not None
     return True

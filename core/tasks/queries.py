@@ -10,9 +10,9 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
-from core.database import Pool, fetch_row
-from core.errors import AnchorGone
-from core.pagination import decode_cursor, encode_cursor, scope_digest
+from core.database import Pool, fetch_row, is_data_fault
+from core.errors import AnchorGone, CursorInvalid
+from core.pagination import DAMAGED, decode_cursor, encode_cursor, scope_digest
 from core.tasks.columns import TASK_COLUMNS, task_json
 from core.tasks.schemas import OPEN_STATUSES
 
@@ -178,7 +178,12 @@ async def list_tasks(pool: Pool, caller: Caller, query: TaskQuery) -> TaskPage:
         position = await _position_of(pool, caller, query.last_id, sort)
     present, values = _parameters(query.filter)
     sql = _list_sql(present, query.sort, bool(position), caller.is_admin)
-    row = await fetch_row(pool, sql, str(caller.user_id), query.limit, *values, *position)
+    try:
+        row = await fetch_row(pool, sql, str(caller.user_id), query.limit, *values, *position)
+    except Exception as error:
+        if position and is_data_fault(error):
+            raise CursorInvalid(DAMAGED) from None  # of the parameters only a cursor's may be no values of their types
+        raise
     assert row is not None, "an aggregate always gives a row"
     next_cursor = None
     if row["more"]:
