@@ -98,6 +98,15 @@ class ProblemSchema(RejectionSchema):
     request_id = fields.String(required=True, metadata={"description": "finds the request in the logs"})
 
 
+class WholeNumber(fields.Integer):
+    """A number in a query: ASCII digits alone, where `int()` also takes `1_0`, spaces and other scripts' digits."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> int:
+        if not (value.isascii() and value.removeprefix("-").isdecimal()):
+            raise self.make_error("invalid")
+        return super()._deserialize(value, attr, data, **kwargs)
+
+
 class CommaSeparated(fields.List[Any]):
     """Several values of one query parameter, separated by commas; becomes a sorted tuple of the different ones."""
 

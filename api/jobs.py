@@ -15,6 +15,7 @@ from api.http import (
     CommaSeparated,
     Endpoint,
     RejectionSchema,
+    WholeNumber,
     invalid,
     json_response,
     not_found,
@@ -49,7 +50,7 @@ class JobListQuery(Schema):
         validate=validate.Length(min=1),
         metadata={"description": "one, or several with commas"},
     )
-    limit = fields.Integer(validate=validate.Range(min=1))
+    limit = WholeNumber(validate=validate.Range(min=1))
     cursor = fields.String(
         validate=validate.Length(1, 512),
         metadata={"description": "`next_cursor` of the page before, with the same filters"},

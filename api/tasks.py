@@ -11,6 +11,7 @@ from api.http import (
     CommaSeparated,
     Endpoint,
     RejectionSchema,
+    WholeNumber,
     flatten_messages,
     invalid,
     is_unchanged,
@@ -57,12 +58,12 @@ class TaskListQuery(Schema):
     """How a list of tasks is narrowed, ordered and paged."""
 
     priority = CommaSeparated(
-        fields.Integer(validate=validate.Range(HIGHEST_PRIORITY, LOWEST_PRIORITY)),
+        WholeNumber(validate=validate.Range(HIGHEST_PRIORITY, LOWEST_PRIORITY)),
         validate=validate.Length(min=1),
         metadata={"description": "one, or several with commas"},
     )
-    priority_min = fields.Integer(validate=validate.Range(HIGHEST_PRIORITY, LOWEST_PRIORITY))
-    priority_max = fields.Integer(validate=validate.Range(HIGHEST_PRIORITY, LOWEST_PRIORITY))
+    priority_min = WholeNumber(validate=validate.Range(HIGHEST_PRIORITY, LOWEST_PRIORITY))
+    priority_max = WholeNumber(validate=validate.Range(HIGHEST_PRIORITY, LOWEST_PRIORITY))
     status = CommaSeparated(
         fields.String(validate=validate.OneOf(STATUSES)),
         validate=validate.Length(min=1),
@@ -80,7 +81,7 @@ class TaskListQuery(Schema):
     )
     sort = fields.String(validate=validate.OneOf(list(SORTS)), metadata={"description": "`id` unless given"})
     sort_by_priority = fields.Boolean(metadata={"description": "`true` is the same as `sort=priority`"})
-    limit = fields.Integer(
+    limit = WholeNumber(
         validate=validate.Range(min=1),
         metadata={"description": "DEFAULT_PAGE_SIZE unless given, MAX_PAGE_SIZE at the most"},
     )
@@ -88,7 +89,7 @@ class TaskListQuery(Schema):
         validate=validate.Length(1, 512),
         metadata={"description": "`next_cursor` of the page before, with the same filters and sort"},
     )
-    last_id = fields.Integer(
+    last_id = WholeNumber(
         validate=validate.Range(1, MAXIMUM_ID),
         metadata={"description": "start after this task, in the same sort", "format": "int64"},
     )
@@ -106,7 +107,7 @@ class TaskListQuery(Schema):
 class AllTasksQuery(TaskListQuery):
     """The same, and whose: for admins, who see everybody's."""
 
-    user_id = fields.Integer(
+    user_id = WholeNumber(
         validate=validate.Range(1, MAXIMUM_ID),
         metadata={"description": "one user's; of others' only an admin sees any", "format": "int64"},
     )
@@ -158,7 +159,7 @@ async def list_own_tasks(request: web.Request) -> web.Response:
 def _read_list_query(request: web.Request, schema: TaskListQuery) -> TaskQuery:
     """The query, remembered by its text: clients ask for the same lists again and again."""
     memory = request.app[LIST_QUERIES]
-    key = (schema, request.query_string)
+    key = (schema, request.rel_url.raw_query_string)
     query = memory.get(key)
     if query is None:
         query = _task_query(read_query(request, schema), request.app[SETTINGS])
@@ -198,7 +199,7 @@ async def _cached_page(request: web.Request, query: TaskQuery) -> web.Response:
     """A page of the caller's own tasks. What depends on the clock (`overdue`) is not cached."""
     user_id = request[IDENTITY].user_id
     cache = request.app[CACHE]
-    name = f"list {query.limit} {request.query_string}"
+    name = f"list {query.limit} {request.rel_url.raw_query_string}"
     found = None if query.filter.overdue else await cache.look_up(user_id, name)
     if isinstance(found, bytes):
         cursor, _, items = found.decode().partition("\n")
