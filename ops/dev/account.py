@@ -4,6 +4,7 @@ import os
 import pwd
 import stat
 import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,21 +58,24 @@ def let_reach(account: Account, path: Path) -> None:
             ) from None
 
 
-def let_run(account: Account, program: Path, package: Path) -> None:
-    """Lets the account run `program`, whose libraries lie beside it in `package`."""
-    let_reach(account, program)
-    if _runs(account, program):
+def let_run(account: Account, programs: Sequence[Path], folders: Sequence[Path]) -> None:
+    """Lets the account run `programs`, which with their libraries lie in `folders`."""
+    for program in programs:
+        let_reach(account, program)
+    if all(_runs(account, program) for program in programs):
         return
     # Installed under a umask that shut others out.
-    for folder, _, files in os.walk(package):
-        _open(Path(folder))
-        for name in files:
-            _open(Path(folder, name))
-    if not _runs(account, program):
-        raise AccountError(
-            f"{program} does not run as the system user {ACCOUNT}: "
-            "install into a folder that all may read, or run this as a normal user"
-        )
+    for folder in folders:
+        for inner, _, files in os.walk(folder):
+            _open(Path(inner))
+            for name in files:
+                _open(Path(inner, name))
+    for program in programs:
+        if not _runs(account, program):
+            raise AccountError(
+                f"{program} does not run as the system user {ACCOUNT}: "
+                "install into a folder that all may read, or run this as a normal user"
+            )
 
 
 def _entry() -> pwd.struct_passwd | None:

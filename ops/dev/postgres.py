@@ -73,7 +73,10 @@ class PostgresServer(Server):
             self._account = account.server_account()
             self.data_dir.parent.mkdir(parents=True, exist_ok=True)
             if self._account is not None:
-                account.let_run(self._account, self.bin_dir / "postgres", self.bin_dir.parent.parent)
+                package = self.bin_dir.parent.parent
+                # What the wheel's programs share lies beside the package; of the two, initdb alone needs it.
+                folders = (package, package.with_name(f"{package.name}.libs"))
+                account.let_run(self._account, [self.bin_dir / name for name in ("postgres", "initdb")], folders)
                 account.let_reach(self._account, self.data_dir)
         except account.AccountError as error:
             raise ServerError(str(error)) from None
