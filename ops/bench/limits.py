@@ -43,10 +43,15 @@ RETURNING row_to_json(bench_rows);
 
 def page_script(dataset: Dataset, limit: int) -> str:
     """The service's own statement, by random users."""
-    sql, arguments = asyncio.run(_statement(limit))
-    assert arguments == ["1", limit], arguments
-    sql = sql.replace("$1", ":user").replace("$2", ":limit").strip()
-    return f"\\set user random(1, {dataset.users})\n\\set limit {limit}\n{sql};\n"
+    sql, (user, *others) = asyncio.run(_statement(limit))
+    assert user == "1", f"the first parameter is whose page it is: {user}"
+    lines = [f"\\set user random(1, {dataset.users})"]
+    sql = sql.replace("$1", ":user")
+    for number, value in enumerate(others, 2):
+        assert isinstance(value, int), f"${number} cannot be a variable of pgbench: {value!r}"
+        lines.append(f"\\set p{number} {value}")
+        sql = sql.replace(f"${number}", f":p{number}")
+    return "\n".join([*lines, sql.strip() + ";", ""])
 
 
 async def _statement(limit: int) -> tuple[str, list[Any]]:

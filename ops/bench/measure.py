@@ -3,7 +3,7 @@
 import asyncio
 import itertools
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 
@@ -12,10 +12,6 @@ import asyncpg
 from ops.bench.rig import Process, Rig
 from ops.bench.rows import Findings, Row, Sample, Stage
 from ops.bench.traffic import Traffic
-
-SETTLE_SECONDS = 3.0
-"""Until what a start or a load leaves to be done has been done."""
-SECONDS_OF_WARMUP = 1.0
 
 Say = Callable[[str], None]
 
@@ -28,14 +24,18 @@ class Extent:
         seconds: of each measurement.
         rounds: of which the medians are taken.
         slow_seconds: the most for a row that has a time of its own.
+        warmup: seconds before a measurement of ours.
+        settle: seconds before idleness is measured, until what a start leaves to be done has been done.
     """
 
     seconds: float
     rounds: int
     slow_seconds: float
+    warmup: float
+    settle: float
 
 
-def measure(rig: Rig, rows: Iterable[Row], extent: Extent, say: Say) -> Findings:
+def measure(rig: Rig, rows: Sequence[Row], extent: Extent, say: Say) -> Findings:
     """Measures the rows, in their order as far as they share an API process."""
     findings = Findings()
     traffic = Traffic(rig)
@@ -57,20 +57,20 @@ def _measure_group(
         for row in rows:
             if row.once and number > 0:
                 continue
-            turn = "" if row.once else f", {number + 1} of {extent.rounds}"
+            turn = "" if row.once else f" ({number + 1} of {extent.rounds})"
             for limit in row.limits:
                 if limit.name not in measured:
                     measured.add(limit.name)
                     say(f"{limit.title}{turn}")
                     findings.limits.setdefault(limit.name, []).append(limit.measure(stage))
             say(f"{row.title}{turn}")
-            seconds = extent.seconds if row.slow_seconds is None else min(row.slow_seconds, extent.slow_seconds)
-            sample = _idle(stage, worker, seconds) if row.requests is None else _loaded(stage, row, seconds)
+            sample = _idle(stage, worker, extent) if row.requests is None else _loaded(stage, row, extent)
             findings.samples.setdefault(row.name, []).append(sample)
 
 
-def _idle(stage: Stage, worker: Process, seconds: float) -> Sample:
-    time.sleep(SETTLE_SECONDS)
+def _idle(stage: Stage, worker: Process, extent: Extent) -> Sample:
+    seconds = extent.slow_seconds
+    time.sleep(extent.settle)
     before = stage.api.cpu_seconds, worker.cpu_seconds
     time.sleep(seconds)
     after = stage.api.cpu_seconds, worker.cpu_seconds
@@ -78,15 +78,15 @@ def _idle(stage: Stage, worker: Process, seconds: float) -> Sample:
     return Sample(idle_percent=sum(cores.values()) * 100, cores=cores, memory_mb=stage.api.memory_mb)
 
 
-def _loaded(stage: Stage, row: Row, seconds: float) -> Sample:
+def _loaded(stage: Stage, row: Row, extent: Extent) -> Sample:
     assert row.requests is not None
     before = asyncio.run(_count_tasks(stage.rig.database_url))
     result, cores = stage.rig.load(
         stage.api,
         row.requests(stage.traffic),
         connections=row.connections,
-        seconds=seconds,
-        warmup=SECONDS_OF_WARMUP,
+        seconds=extent.slow_seconds if row.slow else extent.seconds,
+        warmup=extent.warmup,
         interval=row.interval,
     )
     memory = stage.api.memory_mb

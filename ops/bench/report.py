@@ -22,6 +22,7 @@ from ops.bench.rig import Rig, postgres_parameters
 from ops.bench.rows import Findings, Row, Verdict, no_errors
 
 LIBRARIES = ("aiohttp", "uvloop", "asyncpg", "redis", "arq")
+QUIET_CORES = 0.2
 OWN_FIGURES = (("rate", 0), ("p50_ms", 1), ("p99_ms", 1))
 VERDICTS = {True: "[green]pass[/]", False: "[bold red]FAIL[/]", None: ""}
 
@@ -63,6 +64,10 @@ def show(console: Console, told: Mapping[str, str], rows: Iterable[Row], finding
             table.add_row(*start, escape(verdict.figure), verdict.target, VERDICTS[verdict.passed])
         table.add_section()
     console.print(table)
+    if findings.disturbance() > QUIET_CORES:
+        console.print(
+            f"[yellow]Other processes used {findings.disturbance():.1f} cores meanwhile: measure on a quiet machine."
+        )
 
 
 def verdicts(row: Row, findings: Findings) -> list[Verdict]:
@@ -72,7 +77,7 @@ def verdicts(row: Row, findings: Findings) -> list[Verdict]:
 
 
 def as_json(told: Mapping[str, str], rows: Iterable[Row], findings: Findings) -> bytes:
-    document: dict[str, Any] = {"facts": told, "rows": []}
+    document: dict[str, Any] = {"facts": told, "others_cores": findings.disturbance(), "rows": []}
     for row in rows:
         medians = {
             name: findings.figure(row.name, name) for name in ("rate", "p50_ms", "p99_ms", "memory_mb", "idle_percent")

@@ -147,11 +147,12 @@ class Rig:
         """Runs the load generator against `target`.
 
         Returns:
-            Its result, and how many cores each process used meanwhile, start and end of the load included.
+            Its result, and how many cores each process used meanwhile, start and end of the load included;
+            `others` is what is not ours.
         """
         plan = Plan(HOST, target.port, connections, seconds, warmup, requests, interval)
         given = orjson.dumps({**asdict(plan), "requests": [(r.text, r.status, r.tasks) for r in requests]})
-        before, started = self._cpu_seconds(), time.monotonic()
+        before, others, started = self._cpu_seconds(), _busy_seconds(), time.monotonic()
         done = subprocess.run(
             [sys.executable, "-m", "ops.bench.client"],
             cwd=ROOT,
@@ -163,10 +164,11 @@ class Rig:
             check=False,
         )
         elapsed = time.monotonic() - started
+        used = {name: seconds - before.get(name, 0.0) for name, seconds in self._cpu_seconds().items()}
+        used["others"] = max(0.0, _busy_seconds() - others - sum(used.values()))
         if done.returncode != 0:
             raise Fault(f"the load generator failed:\n{done.stderr.decode(errors='replace').strip()}")
-        cores = {name: (cpu - before.get(name, 0)) / elapsed for name, cpu in self._cpu_seconds().items()}
-        return Result(**orjson.loads(done.stdout)), cores
+        return Result(**orjson.loads(done.stdout)), {name: cpu / elapsed for name, cpu in used.items()}
 
     def _cpu_seconds(self) -> dict[str, float]:
         """Of everything that runs; PostgreSQL's backends that have ended meanwhile are missing."""
@@ -180,6 +182,13 @@ class Rig:
                     total += times.user + times.system
             seconds[name] = total
         return seconds
+
+
+def _busy_seconds() -> float:
+    """What the whole machine has worked, but for us and for our children that have ended."""
+    machine, own = psutil.cpu_times(), os.times()
+    busy = sum(machine) - machine.idle - getattr(machine, "iowait", 0.0) - getattr(machine, "guest", 0.0)
+    return float(busy) - (own.user + own.system + own.children_user + own.children_system)
 
 
 @contextmanager

@@ -46,6 +46,11 @@ class Findings:
         values = [value for sample in self.samples[row] if (value := getattr(sample, name)) is not None]
         return median(values) if values else None
 
+    def disturbance(self) -> float:
+        """How many cores others used while ours was measured: the median."""
+        cores = [s.cores["others"] for samples in self.samples.values() for s in samples if "others" in s.cores]
+        return median(cores) if cores else 0.0
+
     def errors(self, row: str) -> dict[str, int]:
         total: dict[str, int] = {}
         for sample in self.samples[row]:
@@ -93,7 +98,7 @@ class Row:
     Attributes:
         api: settings of the API process that differ; rows with the same share one process.
         once: measured once instead of once in every round.
-        slow_seconds: how long, where `--seconds` is not meant.
+        slow: takes longer than `--seconds`.
     """
 
     name: str
@@ -105,7 +110,7 @@ class Row:
     api: Mapping[str, str] = field(default_factory=dict)
     once: bool = False
     interval: float = 0.0
-    slow_seconds: float | None = None
+    slow: bool = False
 
 
 # -- limits -----------------------------------------------------------------------------------------------
@@ -226,7 +231,7 @@ def _cached_pages(limit: int) -> Row:
 
 ROWS: tuple[Row, ...] = (
     Row("idle", "idle: API and worker", None, checks=(at_most("idle_percent", "", 3, "% of a core"),), once=True,
-        slow_seconds=20),
+        slow=True),
     _creates(1, at_most("p50_ms", "p50", 6, "ms"), share_of(EMPTY[1])),
     _creates(32, share_of(EMPTY[32], 0.13), share_of(PG_INSERTS, 0.18), also=(PG_INSERTS,)),
     _creates(128, share_of(EMPTY[128])),
@@ -238,7 +243,7 @@ ROWS: tuple[Row, ...] = (
         limits=(EMPTY[32],), checks=(share_of(EMPTY[32], 0.2),)),
     Row("crowd", "1,000 connections, each once a second", Traffic.mixed, 1000,
         checks=(at_most("p99_ms", "p99", 250, "ms"), at_most("memory_mb", "API process", 200, "MB")),
-        once=True, interval=1.0, slow_seconds=20),
+        once=True, interval=1.0, slow=True),
     _pages(20, 0.2),
     _pages(100, None),
     Row("task", "one task, uncached", Traffic.single_tasks, limits=(EMPTY[32],), checks=(share_of(EMPTY[32], 0.2),),
