@@ -65,12 +65,10 @@ class Problem(Exception):
 
 
 class Unauthenticated(Problem):
-    """401 with the challenge of RFC 6750, 3."""
+    """401 with the challenge of RFC 6750, 3; all name an error, also where nothing was sent."""
 
-    def __init__(self, name: str, detail: str, *, error: str | None = None) -> None:
-        challenge = 'Bearer realm="tenfold"'
-        if error is not None:
-            challenge += f', error="{error}", error_description="{detail}"'
+    def __init__(self, name: str, detail: str, *, error: str = "invalid_request") -> None:
+        challenge = f'Bearer realm="tenfold", error="{error}", error_description="{detail}"'
         super().__init__(name, detail, headers={"WWW-Authenticate": challenge})
 
 

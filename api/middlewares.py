@@ -174,9 +174,7 @@ async def _authenticate(request: web.Request, *, optional: bool) -> None:
     scheme, _, token = header.partition(" ")
     token = token.strip()
     if scheme.lower() != "bearer" or not token:
-        raise Unauthenticated(
-            "authentication-required", "Send the access token as: Bearer <token>.", error="invalid_request"
-        )
+        raise Unauthenticated("authentication-required", "Send the access token as: Bearer <token>.")
     tokens = request.app[TOKENS]
     identity = tokens.recall(token)
     if identity is None:
