@@ -1,5 +1,6 @@
 """Tasks over HTTP: reads go to PostgreSQL (or the cache), writes become commands."""
 
+import re
 from typing import Any
 
 from aiohttp import web
@@ -51,6 +52,7 @@ _OPERATIONS = {name: schema() for name, schema in BATCH_OPERATIONS.items()}
 
 WORDS_MAXIMUM = 10
 QUERIES_REMEMBERED = 4096
+_VERSION_TAG = re.compile(r'"[1-9][0-9]{0,8}"\Z')
 _WORDS = rf"^\s*[^\s\x00]+(\s+[^\s\x00]+){{0,{WORDS_MAXIMUM - 1}}}\s*$"
 
 
@@ -257,7 +259,7 @@ def read_if_match(request: web.Request) -> list[int] | None:
     if not tags or ETAG.sub("", condition).strip(" ,\t"):
         raise Problem("invalid-header", 'If-Match must be "*" or entity tags such as "3".')
     # The comparison is strong: a weak tag never matches (RFC 9110, 13.1.1).
-    return [int(tag[1:-1]) for tag in tags if tag[1:-1].isascii() and tag[1:-1].isdecimal() and len(tag) <= 11]
+    return [int(tag[1:-1]) for tag in tags if _VERSION_TAG.match(tag)]
 
 
 async def create_task(request: web.Request) -> web.Response:
@@ -313,7 +315,7 @@ def _operation_schema(item: Any) -> Schema:
         raise ValidationError("Not an object.")
     name = item.get("op")
     if not isinstance(name, str) or name not in _OPERATIONS:
-        raise ValidationError(f"Must be one of: {', '.join(_OPERATIONS)}.", "op")
+        raise ValidationError({"op": [f"Must be one of: {', '.join(_OPERATIONS)}."]})
     return _OPERATIONS[name]
 
 

@@ -174,7 +174,7 @@ class Batch(Schema):
     """1 to 1000 operations, carried out in order, each with its own fate."""
 
     operations = fields.List(
-        fields.Raw(metadata={"one_of": BATCH_OPERATIONS, "discriminator": "op"}),
+        fields.Raw(allow_none=True, metadata={"one_of": BATCH_OPERATIONS, "discriminator": "op"}),
         required=True,
         validate=validate.Length(1, BATCH_MAXIMUM),
     )
