@@ -17,6 +17,7 @@ import orjson
 from core import lanes, metrics
 from core.commands import Command, Effect, Entry, UnreadableEntry, decode_entry, encode_outcomes
 from core.database import Connection, is_data_fault, is_missing_reference, is_transient, locked_transaction, savepoint
+from core.ids import MAXIMUM_ID
 from core.jobs import StoredOutcome, outcome_message, record_jobs, state_of, stored_outcomes
 from core.logs import get_logger
 from core.tasks.writes import create_tasks, delete_tasks, owners_of_tasks, update_tasks
@@ -79,6 +80,7 @@ class Work:
 
     command: Command
     operations: list[Operation] = field(default_factory=list)
+    is_refused_whole: bool = False
 
     def owners(self) -> frozenset[int]:
         """Whose rows the operations were about."""
@@ -87,7 +89,7 @@ class Work:
     def effect(self) -> Effect:
         """What the whole command came to."""
         effects = [operation.effect for operation in self.operations if operation.effect is not None]
-        if self.command.kind != "task.batch":
+        if self.command.kind != "task.batch" or self.is_refused_whole:
             return effects[0]
         results = [_batch_result(effect) for effect in effects]
         return Effect(207, orjson.dumps({"results": results}).decode())
@@ -139,10 +141,23 @@ def _plan_safely(command: Command) -> Work:
     try:
         if command.kind not in COMMAND_KINDS:
             raise ValueError(f"no handler for the kind {command.kind!r}")
-        return plan(command)
+        work = plan(command)
+        for operation in work.operations:
+            _require_subject(operation)
+        return work
     except (KeyError, TypeError, ValueError, AttributeError):
         log.exception("a command could not be read", command=command.id)
-        return Work(command, [Operation("refused", {}, _internal_error())])
+        return Work(command, [Operation("refused", {}, _internal_error())], is_refused_whole=True)
+
+
+def _require_subject(operation: Operation) -> None:
+    """Raises ValueError for what could not even be put into a wave, where it would fail with its whole batch."""
+    if operation.effect is None and operation.kind not in HANDLERS:
+        raise ValueError(f"no handler for the operation {operation.kind!r}")
+    if operation.kind in ("task.update", "task.delete"):
+        task_id = operation.arguments.get("id")
+        if type(task_id) is not int or abs(task_id) > MAXIMUM_ID:
+            raise ValueError("a task's id is no id")
 
 
 # -- applying ---------------------------------------------------------------------------------------------
@@ -166,7 +181,10 @@ async def apply_batch(services: Services, lane: int, commands: Sequence[Command]
     Raises:
         Exception: a transient fault; nothing was changed, and the same call may succeed later.
     """
-    firsts = list({command.id: command for command in reversed(commands)}.values())[::-1]
+    by_id: dict[str, Command] = {}
+    for command in commands:
+        by_id.setdefault(command.id, command)  # in the place of its first delivery
+    firsts = list(by_id.values())
     applied = await _apply_once(services, lane, firsts)
     if len(firsts) < len(commands):
         kept = {id(command) for command in firsts}
@@ -320,13 +338,18 @@ async def _decode(
             await _set_aside(services, lane, entry_id, fields, error)
             consumed.append(entry_id)
             continue
-        size = sum(len(command.payload.get("operations", ())) or 1 for command in entry.commands)
+        size = sum(_count_operations(command) for command in entry.commands)
         if entries and operations + size > BATCH_MAXIMUM_OPERATIONS:
             break
         operations += size
         entries.append(entry)
         consumed.append(entry_id)
     return entries, consumed
+
+
+def _count_operations(command: Command) -> int:
+    operations = command.payload.get("operations")
+    return len(operations) or 1 if isinstance(operations, list) else 1
 
 
 async def _set_aside(

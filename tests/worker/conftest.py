@@ -1,0 +1,33 @@
+"""What jobs work with, on one database that each test finds empty."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from core.settings import Settings
+from tests.harness import Servers, connection, flush
+from worker.main import connected
+from worker.runner import Services
+
+
+@pytest.fixture(scope="session")
+async def _worker_settings(servers: Servers) -> AsyncIterator[Settings]:
+    async with servers.fresh_settings({}) as settings:
+        yield settings
+
+
+@pytest.fixture
+async def settings(_worker_settings: Settings) -> Settings:
+    """Not a database for each test, as elsewhere: most tests here take less time than making one."""
+    async with connection(_worker_settings.database_url) as owner:
+        await owner.execute("DELETE FROM jobs; DELETE FROM tasks; DELETE FROM sessions; DELETE FROM users")
+    await flush(_worker_settings.queue_redis_url)
+    await flush(_worker_settings.redis_url)
+    return _worker_settings
+
+
+@pytest.fixture
+async def services(settings: Settings) -> AsyncIterator[Services]:
+    """As a worker process has them; no worker runs."""
+    async with connected(settings) as services:
+        yield services
