@@ -74,12 +74,17 @@ def is_transient(error: BaseException) -> bool:
     if isinstance(error, asyncpg.PostgresError):
         state = error.sqlstate or ""
         return state.startswith(_TRANSIENT_CLASSES) or state in _TRANSIENT_STATES
-    # InterfaceError: asyncpg's word for a connection or pool that was closed under the statement.
-    return isinstance(error, asyncpg.InterfaceError | OSError | TimeoutError | asyncio.IncompleteReadError)
+    # InterfaceError: asyncpg's word for a connection or pool that was closed under the statement; those that are
+    # ValueErrors are about arguments. InternalClientError: the server has said farewell, but not hung up yet.
+    if isinstance(error, asyncpg.InterfaceError):
+        return not isinstance(error, ValueError)
+    return isinstance(error, asyncpg.InternalClientError | OSError | TimeoutError | asyncio.IncompleteReadError)
 
 
 def is_data_fault(error: BaseException) -> bool:
-    """Whether the data is to blame: class 22 (data exception) or 23 (constraint violation)."""
+    """Whether the data is to blame: class 22 (data exception) or 23 (constraint violation), or refused unsent."""
+    if isinstance(error, asyncpg.InterfaceError):
+        return isinstance(error, ValueError)
     return isinstance(error, asyncpg.PostgresError) and (error.sqlstate or "").startswith(("22", "23"))
 
 
@@ -135,6 +140,16 @@ async def worker_pool(settings: Settings, *, size: int | None = None) -> Pool:
     return await create_pool(settings.database_url, settings, role=WORKER_ROLE, application="tenfold worker", size=size)
 
 
+_BROKEN_CONNECTION = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    OSError,
+)
+
+
 async def fetch_rows(pool: Pool, sql: str, *arguments: Any) -> list[asyncpg.Record]:
     """The rows of one statement in autocommit; once more on a fresh connection if the first was broken.
 
@@ -144,7 +159,7 @@ async def fetch_rows(pool: Pool, sql: str, *arguments: Any) -> list[asyncpg.Reco
     try:
         try:
             return await pool.fetch(sql, *arguments)
-        except (asyncpg.PostgresConnectionError, asyncpg.InterfaceError, asyncpg.AdminShutdownError, OSError):
+        except _BROKEN_CONNECTION:
             # After a restart of the server every pooled connection is broken, and says so only when used.
             await pool.expire_connections()
             return await pool.fetch(sql, *arguments)
@@ -172,17 +187,32 @@ async def locked_transaction(connection: Connection, lock_class: int, lock: int)
         lock_class: the first half of the lock's name, a 32-bit number.
         lock: the second half.
     """
-    await connection.execute(
-        f"BEGIN; SET LOCAL idle_in_transaction_session_timeout = '{FROZEN_SECONDS}s'; "
-        f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'; SELECT pg_advisory_xact_lock({lock_class:d}, {lock:d})"
-    )
     try:
+        await connection.execute(
+            f"BEGIN; SET LOCAL idle_in_transaction_session_timeout = '{FROZEN_SECONDS}s'; "
+            f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'; SELECT pg_advisory_xact_lock({lock_class:d}, {lock:d})"
+        )
         yield
+        status = await connection.execute("COMMIT")
+        if status != "COMMIT":  # a statement had failed: the server has rolled back, and calls that a success
+            raise asyncpg.InFailedSQLTransactionError("the transaction was rolled back")
     except BaseException:
-        if not connection.is_closed():
-            await connection.execute("ROLLBACK")
+        await _roll_back(connection)
         raise
-    await connection.execute("COMMIT")
+
+
+async def _roll_back(connection: Connection) -> None:
+    """Ends a transaction of which it is not known how far it came, be it that BEGIN itself was interrupted.
+
+    A connection on which that fails is closed, so that no transaction, with its lock, outlives its user.
+    """
+    try:
+        await connection.execute("ROLLBACK")
+    except BaseException as error:
+        with contextlib.suppress(asyncpg.InterfaceError):  # it was broken, and the pool has dropped it already
+            connection.terminate()
+        if not isinstance(error, Exception):
+            raise  # a cancellation; else the first error says more
 
 
 @contextlib.asynccontextmanager
