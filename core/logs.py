@@ -20,6 +20,10 @@ _SHARED_PROCESSORS: list[Any] = [
     structlog.processors.StackInfoRenderer(),
 ]
 
+# Without the values of local variables, which structlog shows by default, and rich does on a terminal: among them
+# are passwords, tokens and the servers' URLs.
+_TRACEBACKS = structlog.processors.ExceptionRenderer(structlog.tracebacks.ExceptionDictTransformer(show_locals=False))
+
 
 def _dumps(event: Any, **_: Any) -> bytes:
     return orjson.dumps(event, default=str, option=orjson.OPT_NON_STR_KEYS)
@@ -36,10 +40,10 @@ def configure(settings: Settings, *, tier: str) -> None:
     readable = settings.log_format == "console" or (settings.log_format == "auto" and sys.stdout.isatty())
     renderers: list[Any]
     if readable:
-        renderers = [structlog.dev.ConsoleRenderer()]
+        renderers = [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
     else:
         renderers = [
-            structlog.processors.dict_tracebacks,
+            _TRACEBACKS,
             structlog.processors.JSONRenderer(serializer=_dumps),
         ]
     structlog.configure(
