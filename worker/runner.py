@@ -11,6 +11,7 @@ from typing import Any
 import structlog
 from arq import Retry, Worker
 from arq.connections import ArqRedis
+from arq.constants import in_progress_key_prefix
 from arq.cron import CronJob
 from arq.worker import Function, func
 from redis.asyncio import Redis
@@ -113,8 +114,28 @@ class WokenWorker(Worker):
         # arq adds ten seconds to the longest timeout; a job of ours may safely start while a presumed dead
         # run of it is still alive (a lock in the database keeps them apart), so a shorter wait is right.
         self.in_progress_timeout_s = in_progress_seconds
+        self.unfinished: set[str] = set()
+        """Ids of the jobs that run here, or whose end could not be recorded because the queue server was away."""
         self._woken = asyncio.Event()
         self._woken.set()
+
+    async def start_jobs(self, job_ids: list[bytes]) -> None:
+        # After a run elsewhere that overtook one of ours, a job may look free that still runs here. arq keeps its
+        # tasks by job id and would lose one of the two.
+        await super().start_jobs([job_id for job_id in job_ids if job_id.decode() not in self.unfinished])
+
+    async def run_job(self, job_id: str, score: int) -> None:
+        self.unfinished.add(job_id)
+        await super().run_job(job_id, score)
+        self.unfinished.discard(job_id)  # not reached where the end could not be recorded
+
+    async def release(self, job_ids: set[str]) -> None:
+        """Lets jobs be run again that an earlier worker of this process was running when it lost the queue server.
+
+        They were cancelled with it, but stand there as running, and nobody would touch them until that lapses.
+        """
+        if job_ids:
+            await self.pool.delete(*(in_progress_key_prefix + job_id for job_id in job_ids))
 
     async def _poll_iteration(self) -> None:
         if not self.burst:
@@ -177,10 +198,11 @@ async def serve_queue(queue: QueueOfJobs, services: Services, stop: asyncio.Even
 
     arq's worker ends when its server does, and its counters are then not to be trusted: it is replaced.
     """
+    unfinished: set[str] = set()
     while not stop.is_set():
         pool = queue_client(services.settings.queue_redis_url)
         worker = build_worker(queue, services, pool)
-        main = asyncio.create_task(worker.async_run(), name=f"{queue.name} worker")
+        main = asyncio.create_task(_work(worker, unfinished), name=f"{queue.name} worker")
         listener = asyncio.create_task(worker.listen_for_wakes(), name=f"{queue.name} wakes")
         stopping = asyncio.create_task(stop.wait())
         await asyncio.wait({main, stopping}, return_when=asyncio.FIRST_COMPLETED)
@@ -193,7 +215,14 @@ async def serve_queue(queue: QueueOfJobs, services: Services, stop: asyncio.Even
         results = await asyncio.gather(main, listener, stopping, *worker.tasks.values(), return_exceptions=True)
         with contextlib.suppress(*REDIS_FAULTS):
             await pool.aclose(close_connection_pool=True)
+        unfinished |= worker.unfinished
         if not stop.is_set():
             log.warning("queue server away, worker starts again", queue=queue.name, error=repr(results[0]))
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), RESTART_SECONDS)
+
+
+async def _work(worker: WokenWorker, unfinished: set[str]) -> None:
+    await worker.release(unfinished)
+    unfinished.clear()
+    await worker.async_run()
