@@ -66,6 +66,7 @@ class StoredOutcome:
             reuse = Effect.rejected(
                 "idempotency-key-reuse",
                 "This Idempotency-Key was used for another request: choose a new key for a new request.",
+                errors={"Idempotency-Key": ["Was used for another request."]},
             )
             return outcome_message(command, reuse)
         return {

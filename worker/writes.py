@@ -268,7 +268,8 @@ def _effect_of_fault(operation: Operation, error: Exception) -> Effect:
         return Effect.rejected("invalid-token", "The user does not exist any more.")
     if is_data_fault(error):
         log.warning("the database refused an operation", kind=operation.kind, error=type(error).__name__)
-        return Effect.rejected("validation-error", "The database refused these values.")
+        detail = "The database refused these values."
+        return Effect.rejected("validation-error", detail, errors={"body": [detail]})
     log.error("an operation failed", kind=operation.kind, exc_info=error)
     return _internal_error()
 

@@ -23,7 +23,10 @@ def _is_time_zone(name: str) -> None:
 
 def _password(**kwargs: Any) -> fields.String:
     return fields.String(
-        validate=validate.Length(PASSWORD_MINIMUM, PASSWORD_MAXIMUM),
+        validate=[
+            validate.Length(PASSWORD_MINIMUM, PASSWORD_MAXIMUM),
+            validate.ContainsNoneOf("\x00", error="Must not contain NUL characters."),
+        ],
         load_only=True,
         metadata={"format": "password", "description": "8 to 256 characters"},
         **kwargs,
