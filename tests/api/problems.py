@@ -5,7 +5,7 @@ from typing import Any
 from tests.harness import Answer, RawAnswer
 
 # Of what goes on inside, nothing of this may ever be told.
-SECRETS = ("Traceback", "SELECT", "INSERT", "asyncpg", "psycopg", "redis", "site-packages", 'File "', "password_hash")
+SECRETS = ("Traceback", "SELECT", "INSERT", "asyncpg", "psycopg", "redis", "site-packages", 'File "', "argon2")
 
 
 def assert_problem(answer: Answer | RawAnswer, status: int, name: str) -> dict[str, Any]:
