@@ -1,0 +1,1 @@
+"""The faults suite: real processes, real servers, real SIGKILL, under load; then a ledger is checked."""
