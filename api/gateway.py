@@ -58,6 +58,7 @@ class Gateway:
         self._tokens = itertools.count(1)
         self._pending: dict[int, Submission] = {}
         self._closing = False
+        self._busy = asyncio.Event()
         self._subscribed = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -109,6 +110,7 @@ class Gateway:
             deadline=started + max(wait, 0.0),
             give_up_at=started + APPEND_SECONDS,
         )
+        self._busy.set()
         try:
             lane.add(submission)
             self._pending[command.token] = submission
@@ -133,6 +135,9 @@ class Gateway:
     async def _tick_forever(self) -> None:
         """One clock for all that wait: a timer for each request would cost more than the wait is worth."""
         while True:
+            if not self._pending:
+                self._busy.clear()
+                await self._busy.wait()
             await asyncio.sleep(TICK_SECONDS)
             now = time.monotonic()
             for submission in list(self._pending.values()):
