@@ -136,8 +136,8 @@ def _list_sql(present: frozenset[str], sort_name: str, limit: int, from_position
         conditions.append(f"({', '.join(keys)}) {comparison} ({position})")
     return f"""
         SELECT count(*) > {limit:d} AS more,
-               '[' || coalesce(string_agg(page.task, ',' ORDER BY page.place) FILTER (WHERE page.place <= {limit:d}), '')
-                   || ']' AS items,
+               '[' || coalesce(string_agg(page.task, ',' ORDER BY page.place) FILTER (WHERE page.place <= {limit:d}),
+                               '') || ']' AS items,
                max(page.sort_key) FILTER (WHERE page.place = {limit:d}) AS last_key,
                max(page.id)       FILTER (WHERE page.place = {limit:d}) AS last_id
         FROM   {identity},
