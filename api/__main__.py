@@ -10,6 +10,9 @@ from api.app import serve
 from core import logs
 from core.settings import Settings, SettingsError
 
+# Tells whoever supervises the process that starting it again is of no use.
+BAD_SETTINGS = 2
+
 
 def main(settings: Settings, *, reuse_port: bool = False) -> None:
     """Runs one API process until it is told to stop; exits with a message where the port is taken."""
@@ -29,4 +32,5 @@ if __name__ == "__main__":
     try:
         main(Settings.from_env(), reuse_port=arguments.reuse_port)
     except SettingsError as error:
-        sys.exit("\n".join(error.faults))
+        print("\n".join(error.faults), file=sys.stderr)  # noqa: T201
+        sys.exit(BAD_SETTINGS)

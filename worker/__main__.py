@@ -11,6 +11,9 @@ from core import logs
 from core.settings import Settings, SettingsError
 from worker.main import QUEUES_OF_JOBS, serve
 
+# Tells whoever supervises the process that starting it again is of no use.
+BAD_SETTINGS = 2
+
 
 def main(settings: Settings, queues: Sequence[str]) -> None:
     """Runs a worker until it is told to stop; no names mean every queue.
@@ -34,4 +37,5 @@ if __name__ == "__main__":
     try:
         main(Settings.from_env(), arguments.queue)
     except SettingsError as error:
-        sys.exit("\n".join(error.faults))
+        print("\n".join(error.faults), file=sys.stderr)  # noqa: T201
+        sys.exit(BAD_SETTINGS)
