@@ -24,6 +24,8 @@ ENDPOINTS: list[Endpoint] = [
     *docs.routes,
 ]
 
+# Digits, so that `batch` is no task's id, and PUT /tasks/batch a method that is not allowed.
+PATH_IDS = {"integer": "{id:[0-9]+}", "uuid": "{id}"}
 BACKLOG = 1024
 
 log = get_logger()
@@ -44,10 +46,11 @@ def create_app(settings: Settings) -> web.Application:
     app[SETTINGS] = settings
     app[TOKENS] = Tokens(settings)
     for endpoint in ENDPOINTS:
+        path = endpoint.path.replace("{id}", PATH_IDS[endpoint.path_id])
         if endpoint.method == "GET":
-            app.router.add_get(endpoint.path, endpoint.handler, allow_head=True)
+            app.router.add_get(path, endpoint.handler, allow_head=True)
         else:
-            app.router.add_route(endpoint.method, endpoint.path, endpoint.handler)
+            app.router.add_route(endpoint.method, path, endpoint.handler)
     docs.publish(app, ENDPOINTS, settings)
     app.cleanup_ctx.extend(CONTEXTS)
     return app

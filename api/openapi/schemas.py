@@ -8,6 +8,7 @@ from apispec import APISpec
 from apispec.ext.marshmallow import MarshmallowPlugin
 from marshmallow import Schema
 from marshmallow.fields import Field
+from marshmallow.validate import ContainsNoneOf
 
 from api.http import CommaSeparated
 from core.tasks.schemas import Text, Timestamp
@@ -68,10 +69,13 @@ def _one_of(self: Any, field: Field[Any], ret: dict[str, Any]) -> dict[str, Any]
 
 
 def _portable_pattern(self: Any, field: Field[Any], ret: dict[str, Any]) -> dict[str, Any]:
-    """Patterns as ECMA 262 knows them; and a text holds no NUL."""
+    """Patterns as ECMA 262 knows them; and that a text holds no NUL."""
     if "pattern" in ret:
         return {"pattern": re.sub(r"\\Z\Z", "$", ret["pattern"])}
-    return {"pattern": r"^[^\x00]*$"} if isinstance(field, Text) else {}
+    refuses_nul = any(
+        "\x00" in validator.iterable for validator in field.validators if isinstance(validator, ContainsNoneOf)
+    )
+    return {"pattern": r"^[^\x00]*$"} if refuses_nul or isinstance(field, Text) else {}
 
 
 def _comma_separated(self: Any, field: Field[Any], ret: dict[str, Any]) -> dict[str, Any]:

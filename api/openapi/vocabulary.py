@@ -31,35 +31,33 @@ TAGS = {
 _TAG = r'(W/)?"[!#-~]*"'
 _SECONDS = {"type": "integer", "minimum": 0}
 
+# Without examples: Swagger UI would fill them in, and a key that everybody uses is a key that is used again.
 REQUEST_HEADERS: dict[str, dict[str, Any]] = {
     "Prefer": {
-        "description": "`respond-async`: do not wait for the outcome; `wait=N`: wait up to N seconds (RFC 7240).",
+        "description": "`respond-async`: do not wait for the outcome; `wait=2`: wait up to 2 seconds (RFC 7240).",
         "schema": {"type": "string"},
-        "examples": {"async": {"value": "respond-async"}, "wait": {"value": "wait=2"}},
     },
     "Idempotency-Key": {
-        "description": "1 to 255 visible ASCII characters, bare or quoted; the same key has one effect.",
+        "description": "1 to 255 visible ASCII characters, bare or quoted, such as a new UUID: however often a "
+        "request with it is repeated, it has one effect.",
         "schema": {
             "type": "string",
             "pattern": '^("[!-~]{1,255}"|[!#-~][!-~]{0,254})$',
             "maxLength": 257,
         },
-        "example": "8e03978e-40d5-43dd-bc93-6894a57f9324",
     },
     "If-Match": {
-        "description": "The versions that the change may be made to: `ETag`s, or `*` for any.",
+        "description": 'The versions that the change may be made to: an `ETag` such as `"3"`, several with commas, '
+        "or `*` for any.",
         "schema": {"type": "string", "pattern": rf"^(\*|{_TAG}(, ?{_TAG})*)$"},
-        "example": '"3"',
     },
     "If-None-Match": {
-        "description": "The versions that the client has already: `ETag`s.",
+        "description": 'The versions that the client has already: an `ETag` such as `"3"`, or several with commas.',
         "schema": {"type": "string"},
-        "example": '"3"',
     },
     "X-Request-Id": {
         "description": "Answered, logged, and carried by the job; made where it is not given.",
         "schema": {"type": "string"},
-        "example": "nightly-import-42",
     },
 }
 

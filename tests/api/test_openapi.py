@@ -287,6 +287,24 @@ def test_patterns_are_those_of_ecma_262() -> None:
     assert not [pattern for pattern in patterns if "\\Z" in pattern or "\\A" in pattern or "(?P" in pattern]
 
 
+def test_a_text_without_nul_says_so() -> None:
+    without_nul = r"^[^\x00]*$"
+    assert schema("TaskCreate")["properties"]["description"]["pattern"] == without_nul
+    assert schema("Register")["properties"]["password"]["pattern"] == without_nul
+    assert "pattern" not in schema("Login")["properties"]["password"], "there it is simply wrong"
+
+
+def test_no_request_header_is_filled_in_by_the_page() -> None:
+    # A key that everybody uses is a key that is used again, and is refused.
+    assert not [header for header in DOCUMENT["components"]["parameters"].values() if "example" in str(header)]
+
+
+async def test_a_method_that_the_batch_does_not_know_is_405_and_no_task(service: Service) -> None:
+    for method in ("GET", "PUT", "PATCH", "DELETE"):
+        answer = await service.alice.request(method, "/tasks/batch")
+        assert (answer.status, answer.headers["Allow"]) == (405, "POST"), method
+
+
 async def test_every_get_answers_head_with_the_same_headers_and_no_body(service: Service) -> None:
     created = (await service.alice.post("/tasks", {"title": "Answer HEAD"})).json
     for path, method, _ in operations():
