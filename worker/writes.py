@@ -48,6 +48,7 @@ HANDLERS: dict[str, WriteInSet] = {
 """One handler for each kind of operation. A `task.batch` command is many operations of the first three kinds."""
 
 COMMAND_KINDS = frozenset({*HANDLERS, "task.batch"})
+_OF_A_TASK = frozenset({"task.update", "task.delete"})
 
 
 class AlreadyDone(Exception):
@@ -154,7 +155,7 @@ def _require_subject(operation: Operation) -> None:
     """Raises ValueError for what could not even be put into a wave, where it would fail with its whole batch."""
     if operation.effect is None and operation.kind not in HANDLERS:
         raise ValueError(f"no handler for the operation {operation.kind!r}")
-    if operation.kind in ("task.update", "task.delete"):
+    if operation.kind in _OF_A_TASK:
         task_id = operation.arguments.get("id")
         if type(task_id) is not int or abs(task_id) > MAXIMUM_ID:
             raise ValueError("a task's id is no id")
@@ -235,7 +236,7 @@ def _applied_before(command: Command, stored: StoredOutcome) -> Applied:
 
 async def _find_owners(connection: Connection, operations: Sequence[Operation]) -> None:
     """An admin names any task, but tasks are found by owner and id."""
-    foreign = [op for op in operations if op.arguments.get("any_owner") and op.kind != "task.create"]
+    foreign = [op for op in operations if op.kind in _OF_A_TASK and op.arguments.get("any_owner")]
     if foreign:
         owners = await owners_of_tasks(connection, [op.arguments["id"] for op in foreign])
         for operation in foreign:

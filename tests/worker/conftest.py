@@ -1,13 +1,23 @@
 """What jobs work with, on one database that each test finds empty."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
+import structlog
 
 from core.settings import Settings
 from tests.harness import Servers, connection, flush
 from worker.main import connected
 from worker.runner import Services
+
+
+@pytest.fixture(autouse=True)
+def _plain_logs() -> Iterator[None]:
+    """Refusals are what is tested here, and structlog's own form of a traceback takes longer than any of them."""
+    before = structlog.get_config()
+    structlog.configure(processors=[structlog.processors.format_exc_info, structlog.processors.KeyValueRenderer()])
+    yield
+    structlog.configure(**before)
 
 
 @pytest.fixture(scope="session")
