@@ -100,6 +100,7 @@ def _loaded(stage: Stage, row: Row, extent: Extent) -> Sample:
         rate=result.rate,
         p50_ms=result.p50_ms,
         p99_ms=result.p99_ms,
+        longest_ms=result.longest_ms,
         created=created,
         errors=errors,
         cores=cores,

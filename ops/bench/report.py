@@ -23,7 +23,7 @@ from ops.bench.rows import Findings, Row, Verdict, no_errors
 
 LIBRARIES = ("aiohttp", "uvloop", "asyncpg", "redis", "arq")
 QUIET_CORES = 0.2
-OWN_FIGURES = (("rate", 0), ("p50_ms", 1), ("p99_ms", 1))
+OWN_FIGURES = (("rate", 0), ("p50_ms", 1), ("p99_ms", 1), ("longest_ms", 0))
 VERDICTS = {True: "[green]pass[/]", False: "[bold red]FAIL[/]", None: ""}
 
 
@@ -53,7 +53,7 @@ def show(console: Console, told: Mapping[str, str], rows: Iterable[Row], finding
         console.print(f"[bold]{name:<11}[/]{escape(text)}", highlight=False, soft_wrap=True)
     table = Table(title="Tenfold, beside what the machine can do at most", title_justify="left")
     table.add_column("what")
-    for heading in ("rate /s", "p50 ms", "p99 ms"):
+    for heading in ("rate /s", "p50 ms", "p99 ms", "longest"):
         table.add_column(heading, justify="right", no_wrap=True)
     for heading in ("figure", "target", ""):
         table.add_column(heading, no_wrap=True)
@@ -80,7 +80,8 @@ def as_json(told: Mapping[str, str], rows: Iterable[Row], findings: Findings) ->
     document: dict[str, Any] = {"facts": told, "others_cores": findings.disturbance(), "rows": []}
     for row in rows:
         medians = {
-            name: findings.figure(row.name, name) for name in ("rate", "p50_ms", "p99_ms", "memory_mb", "idle_percent")
+            name: findings.figure(row.name, name)
+            for name in ("rate", "p50_ms", "p99_ms", "longest_ms", "memory_mb", "idle_percent")
         }
         document["rows"].append(
             {

@@ -20,6 +20,7 @@ class Sample:
     rate: float | None = None
     p50_ms: float | None = None
     p99_ms: float | None = None
+    longest_ms: float | None = None
     created: int = 0
     errors: dict[str, int] = field(default_factory=dict)
     cores: dict[str, float] = field(default_factory=dict)
