@@ -28,7 +28,7 @@ from core.commands import Command, Outcome
 from core.database import api_pool, pool_counts
 from core.jobs import find_outcome
 from core.ratelimit import RateLimiter
-from core.redis import cache_client, queue_client
+from core.redis import cache_client, end_tasks, queue_client
 from core.redisbatch import Batcher
 from core.version import VERSION
 
@@ -53,7 +53,7 @@ async def redis_servers(app: web.Application) -> AsyncIterator[None]:
     app[LOGIN_LIMIT] = RateLimiter(batcher, name="login", per_minute=settings.login_rate_limit_per_minute)
     watcher = asyncio.create_task(app[CACHE].watch_flag(app[QUEUE]), name="cache flag")
     yield
-    await _cancel(watcher)
+    await end_tasks([watcher])
     await app[QUEUE].aclose(close_connection_pool=True)
     await app[CACHE_CLIENT].aclose(close_connection_pool=True)
 
@@ -82,7 +82,7 @@ async def observation(app: web.Application) -> AsyncIterator[None]:
     metrics.BUILD_INFO.labels(VERSION, platform.python_version(), "api").set(1)
     observer = asyncio.create_task(_observe_forever(app), name="observer")
     yield
-    await _cancel(observer)
+    await end_tasks([observer])
 
 
 async def _observe_forever(app: web.Application) -> None:
@@ -92,11 +92,6 @@ async def _observe_forever(app: web.Application) -> None:
         metrics.EVENT_LOOP_LAG.labels("api").set(max(0.0, time.monotonic() - before - OBSERVE_SECONDS))
         for state, count in pool_counts(app[POOL]).items():
             metrics.DATABASE_POOL.labels("api", state).set(count)
-
-
-async def _cancel(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
 
 
 CONTEXTS = [database, redis_servers, authentication, write_gateway, observation]

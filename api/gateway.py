@@ -21,7 +21,7 @@ from core.cache import CacheInvalidator
 from core.commands import Command, Outcome, decode_outcomes
 from core.errors import DatabaseUnavailable, QueueUnavailable
 from core.logs import get_logger
-from core.redis import REDIS_FAULTS, reply
+from core.redis import REDIS_FAULTS, end_tasks, reply
 from core.settings import Settings
 
 APPEND_SECONDS = 10.0
@@ -78,9 +78,7 @@ class Gateway:
             async with asyncio.timeout(timeout):
                 while self._pending:
                     await asyncio.sleep(TICK_SECONDS)
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await end_tasks(self._tasks)
 
     async def submit(self, command: Command, *, wait: float, respond_async: bool = False) -> Outcome | None:
         """Hands a command to the workers.

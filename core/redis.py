@@ -1,6 +1,7 @@
 """Clients for the queue server and the cache server, the JSON serialiser, and arq's wake channel."""
 
-from collections.abc import Awaitable
+import asyncio
+from collections.abc import Awaitable, Iterable
 from typing import Any, TypeVar
 
 import orjson
@@ -18,6 +19,7 @@ THIRTY_DAYS_MS = 30 * 24 * 3600 * 1000
 _QUEUE_CONNECTIONS = 64
 _CACHE_CONNECTIONS = 64
 _CONNECT_SECONDS = 1.0
+_REPEAT_CANCEL_SECONDS = 0.5
 
 T = TypeVar("T")
 
@@ -82,6 +84,20 @@ async def reply(command: Awaitable[T] | T) -> T:
     assert isinstance(command, Awaitable)
     answer: T = await command
     return answer
+
+
+async def end_tasks(tasks: Iterable[asyncio.Task[Any]]) -> None:
+    """Cancels tasks that talk to a server and waits for their end.
+
+    redis-py sends with `asyncio.wait_for`, which before Python 3.12 swallows a cancellation that meets the end of
+    the sending: so the cancellation is repeated.
+    """
+    left = set(tasks)
+    while left:
+        for task in left:
+            task.cancel()
+        ended, left = await asyncio.wait(left, timeout=_REPEAT_CANCEL_SECONDS)
+        await asyncio.gather(*ended, return_exceptions=True)  # what they raised is no news
 
 
 async def durability_faults(queue: Redis) -> list[str]:

@@ -14,7 +14,7 @@ from core.database import worker_pool
 from core.jobs import MAINTENANCE_QUEUE
 from core.lanes import WRITES_QUEUE
 from core.logs import get_logger
-from core.redis import cache_client, queue_client
+from core.redis import cache_client, end_tasks, queue_client
 from core.settings import Settings
 from core.version import VERSION
 from worker.maintenance import schedule
@@ -69,6 +69,5 @@ async def serve(settings: Settings, queues: Sequence[str]) -> None:
                 *(serve_queue(QUEUES_OF_JOBS[name], services, stop, drain_seconds=DRAIN_SECONDS) for name in queues)
             )
         finally:
-            observer.cancel()
-            await asyncio.gather(observer, return_exceptions=True)
+            await end_tasks([observer])
     log.info("worker stopped")

@@ -20,7 +20,7 @@ from core import metrics
 from core.cache import CacheInvalidator
 from core.database import Pool, is_transient
 from core.logs import get_logger
-from core.redis import REDIS_FAULTS, THIRTY_DAYS_MS, dumps_job, loads_job, queue_client, wake_channel
+from core.redis import REDIS_FAULTS, THIRTY_DAYS_MS, dumps_job, end_tasks, loads_job, queue_client, wake_channel
 from core.settings import Settings
 
 LONGEST_IDLE_SECONDS = 0.5
@@ -210,14 +210,13 @@ async def serve_queue(queue: QueueOfJobs, services: Services, stop: asyncio.Even
             worker.allow_pick_jobs = False
             if worker.tasks:
                 await asyncio.wait(worker.tasks.values(), timeout=drain_seconds)
-        for task in (main, listener, stopping, *worker.tasks.values()):
-            task.cancel()
-        results = await asyncio.gather(main, listener, stopping, *worker.tasks.values(), return_exceptions=True)
+        await end_tasks([main, listener, stopping, *worker.tasks.values()])
+        [fault] = await asyncio.gather(main, return_exceptions=True)
         with contextlib.suppress(*REDIS_FAULTS):
             await pool.aclose(close_connection_pool=True)
         unfinished |= worker.unfinished
         if not stop.is_set():
-            log.warning("queue server away, worker starts again", queue=queue.name, error=repr(results[0]))
+            log.warning("queue server away, worker starts again", queue=queue.name, error=repr(fault))
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), RESTART_SECONDS)
 
