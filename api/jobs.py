@@ -1,6 +1,7 @@
 """Jobs: what became of writes that the client did not wait for, and of long work."""
 
 import asyncio
+import contextlib
 import uuid
 from collections.abc import Sequence
 from datetime import datetime
@@ -22,9 +23,10 @@ from api.http import (
     page_response,
     read_query,
 )
-from api.keys import IDENTITY, POOL, QUEUE, SETTINGS
+from api.keys import CACHE_CLIENT, IDENTITY, POOL, QUEUE, SETTINGS
 from api.submission import RETRY_AFTER, queued_job, read_preference
 from core import lanes
+from core.cache import CacheInvalidator
 from core.commands import ANONYMOUS
 from core.errors import CursorInvalid, DatabaseUnavailable
 from core.ids import is_job_id
@@ -130,8 +132,13 @@ async def list_own_jobs(request: web.Request) -> web.Response:
     scope = scope_digest("jobs", kinds, states)
     after = _position(given["cursor"], scope) if "cursor" in given else None
     user_id = request[IDENTITY].user_id
+    # Before the rows: a job that is carried out in between then stands in both, and not in neither.
+    listed = await _listed_as_queued(request, user_id)
     jobs = await list_jobs(request.app[POOL], user_id, kinds=kinds, states=states, after=after, limit=limit + 1)
-    waiting = await _queued_jobs(request, user_id, kinds, states, after, {job.id for job in jobs})
+    done = {job.id for job in jobs}
+    if not done.isdisjoint(listed):
+        await _forget_pages(request)
+    waiting = _queued_jobs({job_id: listed[job_id] for job_id in listed.keys() - done}, kinds, states, after)
     merged = sorted([*jobs, *waiting], key=lambda job: (_comparable(job.created_at), job.id), reverse=True)
     page = merged[:limit]
     cursor = encode_cursor(scope, page[-1].created_at, page[-1].id) if len(merged) > limit else None
@@ -168,7 +175,24 @@ async def _find_job(request: web.Request, job_id: str) -> JobView:
         if identity is None:
             raise Unauthenticated("authentication-required", "Send an access token: Authorization: Bearer <token>.")
         raise not_found("There is no such job.")
+    if job.state in FINAL_STATES and waiting is None and await _queued_job(request, user_id, job_id) is not None:
+        await _forget_pages(request)
     return job
+
+
+async def _forget_pages(request: web.Request) -> None:
+    """Before a job is told that has ended and is still listed as queued.
+
+    A worker takes it off that list when it has made the cache forget the pages of before, and may have died on the
+    way: whoever learns the outcome here must not find it contradicted by a page.
+    """
+    invalidator = CacheInvalidator(request.app[CACHE_CLIENT], request.app[QUEUE])
+    identity = request.get(IDENTITY)
+    with contextlib.suppress(*REDIS_FAULTS):  # then the cache is passed by
+        if identity is not None and identity.is_admin:
+            await invalidator.distrust_everything()  # the task may be anybody's
+        elif identity is not None:
+            await invalidator.forget_users([identity.user_id])
 
 
 async def _queued_job(request: web.Request, user_id: int, job_id: str) -> JobView | None:
@@ -183,16 +207,8 @@ async def _queued_job(request: web.Request, user_id: int, job_id: str) -> JobVie
     return JobView(body, "queued", content["kind"])
 
 
-async def _queued_jobs(
-    request: web.Request,
-    user_id: int,
-    kinds: Sequence[str] | None,
-    states: Sequence[str] | None,
-    after: tuple[str, str] | None,
-    known: set[str],
-) -> list[ListedJob]:
-    if states is not None and "queued" not in states:
-        return []
+async def _listed_as_queued(request: web.Request, user_id: int) -> dict[str, bytes]:
+    """Job id → what the list of queued jobs says of it, for all of the user's; empty where the queue is away."""
     queue = request.app[QUEUE]
     name = lanes.pending_jobs_of(user_id)
     try:
@@ -202,11 +218,20 @@ async def _queued_jobs(
         if done:
             await reply(queue.srem(name, *done))
     except REDIS_FAULTS:
+        return {}
+    return {job_id: content for job_id, content in zip(ids, listed, strict=True) if content is not None}
+
+
+def _queued_jobs(
+    listed: dict[str, bytes],
+    kinds: Sequence[str] | None,
+    states: Sequence[str] | None,
+    after: tuple[str, str] | None,
+) -> list[ListedJob]:
+    if states is not None and "queued" not in states:
         return []
     found = []
-    for job_id, raw in zip(ids, listed, strict=True):
-        if raw is None or job_id in known:
-            continue
+    for job_id, raw in listed.items():
         content: dict[str, Any] = orjson.loads(raw)
         place = (_comparable(content["created_at"]), job_id)
         if (kinds is None or content["kind"] in kinds) and (after is None or place < (_comparable(after[0]), after[1])):
