@@ -1,31 +1,38 @@
 """One installation a test, and the times that the scenarios measured, shown at the end."""
 
 import tempfile
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.faults.harness import Installation, installation
+from ops.dev.servers import PostgresServer
+from tests.faults.harness import Installation, installation, make_template
 
 _MEASURED: list[str] = []
 
 Measure = Callable[..., None]
 
 
-@pytest.fixture
-def folder() -> Any:
-    # Not tmp_path: another pytest session takes the search permission from its folder again.
-    with tempfile.TemporaryDirectory(prefix="tenfold-faults-") as name:
-        yield Path(name)
+def _folder() -> "tempfile.TemporaryDirectory[str]":
+    # Not tmp_path: PostgreSQL runs as another user when we are root, and cannot enter pytest's folder.
+    return tempfile.TemporaryDirectory(prefix="tenfold-faults-")
+
+
+@pytest.fixture(scope="session")
+def template() -> Iterator[PostgresServer]:
+    with _folder() as folder:
+        yield make_template(Path(folder))
 
 
 @pytest.fixture
-async def system(folder: Path) -> AsyncIterator[Installation]:
+async def system(template: PostgresServer) -> AsyncIterator[Installation]:
     """Servers, schema and users; the test starts the processes."""
-    async with installation(folder, CACHE_TTL_SECONDS="300") as made:
-        yield made
+    with _folder() as folder:
+        # Pages that stand longer than any server is away.
+        async with installation(Path(folder), template, CACHE_TTL_SECONDS="300") as made:
+            yield made
 
 
 @pytest.fixture

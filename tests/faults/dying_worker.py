@@ -1,4 +1,4 @@
-"""A worker that kills or freezes itself at a named point of its work: `python -m tests.faults.dying_worker POINT`.
+"""`python -m tests.faults.dying_worker POINT BATCH`: a worker that kills or freezes itself at a point of its work.
 
 A SIGKILL from outside hits such a point once in a thousand times; here it is hit each time.
 """
@@ -7,21 +7,25 @@ import os
 import signal
 import sys
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any
 
 from core.settings import Settings
 from worker import writes
 from worker.__main__ import main
+from worker.main import QUEUES_OF_JOBS
 
-BATCHES_BEFORE = 3
+# How long the marks of a dead worker's drains stand, less than the 15 seconds of a normal one: that wait is
+# measured elsewhere, and here the next one shall die soon.
+IN_PROGRESS_SECONDS = 2.0
 POINTS = ("before-commit", "after-commit", "after-forgetting", "after-telling")
 FREEZE = "freeze-before-commit"
 
 
 def _dying(
-    function: Callable[..., Awaitable[Any]], *, first: bool = False, by: signal.Signals = signal.SIGKILL
+    function: Callable[..., Awaitable[Any]], batch: int, *, first: bool = False, by: signal.Signals = signal.SIGKILL
 ) -> Callable[..., Awaitable[Any]]:
-    """Sends itself the signal before (`first`) or after the function's work, once, after some calls."""
+    """Sends itself the signal before (`first`) or after the function's work, in its call number `batch`."""
     calls = 0
 
     def die() -> None:
@@ -30,36 +34,39 @@ def _dying(
     async def call(*arguments: Any) -> Any:
         nonlocal calls
         calls += 1
-        if first and calls == BATCHES_BEFORE:
+        if first and calls == batch:
             die()
         result = await function(*arguments)
-        if calls == BATCHES_BEFORE:
+        if calls == batch:
             die()
         return result
 
     return call
 
 
-def arrange(point: str) -> None:
+def arrange(point: str, batch: int) -> None:
     """Puts the death into place.
 
     Raises:
         ValueError: there is no such point.
     """
     if point == "before-commit":
-        writes.record_jobs = _dying(writes.record_jobs)  # type: ignore[assignment]
+        writes.record_jobs = _dying(writes.record_jobs, batch)  # type: ignore[assignment,attr-defined]
     elif point == FREEZE:
-        writes.record_jobs = _dying(writes.record_jobs, by=signal.SIGSTOP)  # type: ignore[assignment]
+        writes.record_jobs = _dying(writes.record_jobs, batch, by=signal.SIGSTOP)  # type: ignore[assignment,attr-defined]
     elif point == "after-commit":
-        writes._tell = _dying(writes._tell, first=True)  # type: ignore[assignment]
+        writes._tell = _dying(writes._tell, batch, first=True)  # type: ignore[assignment]
     elif point == "after-forgetting":
-        writes._forget_owners = _dying(writes._forget_owners)  # type: ignore[assignment]
+        writes._forget_owners = _dying(writes._forget_owners, batch)  # type: ignore[assignment]
     elif point == "after-telling":
-        writes._tell = _dying(writes._tell)  # type: ignore[assignment]
+        writes._tell = _dying(writes._tell, batch)  # type: ignore[assignment]
     else:
         raise ValueError(f"unknown point {point}: choose from {', '.join([*POINTS, FREEZE])}")
 
 
 if __name__ == "__main__":
-    arrange(sys.argv[1])
+    arrange(sys.argv[1], int(sys.argv[2]))
+    if sys.argv[1] != FREEZE:
+        queue = QUEUES_OF_JOBS["writes"]
+        QUEUES_OF_JOBS["writes"] = replace(queue, grace_seconds=IN_PROGRESS_SECONDS - queue.timeout_seconds)
     main(Settings.from_env(), [])

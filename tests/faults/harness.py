@@ -165,9 +165,8 @@ class Installation:
     # -- making it ----------------------------------------------------------------------------------------
 
     async def set_up(self) -> None:
-        """Servers, schema and users; no process of ours yet."""
+        """Servers and users; no process of ours yet. The data folder of PostgreSQL has the schema already."""
         await asyncio.gather(*(asyncio.to_thread(s.start) for s in (self.postgres, self.queue, self.cache)))
-        await asyncio.to_thread(upgrade, self.postgres.url())
         tokens = Tokens(Settings.from_env(self.environment()))
         connection = await asyncpg.connect(self.postgres.superuser_url())
         try:
@@ -184,9 +183,9 @@ class Installation:
         await api.says('"api ready"')
         return api
 
-    async def start_worker(self, *, dying: str | None = None) -> Tier:
-        """A worker; one that is `dying` kills itself at that point of its first batches (see `dying_worker`)."""
-        program = ["-m", "worker"] if dying is None else ["-m", "tests.faults.dying_worker", dying]
+    async def start_worker(self, *, dying: str | None = None, batch: int = 3) -> Tier:
+        """A worker; one that is `dying` kills itself at that point of a batch (see `dying_worker`)."""
+        program = ["-m", "worker"] if dying is None else ["-m", "tests.faults.dying_worker", dying, str(batch)]
         worker = self._tier("worker", [sys.executable, *program])
         await worker.says('"worker ready"')
         return worker
@@ -246,11 +245,21 @@ class Installation:
         return "\n".join(f"--- {tier.name}\n{tier.tail(12)}" for tier in self.tiers)
 
 
+def make_template(folder: Path) -> PostgresServer:
+    """A data folder of PostgreSQL with the schema, for `installation` to copy."""
+    with PostgresServer(folder / "pg") as postgres:
+        upgrade(postgres.url())
+    return postgres
+
+
 @contextlib.asynccontextmanager
-async def installation(folder: Path, **variables: str) -> AsyncIterator[Installation]:
+async def installation(folder: Path, template: PostgresServer, **variables: str) -> AsyncIterator[Installation]:
     """An installation with its servers running; whatever is left of it at the end is ended."""
+    copy = ["cp", "--archive", "--reflink=auto", str(template.data_dir), str(folder / "pg")]
+    await asyncio.to_thread(subprocess.run, copy, check=True)
     made = Installation(
         folder=folder,
+        # Durable, unlike the servers of other tests: what is acknowledged must be on the disk.
         postgres=PostgresServer(folder / "pg", parameters={"shared_buffers": "64MB"}),
         queue=ValkeyServer(folder / "queue", durable=True),
         cache=ValkeyServer(folder / "cache", durable=False),

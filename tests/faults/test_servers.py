@@ -8,16 +8,18 @@ import aiohttp
 import pytest
 
 from tests.faults.checks import check_everything
+from tests.faults.client import Client
 from tests.faults.conftest import Measure
 from tests.faults.harness import Installation, User
 from tests.faults.ledger import TOLD, Ledger
-from tests.faults.load import Answer, Client, Load, load, wait_for_all_lanes
+from tests.faults.load import Load, load, wait_for_all_lanes
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(150)]
 
-# After each of these faults the service must take writes again within that time.
+# After these faults writes must be carried out again within that time. Measured: 2 and 1 seconds; but the machine
+# that runs this may be busy.
 RECOVERY_SECONDS = 10.0
-DATABASE_RECOVERY_SECONDS = 3.0
+DATABASE_RECOVERY_SECONDS = 5.0
 QUEUE_AWAY_SECONDS = 10.0
 DATABASE_AWAY_SECONDS = 60.0
 
@@ -31,17 +33,9 @@ async def running(system: Installation) -> AsyncIterator[Load]:
         yield started
 
 
-class Onlooker:
-    """A user of their own who asks while the servers are away; nothing of theirs is in the load's ledger."""
-
-    def __init__(self, system: Installation, session: aiohttp.ClientSession, user: User) -> None:
-        self.ledger = Ledger()
-        self.client = Client(system.url, user, self.ledger, session)
-
-    async def ask(self, method: str, path: str, **more: object) -> Answer:
-        answer = await self.client.attempt(method, path, **more)  # type: ignore[arg-type]
-        assert answer is not None, f"{method} {path}: the connection broke"
-        return answer
+def an_onlooker(system: Installation, session: aiohttp.ClientSession, user: User) -> Client:
+    """A user who asks while the servers are away; nothing of theirs is in the load's ledger."""
+    return Client(system.url, user, Ledger(), session)
 
 
 async def test_postgres_is_killed_and_restarted(system: Installation, running: Load, measure: Measure) -> None:
@@ -73,7 +67,7 @@ async def test_the_queue_is_away_for_ten_seconds(system: Installation, running: 
     await asyncio.to_thread(system.queue.kill)
     gone = time.monotonic()
     async with aiohttp.ClientSession() as session:
-        onlooker = Onlooker(system, session, system.users[0])
+        onlooker = an_onlooker(system, session, system.users[0])
         while time.monotonic() - gone < QUEUE_AWAY_SECONDS:
             for prefer in (None, "respond-async", "wait=1"):
                 asked = time.monotonic()
@@ -113,15 +107,16 @@ async def test_postgres_is_away_for_a_minute(system: Installation, measure: Meas
     await asyncio.gather(system.start_api(), system.start_worker())
     reader = system.users[-1]  # whose pages stand, because nobody writes for them
     async with aiohttp.ClientSession() as session, load(system, actors=7) as running:
-        onlooker = Onlooker(system, session, reader)
+        onlooker = an_onlooker(system, session, reader)
         assert (await onlooker.ask("GET", "/user/tasks?limit=5")).status == 200
         await running.run_for(2)
         await asyncio.to_thread(system.postgres.kill)
         gone = time.monotonic()
-        promised = [await _while_the_database_is_away(onlooker, running)]
-        while time.monotonic() - gone < DATABASE_AWAY_SECONDS:
+        promised = []
+        while time.monotonic() - gone < DATABASE_AWAY_SECONDS - 7:
             promised.append(await _while_the_database_is_away(onlooker, running))
-            await running.run_for(4)
+            await running.run_for(1)
+        await running.run_for(DATABASE_AWAY_SECONDS - (time.monotonic() - gone))
         writes = {a.answer for a in running.ledger.attempts if a.is_write and a.started > gone + 0.5}
         assert writes == {202}, writes
         await asyncio.to_thread(system.postgres.start)
@@ -139,7 +134,7 @@ async def test_postgres_is_away_for_a_minute(system: Installation, measure: Meas
         await check_everything(system, running, known_jobs=2 * len(promised) + 1)
 
 
-async def _while_the_database_is_away(onlooker: Onlooker, running: Load) -> list[str]:
+async def _while_the_database_is_away(onlooker: Client, running: Load) -> list[str]:
     """What reads and writes must answer; returns where the jobs of the two writes are."""
     assert (await onlooker.ask("GET", "/user/tasks?limit=5")).status == 200, "the page was cached"
     uncached = await onlooker.ask("GET", f"/user/tasks?limit={900 + len(running.ledger.writes) % 100}")
@@ -149,7 +144,7 @@ async def _while_the_database_is_away(onlooker: Onlooker, running: Load) -> list
     asked = time.monotonic()
     at_once = await onlooker.ask("POST", "/tasks", body={"title": "at once"}, is_write=True, Prefer="respond-async")
     assert at_once.status == 202
-    assert time.monotonic() - asked < 1
+    assert time.monotonic() - asked < 2
     asked = time.monotonic()
     waited = await onlooker.ask("POST", "/tasks", body={"title": "later"}, is_write=True)
     assert waited.status == 202
@@ -163,7 +158,7 @@ async def _while_the_database_is_away(onlooker: Onlooker, running: Load) -> list
     return locations
 
 
-async def _remove(onlooker: Onlooker, task_ids: list[int]) -> None:
+async def _remove(onlooker: Client, task_ids: list[int]) -> None:
     operations = [{"op": "delete", "id": task_id} for task_id in task_ids]
     answer = await onlooker.ask("POST", "/tasks/batch", body={"operations": operations}, is_write=True)
     assert {result["status"] for result in answer.body["results"]} == {204}
