@@ -38,7 +38,7 @@ PASSWORD = "correct horse battery staple"
 PASSWORD_HASH = hash_password(PASSWORD)
 # Kept out of reach of power cuts for the sake of speed: a killed process loses nothing by it.
 POSTGRES_PARAMETERS = {"fsync": "off", "full_page_writes": "off", "shared_buffers": "64MB"}
-_LOGICAL_DATABASES = 16
+_KEYSPACES = 16  # Valkey's default
 
 
 class Servers:
@@ -49,6 +49,8 @@ class Servers:
         self.queue = ValkeyServer(home / "queue", durable=True)
         self.cache = ValkeyServer(home / "cache", durable=False)
         self._numbers = itertools.count(1)
+        # One server holds several keyspaces, so that what one test leaves running cannot disturb the next.
+        self._keyspaces = list(range(_KEYSPACES))
 
     def __enter__(self) -> Self:
         # Threads, because each start waits for a process; and migrations bring an event loop of their own.
@@ -73,17 +75,24 @@ class Servers:
     @contextlib.asynccontextmanager
     async def fresh_settings(self, variables: Mapping[str, str]) -> AsyncIterator[Settings]:
         """Settings that name a new database, cloned from the template, and an empty queue and cache."""
-        number = next(self._numbers)
-        name = f"tenfold_{number}"
-        # One server holds several keyspaces, so that what one test left running cannot disturb the next.
-        keyspace = number % _LOGICAL_DATABASES
+        name = f"tenfold_{next(self._numbers)}"
+        keyspace = self._keyspaces.pop(0)
         async with connection(self.postgres.url()) as owner:
             await owner.execute(f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}")
         for server in (self.queue, self.cache):
             await flush(server.url(keyspace))
-        yield Settings.from_env(
+        try:
+            yield self._settings(name, keyspace, variables)
+        finally:
+            self._keyspaces.append(keyspace)
+            if self.postgres.is_running:
+                async with connection(self.postgres.url()) as owner:
+                    await owner.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+    def _settings(self, database: str, keyspace: int, variables: Mapping[str, str]) -> Settings:
+        return Settings.from_env(
             {
-                "DATABASE_URL": self.postgres.url(name),
+                "DATABASE_URL": self.postgres.url(database),
                 "QUEUE_REDIS_URL": self.queue.url(keyspace),
                 "REDIS_URL": self.cache.url(keyspace),
                 "JWT_SECRET_KEY": SECRET,
@@ -93,9 +102,6 @@ class Servers:
                 **variables,
             }
         )
-        if self.postgres.is_running:
-            async with connection(self.postgres.url()) as owner:
-                await owner.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
     async def start_all(self) -> None:
         for server in self.all:
