@@ -4,6 +4,7 @@ arq gives each tick of a schedule one job id, so any number of workers runs it o
 """
 
 import time
+from typing import Any
 
 from arq import cron
 from arq.cron import CronJob
@@ -17,6 +18,9 @@ from core.users.writes import purge_sessions
 from worker.runner import Job, Services, with_policy
 
 EVERY_FIVE_SECONDS = frozenset(range(0, 60, 5))
+# A job's id is its tick. Another worker's clock, or its sleep between two looks, may be behind: it must find that the
+# tick was run already, and arq remembers that no longer than it keeps the result.
+ONCE_A_TICK: dict[str, Any] = {"unique": True, "keep_result": 60}
 
 log = get_logger()
 
@@ -64,7 +68,7 @@ SCHEDULE: tuple[tuple[Job, dict[str, int | set[int]]], ...] = (
 def schedule() -> list[CronJob]:
     """This worker's own copy of the schedule: arq keeps the next run of each entry in it."""
     return [
-        cron(with_policy(job).coroutine, name=job.__name__, unique=True, keep_result=0, **when)  # type: ignore[arg-type]
+        cron(with_policy(job).coroutine, name=job.__name__, **ONCE_A_TICK, **when)  # type: ignore[arg-type]
         for job, when in SCHEDULE
     ]
 

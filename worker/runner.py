@@ -57,7 +57,7 @@ class QueueOfJobs:
         timeout_seconds: the longest run of a job. A killed worker's job waits for this and `grace_seconds`.
         max_jobs: run at one time in one process.
         cron: builds this worker's own schedule; arq keeps state in it.
-        after_job: called with each job's id when arq has let go of it.
+        after_job: called with each job's id when arq has let go of it, unless it has failed.
     """
 
     name: str
@@ -100,6 +100,7 @@ def with_policy(job: Job) -> Function:
                 log.warning("job will be run again", error=repr(error), delay_seconds=round(delay, 3))
                 raise Retry(defer=delay) from error
             finally:
+                ctx["outcome"] = outcome
                 metrics.JOB_DURATION.labels(kind, outcome).observe(time.perf_counter() - started)
 
     run.__name__ = run.__qualname__ = kind
@@ -145,6 +146,10 @@ class WokenWorker(Worker):
             self._woken.clear()
         await super()._poll_iteration()
 
+    def _release_sem_dec_counter_on_complete(self) -> None:
+        super()._release_sem_dec_counter_on_complete()
+        self.wake()  # a place is free
+
     def wake(self) -> None:
         self._woken.set()
 
@@ -165,12 +170,12 @@ def build_worker(queue: QueueOfJobs, services: Services, pool: ArqRedis, *, burs
     """An arq worker for one queue, with every setting of arq's that would lose work set so that it does not."""
 
     async def after_job_end(ctx: dict[str, Any]) -> None:
-        worker.wake()  # a place is free
-        if queue.after_job is not None:
+        # What fails for good would fail again at once, and in circles: whoever looks after it later may try again.
+        if queue.after_job is not None and ctx.get("outcome") != "failed":
             with contextlib.suppress(*REDIS_FAULTS):
                 await queue.after_job(services, ctx["job_id"])
 
-    worker = WokenWorker(
+    return WokenWorker(
         functions=[with_policy(job) for job in queue.jobs],
         queue_name=queue.name,
         cron_jobs=queue.cron() if queue.cron else None,
@@ -190,7 +195,6 @@ def build_worker(queue: QueueOfJobs, services: Services, pool: ArqRedis, *, burs
         after_job_end=after_job_end,
         log_results=False,
     )
-    return worker
 
 
 async def serve_queue(queue: QueueOfJobs, services: Services, stop: asyncio.Event, *, drain_seconds: float) -> None:
