@@ -1,0 +1,93 @@
+"""Health: alive, and ready with a line for each dependency."""
+
+from typing import Any
+
+from tests.conftest import MakeService
+from tests.harness import Answer, Servers, Service, away, eventually
+
+
+def states(answer: Answer) -> dict[str, str]:
+    return {dependency["name"]: dependency["status"] for dependency in answer.json["dependencies"]}
+
+
+async def test_a_process_that_answers_is_alive(service: Service) -> None:
+    answer = await service.anonymous.get("/health/live")
+    assert (answer.status, answer.json) == (200, {"status": "alive"})
+
+
+async def test_it_is_ready_with_a_line_per_dependency(service: Service) -> None:
+    answer = await service.anonymous.get("/health/ready")
+    assert answer.status == 200
+    assert answer.json["status"] == "ready"
+    assert states(answer) == {"database": "ok", "queue": "ok", "cache": "ok", "migrations": "ok"}
+    assert {dependency["detail"] for dependency in answer.json["dependencies"]} == {None}
+
+
+async def test_without_the_cache_it_still_serves(make_service: MakeService, breakable_servers: Servers) -> None:
+    service = await make_service(on=breakable_servers)
+    async with away(breakable_servers.cache):
+        answer = await service.anonymous.get("/health/ready")
+        assert (answer.status, answer.json["status"]) == (200, "degraded")
+        assert states(answer) == {"database": "ok", "queue": "ok", "cache": "degraded", "migrations": "ok"}
+    await ready_again(service)
+
+
+async def test_without_the_queue_it_is_not_ready(make_service: MakeService, breakable_servers: Servers) -> None:
+    service = await make_service(on=breakable_servers)
+    async with away(breakable_servers.queue):
+        answer = await service.anonymous.get("/health/ready")
+        assert (answer.status, answer.json["status"]) == (503, "unavailable")
+        assert states(answer)["queue"] == "failed"
+        assert states(answer)["database"] == "ok"
+        assert (await service.anonymous.get("/health/live")).status == 200
+    await ready_again(service)
+
+
+async def test_without_the_database_it_is_not_ready(make_service: MakeService, breakable_servers: Servers) -> None:
+    service = await make_service(on=breakable_servers)
+    async with away(breakable_servers.postgres):
+        answer = await service.anonymous.get("/health/ready")
+        assert (answer.status, answer.json["status"]) == (503, "unavailable")
+        assert states(answer) == {"database": "failed", "queue": "ok", "cache": "ok", "migrations": "failed"}
+        for secret in (breakable_servers.postgres.password, "asyncpg", "Traceback", "127.0.0.1"):
+            assert secret not in answer.body.decode()
+        assert (await service.anonymous.get("/health/live")).status == 200
+    await ready_again(service)
+
+
+async def test_an_old_schema_is_not_ready_and_says_what_to_do(make_service: MakeService) -> None:
+    service = await make_service()
+    await service.rows("UPDATE alembic_version SET version_num = '0000'")
+    answer = await service.anonymous.get("/health/ready")
+    assert answer.status == 503
+    [line] = [line for line in answer.json["dependencies"] if line["name"] == "migrations"]
+    assert line["status"] == "failed"
+    assert "tenfold migrate" in line["detail"]
+
+
+async def test_a_newer_schema_serves_this_code_too(make_service: MakeService) -> None:
+    service = await make_service()
+    await service.rows("UPDATE alembic_version SET version_num = '9999'")
+    assert (await service.anonymous.get("/health/ready")).status == 200
+
+
+async def test_a_queue_that_does_not_keep_its_promises_is_not_ready(
+    make_service: MakeService, breakable_servers: Servers
+) -> None:
+    service = await make_service(on=breakable_servers)
+    async with service.queue() as queue:
+        await queue.config_set("appendfsync", "everysec")
+        try:
+            answer = await service.anonymous.get("/health/ready")
+        finally:
+            await queue.config_set("appendfsync", "always")
+    assert answer.status == 503
+    [line] = [line for line in answer.json["dependencies"] if line["name"] == "queue"]
+    assert "appendfsync" in line["detail"]
+
+
+async def ready_again(service: Service) -> None:
+    async def is_ready() -> Any:
+        return (await service.anonymous.get("/health/ready")).json["status"] == "ready"
+
+    await eventually(is_ready)
