@@ -93,9 +93,10 @@ def _loaded(stage: Stage, row: Row, extent: Extent) -> Sample:
     created = result.acknowledged.get("201", 0)
     stored = asyncio.run(_count_tasks(stage.rig.database_url)) - before
     errors = dict(result.errors)
-    if stored != created:
-        # An acknowledged task that is not there, or one that nobody was told of.
-        errors[f"{created} acknowledged, but {stored} stored"] = abs(stored - created)
+    if stored < created:
+        errors["acknowledged, but not stored"] = created - stored
+    if stored > created:
+        errors["stored, but not acknowledged"] = stored - created
     return Sample(
         rate=result.rate,
         p50_ms=result.p50_ms,

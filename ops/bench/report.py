@@ -19,7 +19,7 @@ from core import clock
 from core.version import VERSION
 from ops.bench.measure import Extent
 from ops.bench.rig import Rig, postgres_parameters
-from ops.bench.rows import Findings, Row, Verdict, no_errors
+from ops.bench.rows import NO_ERRORS, Findings, Row, Verdict, no_errors
 
 LIBRARIES = ("aiohttp", "uvloop", "asyncpg", "redis", "arq")
 QUIET_CORES = 0.2
@@ -48,7 +48,11 @@ def facts(rig: Rig, extent: Extent) -> dict[str, str]:
     }
 
 
-def show(console: Console, told: Mapping[str, str], rows: Iterable[Row], findings: Findings) -> None:
+def show(console: Console, told: Mapping[str, str], rows: Iterable[Row], findings: Findings, *, judged: bool) -> None:
+    """
+    Args:
+        judged: whether it was measured long enough to say that a target is met or missed.
+    """
     for name, text in told.items():
         console.print(f"[bold]{name:<11}[/]{escape(text)}", highlight=False, soft_wrap=True)
     table = Table(title="Tenfold, beside what the machine can do at most", title_justify="left")
@@ -61,7 +65,8 @@ def show(console: Console, told: Mapping[str, str], rows: Iterable[Row], finding
         own = [row.title, *(_number(findings.figure(row.name, name), places) for name, places in OWN_FIGURES)]
         for place, verdict in enumerate(verdicts(row, findings)):
             start = own if place == 0 else [""] * len(own)
-            table.add_row(*start, escape(verdict.figure), verdict.target, VERDICTS[verdict.passed])
+            passed = verdict.passed if judged or verdict.target == NO_ERRORS else None
+            table.add_row(*start, escape(verdict.figure), verdict.target, VERDICTS[passed])
         table.add_section()
     console.print(table)
     if findings.disturbance() > QUIET_CORES:

@@ -11,6 +11,7 @@ from ops.bench.traffic import CACHED_REQUESTS, Traffic
 from ops.faults import Fault
 
 EMPTY_WARMUP_SECONDS = 0.3
+NO_ERRORS = "none"
 
 
 @dataclass
@@ -187,7 +188,7 @@ def times_row(other: str, least: float) -> Check:
 def no_errors(row: Row, findings: Findings) -> Verdict:
     errors = findings.errors(row.name)
     shown = ", ".join(f"{count} × {reason}" for reason, count in sorted(errors.items()))
-    return Verdict(f"errors: {shown}" if errors else "no errors", "none", not errors)
+    return Verdict(f"errors: {shown}" if errors else "no errors", NO_ERRORS, not errors)
 
 
 # -- the rows ---------------------------------------------------------------------------------------------

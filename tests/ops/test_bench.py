@@ -186,11 +186,10 @@ def test_every_row_is_measured_without_an_error() -> None:
     assert [row["name"] for row in figures["rows"]] == [row.name for row in ROWS]
     assert all(row.title in done.stdout for row in ROWS)
     for row in figures["rows"]:
-        assert row["errors"] == {}, row
-        assert row["name"] == "idle" or row["rate"] > 0
+        assert row["errors"] == {}, row  # that nothing was answered would be one
         assert all(rate > 0 for rates in row["limits"].values() for rate in rates), row
     creates = next(row for row in figures["rows"] if row["name"] == "create-32")
-    assert sum(sample["created"] for sample in creates["samples"]) > 0
+    assert creates["samples"][0]["created"] > 0
 
 
 def test_an_unknown_row_is_refused_with_the_names_that_there_are() -> None:
