@@ -28,6 +28,7 @@ UNLIMITED_TRIES = 1_000_000_000
 RETRY_FIRST_SECONDS = 0.1
 RETRY_LONGEST_SECONDS = 2.0
 RESTART_SECONDS = 0.5
+RECORD_SECONDS = 1.0
 
 log = get_logger()
 
@@ -116,17 +117,22 @@ class WokenWorker(Worker):
         # run of it is still alive (a lock in the database keeps them apart), so a shorter wait is right.
         self.in_progress_timeout_s = in_progress_seconds
         self.unfinished: set[str] = set()
-        """Ids of the jobs that run here, or whose end could not be recorded because the queue server was away."""
+        """Ids of the jobs that run here, or may stand as running because the queue server went away."""
         self._woken = asyncio.Event()
         self._woken.set()
 
     async def start_jobs(self, job_ids: list[bytes]) -> None:
-        # After a run elsewhere that overtook one of ours, a job may look free that still runs here. arq keeps its
-        # tasks by job id and would lose one of the two.
-        await super().start_jobs([job_id for job_id in job_ids if job_id.decode() not in self.unfinished])
+        for job_id in job_ids:
+            name = job_id.decode()
+            # After a run elsewhere that overtook one of ours, a job may look free that still runs here. arq keeps
+            # its tasks by job id and would lose one of the two.
+            if name not in self.unfinished:
+                self.unfinished.add(name)
+                await super().start_jobs([job_id])  # raises where the queue server goes away, marked or not
+                if name not in self.tasks or self.tasks[name].done():
+                    self.unfinished.discard(name)
 
     async def run_job(self, job_id: str, score: int) -> None:
-        self.unfinished.add(job_id)
         await super().run_job(job_id, score)
         self.unfinished.discard(job_id)  # not reached where the end could not be recorded
 
@@ -214,6 +220,11 @@ async def serve_queue(queue: QueueOfJobs, services: Services, stop: asyncio.Even
             worker.allow_pick_jobs = False
             if worker.tasks:
                 await asyncio.wait(worker.tasks.values(), timeout=drain_seconds)
+        # First the jobs alone: arq's tasks around them then record, if they can, that they are to be run again.
+        for job in worker.job_tasks.values():
+            job.cancel()
+        if worker.tasks:
+            await asyncio.wait(worker.tasks.values(), timeout=RECORD_SECONDS)
         await end_tasks([main, listener, stopping, *worker.tasks.values()])
         [fault] = await asyncio.gather(main, return_exceptions=True)
         with contextlib.suppress(*REDIS_FAULTS):
