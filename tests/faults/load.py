@@ -78,5 +78,8 @@ async def wait_for_all_lanes(running: Load, since: float, *, within: float) -> d
         found = running.ledger.seconds_until_written(since)
         if len(found) == LANES:
             return found
-        assert time.monotonic() - since < within, f"lanes that run again after {within:g} s: {found}"
+        last = "\n".join(map(str, [a for a in running.ledger.attempts if a.user.lane not in found][-10:]))
+        assert time.monotonic() - since < within, (
+            f"lanes that run again after {within:g} s: {found}; the others:\n{last}"
+        )
         await running.run_for(0.1)
