@@ -122,6 +122,8 @@ def _list_sql(present: frozenset[str], sort_name: str, limit: int, from_position
     if all_users:
         identity += ", set_config('app.role', 'admin', true) AS my_role"
         conditions = ["(me || my_role) IS NOT NULL"]
+        if "user_id" not in present:
+            conditions.append("t.user_id > 0")  # opens the indexes that span all users
     for name in _CONDITIONS:
         if name in present:
             conditions.append(_CONDITIONS[name].replace("$n", f"${first}"))
@@ -161,7 +163,7 @@ FROM   set_config('app.user_id', $1, true) AS me,
 _ONE_OF_ALL = f"""
 SELECT {task_json("t")} AS task, t.version
 FROM   set_config('app.user_id', $1, true) AS me, set_config('app.role', 'admin', true) AS my_role,
-       LATERAL (SELECT * FROM tasks WHERE id = $2 AND (me || my_role) IS NOT NULL LIMIT 1) AS t
+       LATERAL (SELECT * FROM tasks WHERE user_id > 0 AND id = $2 AND (me || my_role) IS NOT NULL LIMIT 1) AS t
 """  # noqa: S608
 
 
@@ -244,5 +246,5 @@ FROM   set_config('app.user_id', $1, true) AS me,
 _ANCHOR_OF_ALL = """
 SELECT ($key)::text AS key
 FROM   set_config('app.user_id', $1, true) AS me, set_config('app.role', 'admin', true) AS my_role,
-       LATERAL (SELECT * FROM tasks WHERE id = $2 AND (me || my_role) IS NOT NULL LIMIT 1) AS t
+       LATERAL (SELECT * FROM tasks WHERE user_id > 0 AND id = $2 AND (me || my_role) IS NOT NULL LIMIT 1) AS t
 """

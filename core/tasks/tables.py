@@ -26,9 +26,10 @@ tasks = sa.Table(
     sa.CheckConstraint("(completed_at IS NOT NULL) = (status = 'completed')", name="completed_at"),
     sa.Index("tasks_user_id_priority_id_idx", "user_id", "priority", "id"),
     sa.Index("tasks_user_id_status_priority_id_idx", "user_id", "status", "priority", "id"),
-    # The next two serve admins, whose lists span all users and who name a task without its owner.
-    sa.Index("tasks_priority_id_idx", "priority", "id"),
-    sa.Index("tasks_id_idx", "id"),
+    # The next two serve admins, whose lists span all users and who name a task without its owner. The condition always
+    # holds: it keeps the planner from them where a statement does not say it.
+    sa.Index("tasks_priority_id_idx", "priority", "id", postgresql_where=sa.text("user_id > 0")),
+    sa.Index("tasks_id_idx", "id", postgresql_where=sa.text("user_id > 0")),
     sa.Index(
         "tasks_user_id_due_date_idx",
         "user_id",

@@ -82,7 +82,7 @@ FROM   input
 ORDER  BY input.place
 """
 
-_OWNERS = "SELECT id, user_id FROM tasks WHERE id = ANY ($1::bigint[])"
+_OWNERS = "SELECT id, user_id FROM tasks WHERE user_id > 0 AND id = ANY ($1::bigint[])"
 
 
 async def create_tasks(connection: Connection, creations: Sequence[dict[str, Any]]) -> list[Effect]:
