@@ -21,7 +21,7 @@ from core.cache import CacheInvalidator
 from core.commands import Command, Outcome, decode_outcomes
 from core.errors import DatabaseUnavailable, QueueUnavailable
 from core.logs import get_logger
-from core.redis import REDIS_FAULTS, end_tasks, reply
+from core.redis import REDIS_FAULTS, end_tasks
 from core.settings import Settings
 
 APPEND_SECONDS = 10.0
@@ -201,7 +201,7 @@ class Gateway:
         if outcome is not None:
             metrics.GATEWAY_ANSWERS.labels("found_late").inc()
             with contextlib.suppress(*REDIS_FAULTS):
-                await reply(self._queue.hdel(lanes.PENDING_JOBS, command.id))
+                await lanes.strike_off(self._queue, [(command.user_id, command.id)])
         return outcome
 
     async def _found(self, command: Command) -> Outcome | None:

@@ -4,6 +4,8 @@
 """
 
 import zlib
+from collections import defaultdict
+from collections.abc import Iterable
 
 from arq.connections import ArqRedis
 
@@ -43,6 +45,18 @@ def outcomes_channel(origin: str) -> str:
 def pending_jobs_of(user_id: int) -> str:
     """A set: the ids in `PENDING_JOBS` that belong to the user; may name some that are done."""
     return f"tenfold:pending:{user_id}"
+
+
+async def strike_off(queue: ArqRedis, jobs: Iterable[tuple[int, str]]) -> None:
+    """Takes jobs, each (user, job id), off both lists of what is queued."""
+    ids_of: dict[int, list[str]] = defaultdict(list)
+    for user_id, job_id in jobs:
+        ids_of[user_id].append(job_id)
+    pipeline = queue.pipeline(transaction=False)
+    for user_id, job_ids in ids_of.items():
+        pipeline.hdel(PENDING_JOBS, *job_ids)
+        pipeline.srem(pending_jobs_of(user_id), *job_ids)
+    await pipeline.execute()
 
 
 def lane_of_user(user_id: int, lanes: int) -> int:

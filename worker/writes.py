@@ -374,7 +374,9 @@ async def _tell(services: Services, lane: int, entries: Sequence[Entry], applied
     for origin, message in messages.items():
         pipeline.publish(lanes.outcomes_channel(origin), encode_outcomes(lane, message))
     pipeline.hdel(lanes.PENDING_JOBS, *(done.command.id for done in applied))
-    await pipeline.execute()
+    *_, promised = await pipeline.execute()
+    if promised:  # few are, else a user's own list would not be worth a round trip
+        await lanes.strike_off(services.queue, ((done.command.user_id, done.command.id) for done in applied))
 
 
 async def _forget_owners(services: Services, applied: Sequence[Applied]) -> None:
