@@ -1,0 +1,244 @@
+"""Which faults pass, what is done when they come, and transactions that leave nothing behind."""
+
+import asyncio
+import contextlib
+from typing import Any
+
+import asyncpg
+import pytest
+
+from core.database import (
+    API_ROLE,
+    WORKER_ROLE,
+    Pool,
+    applied_revision,
+    create_pool,
+    delete_in_chunks,
+    fetch_rows,
+    is_data_fault,
+    is_missing_reference,
+    is_transient,
+    locked_transaction,
+    pool_counts,
+    savepoint,
+)
+from core.errors import DatabaseUnavailable
+from core.settings import Settings
+from ops.ports import free_port
+
+LOCK = (1, 2)
+
+# error → whether it passes by itself, whether the data is to blame
+FAULTS: list[tuple[BaseException, bool, bool]] = [
+    (asyncpg.ConnectionDoesNotExistError("x"), True, False),
+    (asyncpg.ConnectionFailureError("x"), True, False),
+    (asyncpg.SerializationError("x"), True, False),
+    (asyncpg.DeadlockDetectedError("x"), True, False),
+    (asyncpg.TooManyConnectionsError("x"), True, False),
+    (asyncpg.DiskFullError("x"), True, False),
+    (asyncpg.OutOfMemoryError("x"), True, False),
+    (asyncpg.AdminShutdownError("x"), True, False),
+    (asyncpg.CrashShutdownError("x"), True, False),
+    (asyncpg.CannotConnectNowError("x"), True, False),
+    (asyncpg.QueryCanceledError("x"), True, False),
+    (asyncpg.PostgresIOError("x"), True, False),
+    (asyncpg.ReadOnlySQLTransactionError("x"), True, False),
+    (asyncpg.LockNotAvailableError("x"), True, False),
+    (asyncpg.IdleInTransactionSessionTimeoutError("x"), True, False),
+    (asyncpg.InterfaceError("x"), True, False),
+    (ConnectionResetError("x"), True, False),
+    (OSError("x"), True, False),
+    (TimeoutError("x"), True, False),
+    (asyncio.IncompleteReadError(b"", 1), True, False),
+    (asyncpg.UniqueViolationError("x"), False, True),
+    (asyncpg.CheckViolationError("x"), False, True),
+    (asyncpg.NotNullViolationError("x"), False, True),
+    (asyncpg.ForeignKeyViolationError("x"), False, True),
+    (asyncpg.NumericValueOutOfRangeError("x"), False, True),
+    (asyncpg.InvalidDatetimeFormatError("x"), False, True),
+    (asyncpg.CharacterNotInRepertoireError("x"), False, True),
+    (asyncpg.DataError("x"), False, True),
+    (asyncpg.UndefinedTableError("x"), False, False),
+    (asyncpg.UndefinedColumnError("x"), False, False),
+    (asyncpg.PostgresSyntaxError("x"), False, False),
+    (asyncpg.InsufficientPrivilegeError("x"), False, False),
+    (asyncpg.InvalidPasswordError("x"), False, False),
+    (asyncpg.InvalidCatalogNameError("x"), False, False),
+    (ValueError("x"), False, False),
+    (KeyError("x"), False, False),
+    (asyncio.CancelledError(), False, False),
+]
+
+
+@pytest.mark.parametrize(("error", "passes", "is_of_data"), FAULTS, ids=lambda value: type(value).__name__)
+def test_a_fault_is_of_one_sort(error: BaseException, passes: bool, is_of_data: bool) -> None:
+    assert is_transient(error) is passes
+    assert is_data_fault(error) is is_of_data
+    assert is_missing_reference(error) is isinstance(error, asyncpg.ForeignKeyViolationError)
+
+
+async def test_a_value_that_asyncpg_cannot_send_is_a_fault_of_the_data(workers: Pool) -> None:
+    for sql, value in (("SELECT $1::bigint", "x"), ("SELECT $1::text", 5), ("SELECT $1::bigint", 1 << 63)):
+        with pytest.raises(Exception) as caught:
+            await workers.fetch(sql, value)
+        assert is_data_fault(caught.value), caught.value
+        assert not is_transient(caught.value)
+
+
+async def test_pools_assume_the_role_of_their_tier_and_tell_their_name(api: Pool, workers: Pool) -> None:
+    for pool, role, name in ((api, API_ROLE, "tenfold api"), (workers, WORKER_ROLE, "tenfold worker")):
+        assert await pool.fetchval("SELECT current_user") == role
+        assert await pool.fetchval("SHOW application_name") == name
+        assert await pool.fetchval("SHOW timezone") == "UTC"
+
+
+async def test_a_pool_starts_while_its_server_is_away_and_says_so_when_used(settings: Settings) -> None:
+    pool = await create_pool(f"postgresql://x@127.0.0.1:{free_port()}/x", settings, role=None, application="x")
+    with pytest.raises(DatabaseUnavailable):
+        await fetch_rows(pool, "SELECT 1")
+    await pool.close()
+
+
+async def test_a_read_outlives_the_end_of_every_pooled_connection(api: Pool, owner: asyncpg.Connection) -> None:
+    """As after a restart of the server: each connection is broken, and says so only when it is used."""
+    held = [await api.acquire() for _ in range(3)]
+    for connection in held:
+        await connection.fetch("SELECT 1")
+    for connection in held:
+        await api.release(connection)
+    await owner.execute(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'tenfold api'"
+        " AND datname = current_database()"
+    )
+    for _ in range(4):
+        assert len(await fetch_rows(api, "SELECT 1")) == 1
+
+
+async def test_a_fault_of_ours_is_not_told_as_one_of_the_database(api: Pool) -> None:
+    with pytest.raises(asyncpg.UndefinedTableError):
+        await fetch_rows(api, "SELECT * FROM nowhere")
+
+
+async def test_the_revision_of_a_database_without_schema_is_none(settings: Settings) -> None:
+    pool = await create_pool(
+        settings.database_url.rpartition("/")[0] + "/postgres", settings, role=None, application="x"
+    )
+    assert await applied_revision(pool) is None
+    await pool.close()
+
+
+async def test_a_pool_tells_its_counts(workers: Pool, settings: Settings) -> None:
+    assert pool_counts(workers) == {"idle": 0, "busy": 0, "limit": settings.database_pool_size}
+    async with workers.acquire():
+        assert pool_counts(workers)["busy"] == 1
+    assert pool_counts(workers)["idle"] == 1
+
+
+# -- transactions under a lock
+
+
+async def lock_is_free(owner: asyncpg.Connection) -> bool:
+    return bool(await owner.fetchval("SELECT pg_try_advisory_xact_lock($1, $2)", *LOCK))
+
+
+async def count_users(owner: asyncpg.Connection) -> int:
+    return int(await owner.fetchval("SELECT count(*) FROM users"))
+
+
+INSERT = "INSERT INTO users (username, email, password_hash) VALUES ('ada', 'a@b.c', 'h')"
+
+
+async def test_a_locked_transaction_holds_its_lock_and_keeps_what_was_done(
+    workers: Pool, owner: asyncpg.Connection
+) -> None:
+    async with workers.acquire() as connection, locked_transaction(connection, *LOCK):
+        assert not await lock_is_free(owner)
+        await connection.execute(INSERT)
+        assert await count_users(owner) == 0
+    assert await lock_is_free(owner)
+    assert await count_users(owner) == 1
+
+
+async def insert_and_raise(connection: Any, error: BaseException) -> None:
+    async with locked_transaction(connection, *LOCK):
+        await connection.execute(INSERT)
+        raise error
+
+
+@pytest.mark.parametrize("error", [ValueError("x"), asyncio.CancelledError()])
+async def test_a_locked_transaction_that_raises_leaves_nothing_behind(
+    workers: Pool, owner: asyncpg.Connection, error: BaseException
+) -> None:
+    async with workers.acquire() as connection:
+        with pytest.raises(type(error)):
+            await insert_and_raise(connection, error)
+        assert not connection.is_in_transaction()
+    assert await lock_is_free(owner)
+    assert await count_users(owner) == 0
+
+
+async def insert_and_swallow(connection: Any) -> None:
+    async with locked_transaction(connection, *LOCK):
+        await connection.execute(INSERT)
+        with contextlib.suppress(asyncpg.UndefinedTableError):
+            await connection.execute("SELECT * FROM nowhere")
+
+
+async def test_a_failed_statement_that_was_swallowed_does_not_pass_for_a_commit(
+    workers: Pool, owner: asyncpg.Connection
+) -> None:
+    async with workers.acquire() as connection:
+        with pytest.raises(asyncpg.InFailedSQLTransactionError):
+            await insert_and_swallow(connection)
+        assert not connection.is_in_transaction()
+    assert await count_users(owner) == 0
+
+
+async def test_what_waits_for_the_lock_and_is_cut_off_leaves_no_transaction(
+    workers: Pool, owner: asyncpg.Connection
+) -> None:
+    async with owner.transaction():
+        await owner.execute("SELECT pg_advisory_xact_lock($1, $2)", *LOCK)
+
+        async def wait() -> None:
+            async with workers.acquire() as connection, locked_transaction(connection, *LOCK):
+                raise AssertionError("it must not have the lock")
+
+        waiting = asyncio.create_task(wait())
+        await asyncio.sleep(0.1)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+    async with workers.acquire() as connection:
+        assert not connection.is_in_transaction()
+        assert await connection.fetchval("SELECT 1") == 1
+    assert await lock_is_free(owner)
+
+
+async def change_and_fail(connection: Any) -> None:
+    async with savepoint(connection):
+        await connection.execute("UPDATE users SET email = 'changed'")
+        await connection.execute(INSERT)
+
+
+async def test_a_savepoint_undoes_what_failed_inside_it_alone(workers: Pool, owner: asyncpg.Connection) -> None:
+    async with workers.acquire() as connection, locked_transaction(connection, *LOCK):
+        await connection.execute(INSERT)
+        for _ in range(3):
+            with pytest.raises(asyncpg.UniqueViolationError):
+                await change_and_fail(connection)
+        async with savepoint(connection):
+            await connection.execute("UPDATE users SET time_zone = 'Europe/Berlin'")
+    [row] = await owner.fetch("SELECT email, time_zone FROM users")
+    assert tuple(row) == ("a@b.c", "Europe/Berlin")
+
+
+@pytest.mark.parametrize("rows", [0, 9, 10, 11, 30])
+async def test_deleting_in_chunks_ends_and_tells_how_many(workers: Pool, owner: asyncpg.Connection, rows: int) -> None:
+    await owner.execute(
+        "INSERT INTO users (username, email, password_hash) SELECT 'u-' || n, 'x', 'x' FROM generate_series(1, $1) n",
+        rows,
+    )
+    sql = "DELETE FROM users WHERE id = ANY (ARRAY(SELECT id FROM users WHERE email = $1 LIMIT $2))"
+    assert await delete_in_chunks(workers, sql, "x", chunk=10) == rows
+    assert await count_users(owner) == 0
