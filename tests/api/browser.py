@@ -93,7 +93,7 @@ class Page:
 
 
 @contextlib.asynccontextmanager
-async def open_page(http: ClientSession) -> AsyncIterator[Page]:
+async def open_page() -> AsyncIterator[Page]:
     """An empty page in a browser of its own, which is ended afterwards."""
     assert CHROMIUM is not None
     with tempfile.TemporaryDirectory(prefix="tenfold-browser-", ignore_cleanup_errors=True) as profile:
@@ -109,16 +109,17 @@ async def open_page(http: ClientSession) -> AsyncIterator[Page]:
         )
         try:
             port = await _port(Path(profile))
-            async with http.get(f"http://127.0.0.1:{port}/json/list") as response:
-                [address] = [tab["webSocketDebuggerUrl"] for tab in await response.json() if tab["type"] == "page"]
-            async with http.ws_connect(address, max_msg_size=0) as socket:
-                page = Page(socket)
-                listening = asyncio.create_task(page.listen())
-                for domain in ("Network", "Runtime", "Log", "Page"):
-                    await page.command(f"{domain}.enable")
-                yield page
-                await socket.close()
-                await listening
+            async with ClientSession(f"http://127.0.0.1:{port}") as http:
+                async with http.get("/json/list", headers={"Connection": "close"}) as response:
+                    [address] = [tab["webSocketDebuggerUrl"] for tab in await response.json() if tab["type"] == "page"]
+                async with http.ws_connect(address, max_msg_size=0) as socket:
+                    page = Page(socket)
+                    listening = asyncio.create_task(page.listen())
+                    for domain in ("Network", "Runtime", "Log", "Page"):
+                        await page.command(f"{domain}.enable")
+                    yield page
+                    await socket.close()
+                    await listening
         finally:
             process.terminate()
             try:

@@ -81,7 +81,7 @@ def test_the_files_of_swagger_ui_are_those_of_the_release_that_is_named() -> Non
 @in_a_browser
 async def test_a_person_can_authorize_and_try_a_call_out(service: Service) -> None:
     await service.alice.post("/tasks", {"title": "Seen in the browser"})
-    async with open_page(service.http) as page:
+    async with open_page() as page:
         await page.command("Page.navigate", url=str(service.base / "docs"))
         await page.wait_for("document.querySelectorAll('.opblock').length >= 20")
         assert "Tenfold" in await page.evaluate("document.querySelector('.info .title').innerText")
