@@ -75,16 +75,16 @@ def _faults_in_tasks(rows: list[asyncpg.Record], load: Load) -> list[str]:
     known = load.ledger.tasks
     faults += [f"never sent: {title}" for title in found.keys() - known.keys()]
     for title, task in known.items():
-        row = found.get(title)
+        kept = found.get(title)
         if task.state is None:
-            if row is not None:
+            if kept is not None:
                 faults.append(f"deleted and still there: {title}")
-        elif row is None:
+        elif kept is None:
             faults.append(f"acknowledged and missing: {title}")
-        elif row["id"] != task.id:
-            faults.append(f"{title} has id {row['id']}, {task.id} was told")
+        elif kept["id"] != task.id:
+            faults.append(f"{title} has id {kept['id']}, {task.id} was told")
         else:
-            stored = State(*(row[name] for name in ("version", "title", "description", "priority", "status")))
+            stored = State(*(kept[name] for name in ("version", "title", "description", "priority", "status")))
             if stored != task.state:
                 faults.append(f"is {stored}, must be {task.state}")
     return faults

@@ -180,7 +180,15 @@ class Installation:
     async def start_api(self, *, share_port: bool = False) -> Tier:
         arguments = ["--reuse-port"] if share_port else []
         api = self._tier("api", [sys.executable, "-m", "api", *arguments])
-        await api.says('"api ready"')
+        try:
+            await api.says('"api ready"')
+        except AssertionError:
+            # Between being chosen and being bound, another process may have taken the port. Only the first may move.
+            if "address already in use" not in api.output or any(t.name.startswith("api") for t in self.tiers[:-1]):
+                raise
+            self.tiers.remove(api)
+            self.port = free_port()
+            return await self.start_api(share_port=share_port)
         return api
 
     async def start_worker(self, *, dying: str | None = None, batch: int = 3) -> Tier:
