@@ -111,8 +111,8 @@ _redis_url = _url(*_REDIS_SCHEMES)
 def _variable(parse: Callable[[str], Any], *, default: Any = MISSING, secret: bool = False) -> Any:
     metadata = {"parse": parse, "secret": secret}
     if default is MISSING:
-        return field(metadata=metadata)
-    return field(default=default, metadata=metadata)
+        return field(metadata=metadata, repr=not secret)
+    return field(default=default, metadata=metadata, repr=not secret)
 
 
 @dataclass(frozen=True, kw_only=True)
