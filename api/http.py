@@ -162,7 +162,8 @@ async def read_form(request: web.Request, schema: Schema) -> Any:
     repeated = sorted({name for name in names if names.count(name) > 1})
     if repeated:
         raise invalid({name: ["Give it once."] for name in repeated})
-    return validate(schema, dict(pairs))
+    # Unlike everywhere else, what is not known is ignored: RFC 6749, 3.2 demands it of a form of OAuth 2.0.
+    return validate(schema, {name: value for name, value in pairs if name in schema.fields})
 
 
 async def read_raw_json(request: web.Request) -> Any:
@@ -218,6 +219,16 @@ def read_query(request: web.Request, schema: Schema) -> Any:
     if repeated:
         raise invalid({name: ["Give it once; several values are separated by commas."] for name in repeated})
     return validate(schema, dict(parameters))
+
+
+def refuse_query(request: web.Request) -> None:
+    """For endpoints without query parameters.
+
+    Raises:
+        Problem: 422, there are some.
+    """
+    if request.query_string:
+        raise invalid({name: ["Unknown field."] for name in request.query} or {"query": ["None is known here."]})
 
 
 def path_id(request: web.Request) -> int:

@@ -13,7 +13,7 @@ from aiohttp.typedefs import Handler, Middleware
 from prometheus_client import Counter, Histogram
 
 from api.errors import Problem, Unauthenticated, as_problem, problem_response
-from api.http import Endpoint
+from api.http import Endpoint, refuse_query
 from api.keys import ADDRESS, IDENTITY, POOL, REQUEST_ID, REQUEST_LIMIT, TOKENS, Identity
 from api.tokens import TokenInvalid
 from core import metrics
@@ -106,6 +106,8 @@ async def _admit(request: web.Request, handler: Handler, endpoint: Endpoint | No
             raise too_many_requests(allowance)
         if refusal is not None:
             raise refusal
+        if endpoint is not None and endpoint.query is None:
+            refuse_query(request)
         response = await handler(request)
     except Exception as error:
         response = _render(request, error)

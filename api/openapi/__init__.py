@@ -190,16 +190,14 @@ def _problem_statuses(endpoint: Endpoint) -> set[int]:
     statuses = set(endpoint.problems)
     if endpoint.body is not None:
         statuses |= {400, 413, 415, 422}
-    if endpoint.query is not None:
-        statuses.add(422)
     if "Idempotency-Key" in takes_headers:
         statuses |= {400, 422}
     if "If-Match" in takes_headers:
         statuses |= {400, 412}
     if endpoint.auth == "required":
         statuses.add(401)
-    if endpoint.limited:  # those that are not need no database
-        statuses |= {429, 503}
+    if endpoint.limited:  # those that are not need no database, and take any query
+        statuses |= {422, 429, 503}
     return statuses
 
 

@@ -15,7 +15,7 @@ write that got no answer with the same `Idempotency-Key`: it has one effect, and
 **Errors** are problems (RFC 9457): tell them apart by `type`, quote the `request_id`.
 
 **Lists** are paged by `next_cursor`, which is `null` on the last page and only there; the next page also stands in the
-`Link` header. What a body or a list's query names that its schema does not know is refused (422). Every GET answers
+`Link` header. What a body or a query names that is not known is refused (422). Every GET answers
 HEAD, too.
 """
 

@@ -157,6 +157,23 @@ async def test_a_hostile_query_is_never_500(service: Service, query: str) -> Non
             assert_problem(answer, answer.status, {400: "invalid-cursor", 422: "validation-error"}[answer.status])
 
 
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/tasks?colour=red"),
+        ("GET", "/jobs?colour=red"),
+        ("GET", "/user/me?x"),
+        ("GET", "/tasks/1?expand=user"),
+        ("POST", "/tasks?dry_run=true"),
+        ("DELETE", "/tasks/1?force=1"),
+        ("POST", "/auth/login?username=alice"),
+    ],
+)
+async def test_a_query_parameter_that_nobody_knows_is_422(service: Service, method: str, path: str) -> None:
+    answer = await service.alice.request(method, path, json={"title": "x"})
+    assert_problem(answer, 422, "validation-error")
+
+
 # -- headers --------------------------------------------------------------------------------------------------
 
 

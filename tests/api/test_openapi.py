@@ -42,7 +42,7 @@ OPERATIONS = {
     "get_docs": "GET /docs",
 }
 
-READ = {"200", "401", "429", "503"}
+READ = {"200", "401", "422", "429", "503"}
 WRITE = {"202", "400", "401", "422", "429", "503"}
 BODY = {"400", "413", "415", "422"}
 STATUSES = {
@@ -53,15 +53,15 @@ STATUSES = {
     "logout": WRITE | BODY | {"204"},
     "get_profile": READ,
     "update_profile": WRITE | BODY | {"200", "403"},
-    "list_visible_tasks": READ | {"400", "422"},
-    "list_own_tasks": READ | {"400", "422"},
+    "list_visible_tasks": READ | {"400"},
+    "list_own_tasks": READ | {"400"},
     "create_task": WRITE | BODY | {"201"},
     "write_batch": WRITE | BODY | {"207"},
     "get_task": READ | {"304", "404"},
     "put_task": WRITE | BODY | {"200", "404", "412"},
     "update_task": WRITE | BODY | {"200", "404", "412"},
     "delete_task": WRITE | {"204", "404", "412", "413"},
-    "list_own_jobs": READ | {"400", "422"},
+    "list_own_jobs": READ | {"400"},
     "get_job": READ | {"404"},
     "cancel_job": (READ - {"200"}) | {"204", "404", "409"},
     "get_liveness": {"200"},
