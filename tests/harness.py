@@ -144,12 +144,6 @@ async def flush(url: str) -> None:
     await client.aclose()
 
 
-async def rows(settings: Settings, sql: str, *arguments: Any) -> list[dict[str, Any]]:
-    """What the owner of the database reads (or changes: any statement will do)."""
-    async with connection(settings.database_url) as owner:
-        return [dict(row) for row in await owner.fetch(sql, *arguments)]
-
-
 async def eventually(condition: Any, *, timeout: float = 10.0) -> Any:
     """Awaits `condition()` again and again until it gives something true, and returns that."""
     async with asyncio.timeout(timeout):
@@ -278,6 +272,8 @@ class Service:
     settings: Settings
     http: ClientSession
     worker: WorkerInProcess
+    _owner: asyncpg.Connection | None = field(default=None, init=False)
+    _owner_is_busy: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
     base: URL = field(init=False)
     app: web.Application = field(init=False)
     anonymous: Client = field(init=False)
@@ -300,19 +296,20 @@ class Service:
     async def stop(self) -> None:
         await self._runner.cleanup()
         await self.worker.stop()
+        if self._owner is not None:
+            await self._owner.close()
+            self._owner = None
 
     async def recast(self) -> None:
         """Empties the database and makes the cast anew."""
-        async with connection(self.settings.database_url) as owner:
-            await owner.execute("DELETE FROM jobs; DELETE FROM tasks; DELETE FROM sessions; DELETE FROM users")
-            names = ["alice", "bob", "charlie", "admin"]
-            ids = [await insert_user(owner, name, role="admin" if name == "admin" else "user") for name in names]
-        for name, user_id in zip(names, ids, strict=True):
-            setattr(self, name, self.as_user(user_id, name, role="admin" if name == "admin" else "user"))
+        for table in ("jobs", "tasks", "sessions", "users"):
+            await self.rows(f"DELETE FROM {table}")
+        for name in ("alice", "bob", "charlie", "admin"):
+            setattr(self, name, await self.add_user(name, role="admin" if name == "admin" else "user"))
 
     async def add_user(self, username: str, *, role: str = "user") -> User:
         """One more user, whose password is `PASSWORD`."""
-        async with connection(self.settings.database_url) as owner:
+        async with self.owner() as owner:
             user_id = await insert_user(owner, username, role=role)
         return self.as_user(user_id, username, role=role)
 
@@ -328,8 +325,17 @@ class Service:
         return Client(self.http, self.base, token)
 
     async def rows(self, sql: str, *arguments: Any) -> list[dict[str, Any]]:
-        """What the owner of the database reads."""
-        return await rows(self.settings, sql, *arguments)
+        """What the owner of the database reads (or changes: any statement will do)."""
+        async with self.owner() as owner:
+            return [dict(row) for row in await owner.fetch(sql, *arguments)]
+
+    @contextlib.asynccontextmanager
+    async def owner(self) -> AsyncIterator[asyncpg.Connection]:
+        """The one connection as the database's owner, kept because a test would wait longer for a new one."""
+        async with self._owner_is_busy:
+            if self._owner is None or self._owner.is_closed():
+                self._owner = await asyncpg.connect(self.settings.database_url)
+            yield self._owner
 
     @contextlib.asynccontextmanager
     async def queue(self) -> AsyncIterator[ArqRedis]:
