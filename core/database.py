@@ -6,9 +6,9 @@ is safe behind a transaction pooler.
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import asyncpg
 from sqlalchemy import ClauseElement, MetaData
@@ -35,6 +35,8 @@ metadata = MetaData(
         "pk": "%(table_name)s_pkey",
     }
 )
+
+T = TypeVar("T")
 
 Pool = asyncpg.Pool
 Connection = asyncpg.Connection | asyncpg.pool.PoolConnectionProxy
@@ -116,7 +118,7 @@ async def create_pool(
         url,
         min_size=0,
         max_size=size or settings.database_pool_size,
-        max_inactive_connection_lifetime=300,
+        max_inactive_connection_lifetime=0,  # a timer for each use costs more than an idle connection
         timeout=5,
         command_timeout=settings.database_timeout_seconds,
         server_settings=server_settings,
@@ -173,6 +175,27 @@ async def fetch_row(pool: Pool, sql: str, *arguments: Any) -> asyncpg.Record | N
     """The first row of what `fetch_rows` finds."""
     rows = await fetch_rows(pool, sql, *arguments)
     return rows[0] if rows else None
+
+
+async def within(seconds: float, question: Coroutine[Any, Any, T]) -> T:
+    """The answer to a question that can be done without.
+
+    asyncpg's own timeout does not bound the wait: when it has passed, the cancelling is waited for as long again, and
+    a connection of an exhausted pool for ever. That goes on here by itself.
+
+    Raises:
+        DatabaseUnavailable: there was none in time.
+    """
+    asking = asyncio.create_task(question)
+    try:
+        await asyncio.wait({asking}, timeout=seconds)
+    finally:
+        if not asking.done():
+            asking.add_done_callback(lambda task: task.cancelled() or task.exception())  # which is no news
+            asking.cancel()
+    if asking.done():
+        return asking.result()
+    raise DatabaseUnavailable("the database does not answer")
 
 
 @contextlib.asynccontextmanager

@@ -224,7 +224,8 @@ STATEMENTS = [
     END
     """,
     "REVOKE ALL ON FUNCTION credentials_of(text), own_password_hash(), ensure_task_partitions(integer) FROM PUBLIC",
-    # -- grants
+    # -- grants; the first for databases whose public schema is closed, as many guides advise
+    "GRANT USAGE ON SCHEMA public TO tenfold_api, tenfold_worker",
     "GRANT SELECT (id, username, email, role, time_zone, created_at, updated_at) ON users TO tenfold_api",
     "GRANT SELECT ON tasks, jobs, alembic_version TO tenfold_api",
     "GRANT EXECUTE ON FUNCTION credentials_of(text), own_password_hash() TO tenfold_api",
@@ -255,6 +256,7 @@ def downgrade() -> None:
         "DROP FUNCTION task_id_floor(timestamptz)",
         "DROP SEQUENCE task_id_sequence",
         "REVOKE ALL ON alembic_version FROM tenfold_api, tenfold_worker",
+        "REVOKE USAGE ON SCHEMA public FROM tenfold_api, tenfold_worker",
         # The roles belong to the cluster and may serve another database of it: then they stay.
         """
         DO $$
