@@ -25,7 +25,7 @@ from api.passwords import PasswordService
 from core import metrics
 from core.cache import CacheInvalidator, PageCache
 from core.commands import Command, Outcome
-from core.database import api_pool, pool_counts
+from core.database import api_pool, pool_counts, within
 from core.jobs import find_outcome
 from core.ratelimit import RateLimiter
 from core.redis import cache_client, end_tasks, queue_client
@@ -34,6 +34,8 @@ from core.version import VERSION
 
 OBSERVE_SECONDS = 1.0
 POOL_CLOSE_SECONDS = 5.0
+# A client has waited long enough when an outcome is looked up: without an answer it is told 202.
+FIND_SECONDS = 1.0
 
 
 async def database(app: web.Application) -> AsyncIterator[None]:
@@ -62,7 +64,7 @@ async def write_gateway(app: web.Application) -> AsyncIterator[None]:
     settings = app[SETTINGS]
 
     async def find(command: Command) -> Outcome | None:
-        return await find_outcome(app[POOL], command)
+        return await within(FIND_SECONDS, find_outcome(app[POOL], command))
 
     gateway = Gateway(app[QUEUE], settings, CacheInvalidator(app[CACHE_CLIENT], app[QUEUE]), find)
     app[GATEWAY] = gateway

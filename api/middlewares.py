@@ -17,6 +17,7 @@ from api.http import Endpoint, refuse_query
 from api.keys import ADDRESS, IDENTITY, POOL, REQUEST_ID, REQUEST_LIMIT, TOKENS, Identity
 from api.tokens import TokenInvalid
 from core import metrics
+from core.database import within
 from core.errors import DatabaseUnavailable
 from core.logs import get_logger
 from core.ratelimit import WINDOW_SECONDS, Allowance
@@ -25,6 +26,7 @@ from core.users.queries import current_role
 
 _SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}\Z")
 _UNMATCHED = "unmatched"
+ROLE_SECONDS = 1.0
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"})
 _QUIET_ROUTES = frozenset({"/health/live", "/health/ready", "/metrics"})
 
@@ -187,7 +189,7 @@ async def _authenticate(request: web.Request, *, optional: bool) -> None:
         role: str | None = claims.role
         checked = True
         try:
-            role = await current_role(request.app[POOL], claims.user_id)
+            role = await within(ROLE_SECONDS, current_role(request.app[POOL], claims.user_id))
         except DatabaseUnavailable:
             checked = False  # the token speaks for itself until the database is back
         if role is None:
