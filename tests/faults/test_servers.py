@@ -5,6 +5,7 @@ import time
 from collections.abc import AsyncIterator
 
 import aiohttp
+import psutil
 import pytest
 
 from tests.faults.checks import check_everything
@@ -22,6 +23,8 @@ RECOVERY_SECONDS = 10.0
 DATABASE_RECOVERY_SECONDS = 5.0
 QUEUE_AWAY_SECONDS = 10.0
 DATABASE_AWAY_SECONDS = 60.0
+FROZEN_SECONDS = 12.0
+FROZEN = {"title": "while the database was frozen"}
 
 
 @pytest.fixture
@@ -49,6 +52,43 @@ async def test_postgres_is_killed_and_restarted(system: Installation, running: L
     await check_everything(system, running)
     assert not [a for a in running.ledger.attempts if isinstance(a.answer, str)], "the API hurt somebody"
     assert not [a for a in running.ledger.attempts if a.is_write and a.answer == 503], "a write was refused"
+
+
+async def test_postgres_is_frozen(system: Installation, running: Load, measure: Measure) -> None:
+    """It takes connections and never answers, as behind a network that swallows everything."""
+    async with aiohttp.ClientSession() as session:
+        onlooker = an_onlooker(system, session, system.users[-1])
+        page = "/user/tasks?limit=5"
+        await running.finish()  # so that the page stands
+        await onlooker.ask("GET", page)
+        processes = [psutil.Process(system.postgres.pid), *psutil.Process(system.postgres.pid).children()]
+        for process in processes:
+            process.suspend()
+        try:
+            frozen = time.monotonic()
+            while time.monotonic() - frozen < FROZEN_SECONDS:
+                asked = time.monotonic()
+                assert (await onlooker.ask("GET", page)).status == 200, "the page was cached"
+                at_once = await onlooker.ask("POST", "/tasks", body=FROZEN, is_write=True, Prefer="respond-async")
+                assert at_once.status == 202
+                assert time.monotonic() - asked < 5
+                asked = time.monotonic()
+                assert (await onlooker.ask("POST", "/tasks", body=FROZEN, is_write=True)).status == 202
+                assert 4.5 < time.monotonic() - asked < 9, "the default wait is five seconds"
+        finally:
+            for process in processes:
+                process.resume()
+        thawed = time.monotonic()
+        job = await onlooker.ask("GET", at_once.headers["Location"], Prefer="wait=5")
+        assert job.body["state"] == "succeeded"
+        measure("a write of that time is done, seconds", round(time.monotonic() - thawed, 2))
+        await system.wait_until_quiet()
+        made = (await onlooker.ask("GET", "/user/tasks")).body["items"]
+        mine = [task["id"] for task in made if task["title"] == FROZEN["title"]]
+        promised = sum(a.answer == 202 for a in onlooker.ledger.attempts)
+        assert len(mine) == promised
+        await _remove(onlooker, mine)
+        await check_everything(system, running, known_jobs=promised + 1, known_errors=("TimeoutError",))
 
 
 async def test_the_queue_is_killed_and_restarted(system: Installation, running: Load, measure: Measure) -> None:
