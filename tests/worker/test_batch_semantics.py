@@ -11,6 +11,7 @@ import orjson
 from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
+from core import metrics
 from core.commands import ANONYMOUS, Command
 from tests.harness import connection, insert_user
 from tests.worker.commands import LANE, TAKEN_AT, TAKEN_LATER, apply
@@ -109,6 +110,43 @@ commands = st.one_of(
     ),
 )
 sequences = st.lists(commands, min_size=1, max_size=14)
+
+# Nothing in these makes a batch go the careful way, in which each command stands alone and waves do not matter.
+sound_fields = st.fixed_dictionaries(
+    {"title": sound_titles},
+    optional={"status": st.sampled_from(("pending", "completed")), "priority": st.sampled_from((1, 5, 10))},
+)
+sound_operations = st.one_of(
+    st.builds(lambda f: {"op": "create", "fields": f}, sound_fields),
+    *[
+        st.builds(
+            lambda t, f, v: {"op": "update", "target": t, "fields": f, "if_versions": v},
+            st.sampled_from(("alice 1", "alice 1", "bob 1", "deleted")),
+            sound_fields,
+            versions,
+        )
+    ]
+    * 2,
+    st.builds(
+        lambda t, v: {"op": "delete", "target": t, "if_versions": v}, st.sampled_from(("alice 1", "bob 1")), versions
+    ),
+)
+sound_users = st.sampled_from(("alice", "alice", "bob", "admin"))
+sound_commands = st.one_of(
+    st.builds(lambda u, o: Abstract(f"task.{o['op']}", u, o), sound_users, sound_operations),
+    st.builds(
+        lambda u, o: Abstract("task.batch", u, {"operations": o}),
+        sound_users,
+        st.lists(sound_operations, min_size=1, max_size=6),
+    ),
+    st.builds(lambda n: Abstract("user.register", "", {"name": n}), st.sampled_from(("ada", "Ada", "grace"))),
+    st.builds(lambda u, z: Abstract("user.update", u, {"time_zone": z}), sound_users, st.sampled_from(("UTC", "X"))),
+    st.builds(
+        lambda k, u: Abstract(f"session.{k}", u, {"session": 1, "generation": 0}),
+        st.sampled_from(("rotate", "revoke")),
+        sound_users,
+    ),
+)
 sizes = st.lists(st.integers(1, 14), min_size=1, max_size=14)
 
 
@@ -292,6 +330,33 @@ async def test_commands_in_batches_come_to_the_same_as_one_by_one(
     for what in one_by_one:
         assert together[what] == one_by_one[what], what
     assert "UNKNOWN" not in orjson.dumps(together).decode(), "every id was told by an outcome or known before"
+
+
+@BOUNDED
+@given(sequence=st.lists(sound_commands, min_size=2, max_size=14))
+async def test_a_batch_in_sets_comes_to_the_same_as_one_by_one(services: Services, sequence: list[Abstract]) -> None:
+    """All in one batch that never falls back to one command at a time."""
+    results = []
+    before = fallbacks()
+    async with connection(services.settings.database_url) as owner:
+        for size in (1, len(sequence)):
+            side = Side()
+            await side.prepare(owner)
+            made = side.concrete(sequence)
+            outcomes = await carried_out(services, in_batches(made, [size]))
+            results.append(await side.state(owner, outcomes, made))
+    one_by_one, together = results
+    for what in one_by_one:
+        assert together[what] == one_by_one[what], what
+    assert fallbacks() == before
+
+
+def fallbacks() -> float:
+    return sum(
+        sample.value
+        for sample in next(iter(metrics.BATCH_FALLBACKS.collect())).samples
+        if sample.name.endswith("_total")
+    )
 
 
 @BOUNDED
