@@ -57,6 +57,7 @@ class Gateway:
         self._lanes = [LaneWriter(number, queue, settings, self.origin) for number in range(settings.write_lanes)]
         self._tokens = itertools.count(1)
         self._pending: dict[int, Submission] = {}
+        self._unlisted: list[Command] = []
         self._closing = False
         self._busy = asyncio.Event()
         self._subscribed = asyncio.Event()
@@ -155,6 +156,8 @@ class Gateway:
                     await subscription.subscribe(lanes.outcomes_channel(self.origin))
                     self._subscribed.set()
                     await self._look_up_pending()
+                    with contextlib.suppress(DatabaseUnavailable, QueueUnavailable):
+                        await self._list_the_unlisted()
                     while True:
                         message = await subscription.get_message(ignore_subscribe_messages=True, timeout=1.0)
                         if message is not None:
@@ -191,9 +194,14 @@ class Gateway:
     async def _outcome_after_all(self, command: Command) -> Outcome | None:
         """When the wait is over: listed as queued first and looked up second.
 
-        A worker that finishes in between takes the job off the list again.
+        A worker that finishes in between takes the job off the list again. If the queue server has gone away since
+        it took the entry, the promise holds all the same, because it answered only when the entry was on its disk;
+        the job is then listed when the server is back.
         """
-        await self._promise(command)
+        try:
+            await self._promise(command)
+        except REDIS_FAULTS:
+            self._unlisted.append(command)
         try:
             outcome = await self._found(command)
         except DatabaseUnavailable:
@@ -216,11 +224,21 @@ class Gateway:
         return outcome
 
     async def _promise(self, command: Command) -> None:
-        """Makes sure that everything this process has appended is on disk, and lists the job as queued."""
-        try:
-            pipeline = self._queue.pipeline(transaction=False)
-            list_as_queued(pipeline, [command])
-            replies = await pipeline.execute()
-            require_fsynced(replies[-1])
-        except REDIS_FAULTS as error:
-            raise QueueUnavailable("the queue went away before the write was carried out") from error
+        """Lists the job as queued, and makes sure that all that this process has appended is on disk.
+
+        Raises:
+            redis.RedisError, OSError: the queue server cannot be reached.
+            QueueUnavailable: its disk does not hold what it took.
+        """
+        pipeline = self._queue.pipeline(transaction=False)
+        list_as_queued(pipeline, [command])
+        replies = await pipeline.execute()
+        require_fsynced(replies[-1])
+
+    async def _list_the_unlisted(self) -> None:
+        while self._unlisted:
+            command = self._unlisted[-1]
+            await self._promise(command)
+            self._unlisted.pop()
+            if await self._find_outcome(command) is not None:
+                await lanes.strike_off(self._queue, [(command.user_id, command.id)])

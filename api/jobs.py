@@ -28,7 +28,7 @@ from api.submission import RETRY_AFTER, queued_job, read_preference
 from core import lanes
 from core.cache import CacheInvalidator
 from core.commands import ANONYMOUS
-from core.errors import CursorInvalid, DatabaseUnavailable
+from core.errors import CursorInvalid, DatabaseUnavailable, QueueUnavailable
 from core.ids import is_job_id
 from core.jobs import FINAL_STATES, STATES, JobView, ListedJob, list_jobs, read_job
 from core.pagination import DAMAGED, decode_cursor, encode_cursor, scope_digest
@@ -163,7 +163,8 @@ async def _find_job(request: web.Request, job_id: str) -> JobView:
     try:
         job = await read_job(request.app[POOL], user_id, job_id)
     except DatabaseUnavailable:
-        waiting = await _queued_job(request, user_id, job_id)
+        with contextlib.suppress(QueueUnavailable):
+            waiting = await _queued_job(request, user_id, job_id)
         if waiting is None:
             raise
         return waiting
@@ -175,8 +176,10 @@ async def _find_job(request: web.Request, job_id: str) -> JobView:
         if identity is None:
             raise Unauthenticated("authentication-required", "Send an access token: Authorization: Bearer <token>.")
         raise not_found("There is no such job.")
-    if job.state in FINAL_STATES and waiting is None and await _queued_job(request, user_id, job_id) is not None:
-        await _forget_pages(request)
+    if job.state in FINAL_STATES and waiting is None:
+        with contextlib.suppress(QueueUnavailable):  # then the cache is passed by
+            if await _queued_job(request, user_id, job_id) is not None:
+                await _forget_pages(request)
     return job
 
 
@@ -196,10 +199,15 @@ async def _forget_pages(request: web.Request) -> None:
 
 
 async def _queued_job(request: web.Request, user_id: int, job_id: str) -> JobView | None:
+    """The job as the list of what waits in the lanes has it.
+
+    Raises:
+        QueueUnavailable: the list cannot be read; that is not to say that there is no such job.
+    """
     try:
         listed = await reply(request.app[QUEUE].hget(lanes.PENDING_JOBS, job_id))
-    except REDIS_FAULTS:
-        return None
+    except REDIS_FAULTS as error:
+        raise QueueUnavailable("the job may be waiting in the queue, which cannot be asked just now") from error
     content = orjson.loads(listed) if listed else None
     if content is None or content["user_id"] != user_id:
         return None

@@ -6,10 +6,11 @@ from datetime import datetime
 
 import pytest
 
+from core import lanes
 from tests.api.problems import assert_problem
 from tests.conftest import MakeService
 from tests.factories import create_task, task_fields
-from tests.harness import Answer, Service, eventually
+from tests.harness import Answer, Servers, Service, away, eventually
 
 JOB_FIELDS = [
     "id", "kind", "state", "created_at", "started_at", "finished_at", "progress", "status_code", "result", "error",
@@ -184,3 +185,27 @@ async def test_a_stop_amid_writes_takes_no_longer_than_its_time(make_service: Ma
         assert time.monotonic() - started < 3
         for answer in await asyncio.gather(*writes, return_exceptions=True):
             assert not isinstance(answer, Answer) or answer.status in (202, 503)
+
+
+async def test_what_the_queue_took_before_it_went_away_is_still_promised(
+    make_service: MakeService, breakable_servers: Servers
+) -> None:
+    service = await make_service(on=breakable_servers, with_worker=False, WRITE_WAIT_SECONDS="2")
+    stream = lanes.stream(lanes.lane_of_user(service.alice.id, service.settings.write_lanes))
+    pending = asyncio.create_task(service.alice.post("/tasks", task_fields()))
+    async with service.queue() as queue:
+        await eventually(lambda: queue.xlen(stream))
+    async with away(breakable_servers.queue):
+        accepted = await pending
+        assert_accepted(accepted, "task.create")
+        address = accepted.headers["Location"]
+        assert_problem(await service.alice.get(address), 503, "queue-unavailable")
+
+    async def listed() -> Answer | None:
+        job = await service.alice.get(address)
+        return job if job.status == 200 else None
+
+    assert (await eventually(listed)).json == accepted.json
+    await service.worker.start()
+    job = await service.alice.get(address, headers={"Prefer": "wait=5"})
+    assert job.json["state"] == "succeeded"
