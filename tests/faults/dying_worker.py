@@ -34,10 +34,11 @@ def _dying(
     async def call(*arguments: Any) -> Any:
         nonlocal calls
         calls += 1
-        if first and calls == batch:
+        number = calls  # lanes are drained beside each other
+        if first and number == batch:
             die()
         result = await function(*arguments)
-        if calls == batch:
+        if not first and number == batch:
             die()
         return result
 

@@ -32,6 +32,10 @@ async def test_without_any_fault_the_ledger_is_right(system: Installation, measu
     await asyncio.gather(system.start_api(), system.start_worker())
     async with load(system) as running:
         await running.run_for(5)
+        await running.finish()
+        await system.wait_until_quiet()
+        async with system.queue_client() as queue:  # those who were told 202 leave nothing behind
+            assert await queue.keys(f"{lanes.PENDING_JOBS}*") == []
         await check_everything(system, running)
         assert set(running.ledger.answers()) <= ANSWERS
         measure("writes", len(running.ledger.writes))
