@@ -79,7 +79,7 @@ class Gateway:
             async with asyncio.timeout(timeout):
                 while self._pending:
                     await asyncio.sleep(TICK_SECONDS)
-        await end_tasks(self._tasks)
+        await end_tasks([*self._tasks, *(lane.looking for lane in self._lanes if lane.looking is not None)])
 
     async def submit(self, command: Command, *, wait: float, respond_async: bool = False) -> Outcome | None:
         """Hands a command to the workers.
@@ -147,7 +147,7 @@ class Gateway:
                     submission.refuse("the queue did not take the write in time")
             metrics.GATEWAY_BUFFERED.set(sum(map(len, self._lanes)))
             for lane in self._lanes:
-                await lane.look_after()
+                lane.look_after()
 
     async def _listen_forever(self) -> None:
         while True:

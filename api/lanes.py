@@ -83,6 +83,8 @@ class LaneWriter:
         self._nudges = 0
         self._entries = 0
         self._looked_at = 0.0
+        self.looking: asyncio.Task[None] | None = None
+        """What `look_after` has begun, to be ended with the process."""
 
     def __len__(self) -> int:
         """How many submissions have not been appended yet."""
@@ -130,20 +132,29 @@ class LaneWriter:
             if batch:
                 await self._append(batch)
 
-    async def look_after(self) -> None:
-        """Calls the drain again where an entry goes unanswered, and looks whether a full lane has room again."""
+    def look_after(self) -> None:
+        """Calls the drain again where an entry goes unanswered, and looks whether a full lane has room again.
+
+        Does not wait for the queue server: it may hang, and whoever calls this is the clock of all that wait.
+        """
+        if self.looking is not None and not self.looking.done():
+            return
         now = time.monotonic()
         if self._unanswered:
             due = NUDGE_SECONDS[min(self._nudges, len(NUDGE_SECONDS) - 1)]
             if now - max(self._appended_at, self._heard_at, self._nudged_at) >= due:
                 self._nudges += 1
                 self._nudged_at = now
-                await self._call_drain()
+                self.looking = asyncio.create_task(self._call_drain())
+                return
         if self._entries >= self._settings.write_lane_max_entries and now - self._looked_at >= FULL_LANE_LOOK_SECONDS:
             # Writes are refused before anything is appended, so nothing else tells the length.
             self._looked_at = now
-            with contextlib.suppress(*REDIS_FAULTS):
-                self._entries = await self._queue.xlen(lanes.stream(self.number))
+            self.looking = asyncio.create_task(self._ask_length())
+
+    async def _ask_length(self) -> None:
+        with contextlib.suppress(*REDIS_FAULTS):
+            self._entries = await self._queue.xlen(lanes.stream(self.number))
 
     def _take(self) -> list[Submission]:
         batch: list[Submission] = []
