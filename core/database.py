@@ -7,12 +7,10 @@ is safe behind a transaction pooler.
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Coroutine
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import asyncpg
-from sqlalchemy import ClauseElement, MetaData
-from sqlalchemy.dialects import postgresql
+from sqlalchemy import MetaData
 
 from core.errors import DatabaseUnavailable
 from core.settings import Settings
@@ -46,29 +44,8 @@ Connection = asyncpg.Connection | asyncpg.pool.PoolConnectionProxy
 _TRANSIENT_CLASSES = ("08", "40", "53", "57", "58")
 # Read-only after a failover; a lock that was not to be had in time; an idle transaction that was ended.
 _TRANSIENT_STATES = frozenset({"25006", "55P03", "25P03"})
-
-
-@dataclass(frozen=True, slots=True)
-class Statement:
-    """SQL with `$n` placeholders, and the names of its parameters in their order."""
-
-    sql: str
-    names: tuple[str, ...]
-
-    def arguments(self, values: dict[str, Any]) -> list[Any]:
-        return [values[name] for name in self.names]
-
-
-def compile_statement(statement: ClauseElement) -> Statement:
-    """Compiles a Core statement for asyncpg; do it once per shape and keep the result."""
-    compiled = statement.compile(
-        dialect=postgresql.asyncpg.dialect(),  # type: ignore[no-untyped-call]
-        compile_kwargs={"render_postcompile": True},
-    )
-    names = getattr(compiled, "positiontup", None) or ()
-    unbound = {name: value for name, value in compiled.params.items() if value is not None}
-    assert not unbound, f"literals must be bound by name at execution: {unbound}"
-    return Statement(str(compiled), tuple(names))
+# A table, column or function that is not there, or may not be used.
+_SCHEMA_STATES = frozenset({"42P01", "42703", "42883", "42501"})
 
 
 def is_transient(error: BaseException) -> bool:
@@ -88,6 +65,11 @@ def is_data_fault(error: BaseException) -> bool:
     if isinstance(error, asyncpg.InterfaceError):
         return isinstance(error, ValueError)
     return isinstance(error, asyncpg.PostgresError) and (error.sqlstate or "").startswith(("22", "23"))
+
+
+def is_schema_fault(error: BaseException) -> bool:
+    """Whether the schema is not what the code needs: its migration is still to come."""
+    return isinstance(error, asyncpg.PostgresError) and (error.sqlstate or "") in _SCHEMA_STATES
 
 
 def is_missing_reference(error: BaseException) -> bool:

@@ -16,7 +16,15 @@ import orjson
 
 from core import lanes, metrics
 from core.commands import Command, Effect, Entry, UnreadableEntry, decode_entry, encode_outcomes
-from core.database import Connection, is_data_fault, is_missing_reference, is_transient, locked_transaction, savepoint
+from core.database import (
+    Connection,
+    is_data_fault,
+    is_missing_reference,
+    is_schema_fault,
+    is_transient,
+    locked_transaction,
+    savepoint,
+)
 from core.ids import MAXIMUM_ID
 from core.jobs import StoredOutcome, outcome_message, record_jobs, state_of, stored_outcomes
 from core.logs import get_logger
@@ -259,7 +267,8 @@ async def _apply_wave_carefully(connection: Connection, wave: Sequence[Operation
             async with savepoint(connection):
                 await _apply_wave(connection, [operation])
         except Exception as error:
-            if is_transient(error):
+            # Accepted writes wait for a migration that is still to come; they are not refused for it.
+            if is_transient(error) or is_schema_fault(error):
                 raise
             operation.effect = _effect_of_fault(operation, error)
 

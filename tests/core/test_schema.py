@@ -16,7 +16,7 @@ from sqlalchemy.pool import NullPool
 import core.jobs
 import core.tasks.tables
 import core.users.tables  # noqa: F401
-from core.database import SCHEMA_REVISION, compile_statement, metadata
+from core.database import SCHEMA_REVISION, metadata
 from core.jobs import STATES
 from core.settings import Settings
 from core.tasks.columns import TASK_COLUMNS
@@ -231,20 +231,3 @@ async def test_two_migrations_of_one_database_at_a_time_do_not_race(empty_databa
         for attempt in [threads.submit(run.upgrade, empty_database) for _ in range(2)]:
             await asyncio.wrap_future(attempt)
     assert await in_thread(run.pending, empty_database) == []
-
-
-# -- statements
-
-
-def test_a_statement_is_compiled_with_its_parameters_in_order() -> None:
-    tasks = metadata.tables["tasks"]
-    statement = compile_statement(
-        sa.select(tasks.c.id).where(tasks.c.user_id == sa.bindparam("who"), tasks.c.id > sa.bindparam("after"))
-    )
-    assert "$1" in statement.sql
-    assert statement.arguments({"after": 2, "who": 1}) == [1, 2]
-
-
-def test_a_literal_in_a_compiled_statement_is_refused() -> None:
-    with pytest.raises(AssertionError, match="bound by name"):
-        compile_statement(sa.select(metadata.tables["tasks"].c.id).where(metadata.tables["tasks"].c.id == 7))

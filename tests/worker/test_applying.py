@@ -662,3 +662,18 @@ def test_every_kind_of_operation_has_a_handler_and_every_state_and_refusal_is_kn
     assert COMMAND_KINDS - {"task.batch"} == set(HANDLERS)
     assert {"succeeded", "rejected", "failed"} <= set(STATES)
     assert all(400 <= status < 600 for status, _ in REJECTIONS.values())
+
+
+async def test_writes_wait_for_a_schema_that_is_behind_the_code(
+    services: Services, owner: asyncpg.Connection, alice: int
+) -> None:
+    wanted = create(alice, "patient")
+    await owner.execute("ALTER TABLE tasks RENAME COLUMN description TO details")
+    try:
+        with pytest.raises(asyncpg.UndefinedColumnError):
+            await apply(services, wanted)
+        assert await owner.fetchval("SELECT count(*) FROM jobs") == 0
+    finally:
+        await owner.execute("ALTER TABLE tasks RENAME COLUMN details TO description")
+    [outcome] = await apply(services, wanted)
+    assert (outcome["status_code"], await titles(owner, alice)) == (201, ["patient"])
