@@ -14,7 +14,7 @@ from core.redis import REDIS_FAULTS
 from core.redisbatch import Batcher
 
 WINDOW_SECONDS = 60
-TELL_SECONDS = 0.005
+TELL_SECONDS = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class _Count:
 class RateLimiter:
     """One named limit per minute.
 
-    While less than half of a quota is used, hits are counted here and told to the server a few milliseconds later,
+    While less than half of a quota is used, hits are counted here and told to the server some milliseconds later,
     together: under load a round trip for each request would cost more than the request. From there on every hit
     asks the server, so the limit itself is exact over all processes.
     """
