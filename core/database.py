@@ -21,7 +21,7 @@ SCHEMA_REVISION = "0001"
 API_ROLE = "tenfold_api"
 WORKER_ROLE = "tenfold_worker"
 
-FROZEN_SECONDS = 5
+LONGEST_TRANSACTION_SECONDS = 10
 LOCK_SECONDS = 5
 
 metadata = MetaData(
@@ -42,8 +42,8 @@ Connection = asyncpg.Connection | asyncpg.pool.PoolConnectionProxy
 # SQLSTATE classes that pass by themselves: 08 connection, 40 rollback (deadlock, serialization),
 # 53 insufficient resources, 57 operator intervention (shutdown, cancel), 58 system error (disk, I/O).
 _TRANSIENT_CLASSES = ("08", "40", "53", "57", "58")
-# Read-only after a failover; a lock that was not to be had in time; an idle transaction that was ended.
-_TRANSIENT_STATES = frozenset({"25006", "55P03", "25P03"})
+# Read-only after a failover; a lock that was not to be had in time; a transaction that took too long and was ended.
+_TRANSIENT_STATES = frozenset({"25006", "55P03", "25P03", "25P04"})
 # A table, column or function that is not there, or may not be used.
 _SCHEMA_STATES = frozenset({"42P01", "42703", "42883", "42501"})
 
@@ -185,7 +185,8 @@ async def locked_transaction(connection: Connection, lock_class: int, lock: int)
     """A transaction under an advisory lock, begun in one round trip.
 
     A process that is frozen in the middle of it would keep the lock for as long as it stays so: the server ends
-    such a transaction, and whoever waited goes on.
+    such a transaction, and whoever waited goes on. (Not by the timeout for idle transactions: between the messages
+    of one statement a session does not count as idle.)
 
     Args:
         connection: not in a transaction.
@@ -194,7 +195,7 @@ async def locked_transaction(connection: Connection, lock_class: int, lock: int)
     """
     try:
         await connection.execute(
-            f"BEGIN; SET LOCAL idle_in_transaction_session_timeout = '{FROZEN_SECONDS}s'; "
+            f"BEGIN; SET LOCAL transaction_timeout = '{LONGEST_TRANSACTION_SECONDS}s'; "
             f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'; SELECT pg_advisory_xact_lock({lock_class:d}, {lock:d})"
         )
         yield
@@ -228,7 +229,7 @@ async def savepoint(connection: Connection) -> AsyncIterator[None]:
         yield
     except Exception:
         if not connection.is_closed():
-            await connection.execute("ROLLBACK TO SAVEPOINT one")
+            await connection.execute("ROLLBACK TO SAVEPOINT one; RELEASE SAVEPOINT one")
         raise
     await connection.execute("RELEASE SAVEPOINT one")
 

@@ -2,7 +2,7 @@
 
 Most batches take the short way: every wave as one set of statements, no savepoint, no look at earlier
 outcomes. If that fails on the data, or finds a command that was carried out before, the transaction is rolled
-back and the batch goes the careful way, in which each command stands alone.
+back and the batch goes the careful way, in which a command that cannot be carried out is refused alone.
 """
 
 import asyncio
@@ -262,15 +262,20 @@ async def _apply_wave(connection: Connection, wave: Sequence[Operation]) -> None
 
 
 async def _apply_wave_carefully(connection: Connection, wave: Sequence[Operation]) -> None:
-    for operation in wave:
-        try:
-            async with savepoint(connection):
-                await _apply_wave(connection, [operation])
-        except Exception as error:
-            # Accepted writes wait for a migration that is still to come; they are not refused for it.
-            if is_transient(error) or is_schema_fault(error):
-                raise
-            operation.effect = _effect_of_fault(operation, error)
+    """As a set where that goes well, else half by half, so that a few poisonous operations cost few statements."""
+    try:
+        async with savepoint(connection):
+            await _apply_wave(connection, wave)
+    except Exception as error:
+        # Accepted writes wait for a migration that is still to come; they are not refused for it.
+        if is_transient(error) or is_schema_fault(error):
+            raise
+        if len(wave) == 1:
+            wave[0].effect = _effect_of_fault(wave[0], error)
+            return
+        middle = len(wave) // 2
+        await _apply_wave_carefully(connection, wave[:middle])
+        await _apply_wave_carefully(connection, wave[middle:])
 
 
 def _effect_of_fault(operation: Operation, error: Exception) -> Effect:

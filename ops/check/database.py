@@ -13,7 +13,7 @@ from core.settings import Settings
 from migrations.run import pending
 from ops.check.findings import CONNECT_SECONDS, Finding, fault, note, ok, place, told
 
-OLDEST_POSTGRESQL = 16  # GRANT … WITH SET, and pg_has_role(…, 'SET')
+OLDEST_POSTGRESQL = 17  # transaction_timeout
 LARGEST_SKEW_SECONDS = 5.0
 WRITTEN_TABLES = ("users", "sessions", "tasks", "jobs")
 UNREACHABLE = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, DBAPIError, ValueError)
