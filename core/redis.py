@@ -7,8 +7,10 @@ from typing import Any, TypeVar
 import orjson
 from arq.connections import ArqRedis
 from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError, ResponseError
 
 REDIS_FAULTS: tuple[type[Exception], ...] = (RedisError, OSError, TimeoutError)
@@ -33,6 +35,25 @@ def loads_job(data: bytes) -> Any:
     return orjson.loads(data)
 
 
+class _ClosedMeansDisconnected(AbstractConnection):
+    """Says that the connection is lost where uvloop says RuntimeError: its transport was closed under the sender."""
+
+    async def send_packed_command(self, command: Any, check_health: bool = True) -> None:
+        try:
+            await super().send_packed_command(command, check_health)
+        except RuntimeError as error:
+            raise RedisConnectionError(str(error)) from error
+
+
+def _pool(url: str, **options: Any) -> BlockingConnectionPool:
+    if not url.startswith("unix:"):
+        options["socket_keepalive"] = True
+    pool = BlockingConnectionPool.from_url(url, retry=Retry(NoBackoff(), 1), **options)
+    kind = pool.connection_class
+    pool.connection_class = type(kind.__name__, (_ClosedMeansDisconnected, kind), {})
+    return pool
+
+
 def queue_client(url: str, *, timeout: float = 3.0) -> ArqRedis:
     """A lazy client of the queue server that can enqueue arq jobs.
 
@@ -43,15 +64,13 @@ def queue_client(url: str, *, timeout: float = 3.0) -> ArqRedis:
         url: `redis://…`, `rediss://…` or `unix://…`.
         timeout: seconds to wait for a reply; blocking commands must stay below it.
     """
-    pool = BlockingConnectionPool.from_url(
+    pool = _pool(
         url,
         max_connections=_QUEUE_CONNECTIONS,
         timeout=timeout,
         socket_timeout=timeout,
         socket_connect_timeout=_CONNECT_SECONDS,
-        socket_keepalive=True,
         health_check_interval=15,
-        retry=Retry(NoBackoff(), 1),
     )
     return ArqRedis(
         pool_or_conn=pool,
@@ -63,13 +82,12 @@ def queue_client(url: str, *, timeout: float = 3.0) -> ArqRedis:
 
 def cache_client(url: str, *, timeout: float = 0.25) -> Redis:
     """A lazy client of the cache server; short timeouts, because doing without is always possible."""
-    pool = BlockingConnectionPool.from_url(
+    pool = _pool(
         url,
         max_connections=_CACHE_CONNECTIONS,
         timeout=timeout,
         socket_timeout=timeout,
         socket_connect_timeout=timeout,
-        retry=Retry(NoBackoff(), 1),
     )
     return Redis(connection_pool=pool)
 
