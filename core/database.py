@@ -57,7 +57,14 @@ def is_transient(error: BaseException) -> bool:
     # ValueErrors are about arguments. InternalClientError: the server has said farewell, but not hung up yet.
     if isinstance(error, asyncpg.InterfaceError):
         return not isinstance(error, ValueError)
+    if isinstance(error, RuntimeError):
+        return _tells_closed_transport(error)
     return isinstance(error, asyncpg.InternalClientError | OSError | TimeoutError | asyncio.IncompleteReadError)
+
+
+def _tells_closed_transport(error: BaseException) -> bool:
+    """Whether it is uvloop's word for a write to a transport that the server closed a moment ago."""
+    return isinstance(error, RuntimeError) and "handler is closed" in str(error)
 
 
 def is_data_fault(error: BaseException) -> bool:
@@ -143,7 +150,9 @@ async def fetch_rows(pool: Pool, sql: str, *arguments: Any) -> list[asyncpg.Reco
     try:
         try:
             return await pool.fetch(sql, *arguments)
-        except _BROKEN_CONNECTION:
+        except Exception as error:
+            if not (isinstance(error, _BROKEN_CONNECTION) or _tells_closed_transport(error)):
+                raise
             # After a restart of the server every pooled connection is broken, and says so only when used.
             await pool.expire_connections()
             return await pool.fetch(sql, *arguments)
