@@ -1,6 +1,7 @@
 """Tasks, partitioned by ranges of their ids, which carry the time of their making."""
 
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import ARRAY
 
 from core.database import metadata
 
@@ -18,12 +19,14 @@ tasks = sa.Table(
     sa.Column("updated_at", sa.TIMESTAMP(timezone=True), nullable=False, server_default=sa.func.now()),
     sa.Column("completed_at", sa.TIMESTAMP(timezone=True)),
     sa.Column("version", sa.Integer, nullable=False, server_default="1"),
+    sa.Column("labels", ARRAY(sa.Text), nullable=False, server_default="{}"),
     sa.PrimaryKeyConstraint("user_id", "id"),
     sa.CheckConstraint("char_length(title) BETWEEN 1 AND 255", name="title"),
     sa.CheckConstraint("char_length(description) <= 20000", name="description"),
     sa.CheckConstraint("priority BETWEEN 1 AND 10", name="priority"),
     sa.CheckConstraint("status IN ('pending', 'in_progress', 'blocked', 'completed', 'cancelled')", name="status"),
     sa.CheckConstraint("(completed_at IS NOT NULL) = (status = 'completed')", name="completed_at"),
+    sa.CheckConstraint("cardinality(labels) <= 20", name="labels"),
     sa.Index("tasks_user_id_priority_id_idx", "user_id", "priority", "id"),
     sa.Index("tasks_user_id_status_priority_id_idx", "user_id", "status", "priority", "id"),
     # The next two serve admins, whose lists span all users and who name a task without its owner. The condition always
@@ -36,5 +39,6 @@ tasks = sa.Table(
         "due_date",
         postgresql_where=sa.text("status IN ('pending', 'in_progress', 'blocked')"),
     ),
+    sa.Index("tasks_labels_idx", "labels", postgresql_using="gin", postgresql_where=sa.text("labels <> '{}'")),
     postgresql_partition_by="RANGE (id)",
 )

@@ -13,6 +13,8 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
+import core.exports.tables
+import core.imports.tables
 import core.jobs
 import core.tasks.tables
 import core.users.tables  # noqa: F401

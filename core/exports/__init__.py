@@ -1,0 +1,1 @@
+"""Exports: a user's tasks as a file."""

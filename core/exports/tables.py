@@ -1,0 +1,24 @@
+"""Exports: each is a job, and these are its particulars."""
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import JSON, UUID
+
+from core.database import metadata
+
+exports = sa.Table(
+    "exports",
+    metadata,
+    sa.Column("id", UUID, sa.ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("user_id", sa.BigInteger, nullable=False),
+    sa.Column("format", sa.Text, nullable=False),
+    sa.Column("filters", JSON, nullable=False),
+    sa.Column("object", sa.Text),
+    sa.Column("etag", sa.Text),
+    sa.Column("bytes", sa.BigInteger),
+    sa.Column("rows", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("lease_owner", sa.Text),
+    sa.Column("lease_until", sa.TIMESTAMP(timezone=True)),
+    sa.Column("expires_at", sa.TIMESTAMP(timezone=True)),
+    sa.CheckConstraint("format IN ('csv', 'ndjson', 'json', 'ics')", name="format"),
+    sa.Index("exports_user_id_id_idx", "user_id", "id"),
+)

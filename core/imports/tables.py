@@ -1,0 +1,54 @@
+"""Imports, their row errors, and which row of which file became which task."""
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import JSON, UUID
+
+from core.database import metadata
+
+imports = sa.Table(
+    "imports",
+    metadata,
+    sa.Column("id", UUID, sa.ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("user_id", sa.BigInteger, nullable=False),
+    sa.Column("format", sa.Text),
+    sa.Column("filename", sa.Text),
+    sa.Column("dry_run", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Column("options", JSON, nullable=False),
+    sa.Column("object", sa.Text),
+    sa.Column("digest", sa.Text, nullable=False),
+    sa.Column("bytes", sa.BigInteger, nullable=False),
+    sa.Column("bytes_read", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("columns", JSON),
+    sa.Column("position", JSON),
+    sa.Column("rows_read", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("rows_created", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("rows_updated", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("rows_skipped", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("rows_failed", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("busy_seconds", sa.Double, nullable=False, server_default="0"),
+    sa.Column("lease_owner", sa.Text),
+    sa.Column("lease_until", sa.TIMESTAMP(timezone=True)),
+    sa.Column("turn_at", sa.TIMESTAMP(timezone=True), nullable=False, server_default=sa.func.now()),
+    sa.Index("imports_user_id_id_idx", "user_id", "id"),
+)
+
+import_errors = sa.Table(
+    "import_errors",
+    metadata,
+    sa.Column("import_id", UUID, sa.ForeignKey("imports.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("user_id", sa.BigInteger, nullable=False),
+    sa.Column("row", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("number", sa.SmallInteger, primary_key=True, autoincrement=False),
+    sa.Column("column", sa.Text),
+    sa.Column("message", sa.Text, nullable=False),
+    sa.Column("values", JSON),
+)
+
+imported_tasks = sa.Table(
+    "imported_tasks",
+    metadata,
+    sa.Column("user_id", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("key", UUID, primary_key=True),
+    sa.Column("task_id", sa.BigInteger, nullable=False),
+    sa.Column("import_id", UUID, nullable=False),
+)
