@@ -7,9 +7,9 @@ from aiohttp import web
 from marshmallow import Schema, ValidationError, fields, validate, validates_schema
 
 from api.errors import Problem
+from api.filters import TaskFilters, sort_name, task_filter, user_id_filter
 from api.http import (
     ETAG,
-    CommaSeparated,
     Endpoint,
     RejectionSchema,
     WholeNumber,
@@ -31,18 +31,13 @@ from core.cache import Miss
 from core.commands import problem
 from core.ids import MAXIMUM_ID
 from core.settings import Settings
-from core.tasks.queries import SORTS, Caller, TaskFilter, TaskQuery, list_tasks, read_task
+from core.tasks.queries import Caller, TaskQuery, list_tasks, read_task
 from core.tasks.schemas import (
     BATCH_OPERATIONS,
-    HIGHEST_PRIORITY,
-    LOWEST_PRIORITY,
-    STATUSES,
     Batch,
     Task,
     TaskCreate,
     TaskUpdate,
-    Text,
-    Timestamp,
 )
 
 _CREATE = TaskCreate()
@@ -50,39 +45,13 @@ _UPDATE = TaskUpdate()
 _BATCH = Batch()
 _OPERATIONS = {name: schema() for name, schema in BATCH_OPERATIONS.items()}
 
-WORDS_MAXIMUM = 10
 QUERIES_REMEMBERED = 4096
 _VERSION_TAG = re.compile(r'"[1-9][0-9]{0,8}"\Z')
-_WORDS = rf"^\s*[^\s\x00]+(\s+[^\s\x00]+){{0,{WORDS_MAXIMUM - 1}}}\s*$"
 
 
-class TaskListQuery(Schema):
+class TaskListQuery(TaskFilters):
     """How a list of tasks is narrowed, ordered and paged."""
 
-    priority = CommaSeparated(
-        WholeNumber(validate=validate.Range(HIGHEST_PRIORITY, LOWEST_PRIORITY)),
-        validate=validate.Length(min=1),
-        metadata={"description": "one, or several with commas"},
-    )
-    priority_min = WholeNumber(validate=validate.Range(HIGHEST_PRIORITY, LOWEST_PRIORITY))
-    priority_max = WholeNumber(validate=validate.Range(HIGHEST_PRIORITY, LOWEST_PRIORITY))
-    status = CommaSeparated(
-        fields.String(validate=validate.OneOf(STATUSES)),
-        validate=validate.Length(min=1),
-        metadata={"description": "one, or several with commas"},
-    )
-    due_before = Timestamp(metadata={"format": "date-time"})
-    due_after = Timestamp(metadata={"format": "date-time"})
-    overdue = fields.Boolean(metadata={"description": "`true`: due in the past and still open"})
-    q = Text(
-        validate=validate.Length(1, 200),
-        metadata={
-            "description": f"1 to {WORDS_MAXIMUM} words that title or description must contain",
-            "pattern": _WORDS,
-        },
-    )
-    sort = fields.String(validate=validate.OneOf(list(SORTS)), metadata={"description": "`id` unless given"})
-    sort_by_priority = fields.Boolean(metadata={"description": "`true` is the same as `sort=priority`"})
     limit = WholeNumber(
         validate=validate.Range(min=1),
         metadata={"description": "DEFAULT_PAGE_SIZE unless given, MAX_PAGE_SIZE at the most"},
@@ -97,22 +66,15 @@ class TaskListQuery(Schema):
     )
 
     @validates_schema
-    def _no_contradiction(self, data: dict[str, Any], **_: Any) -> None:
-        if data.get("sort_by_priority") and data.get("sort", "priority") != "priority":
-            raise ValidationError("Contradicts sort_by_priority=true.", "sort")
+    def _no_contradiction_of_places(self, data: dict[str, Any], **_: Any) -> None:
         if "cursor" in data and "last_id" in data:
             raise ValidationError("Give either the cursor or last_id.", "last_id")
-        if data.get("priority_min", 0) > data.get("priority_max", LOWEST_PRIORITY):
-            raise ValidationError("Must not be above priority_max.", "priority_min")
 
 
 class AllTasksQuery(TaskListQuery):
     """The same, and whose: for admins, who see everybody's."""
 
-    user_id = WholeNumber(
-        validate=validate.Range(1, MAXIMUM_ID),
-        metadata={"description": "one user's; of others' only an admin sees any", "format": "int64"},
-    )
+    user_id = user_id_filter()
 
 
 class TaskPage(Schema):
@@ -175,22 +137,9 @@ def _task_query(given: dict[str, Any], settings: Settings) -> TaskQuery:
     limit = given.get("limit", settings.default_page_size)
     if limit > settings.max_page_size:
         raise invalid({"limit": [f"Must be at most {settings.max_page_size}."]})
-    words = tuple(given["q"].split()) if "q" in given else None
-    if words is not None and not 0 < len(words) <= WORDS_MAXIMUM:
-        raise invalid({"q": [f"Give 1 to {WORDS_MAXIMUM} words."]})
     return TaskQuery(
-        filter=TaskFilter(
-            user_id=given.get("user_id"),
-            priority=given.get("priority"),
-            priority_min=given.get("priority_min"),
-            priority_max=given.get("priority_max"),
-            status=given.get("status"),
-            due_before=given.get("due_before"),
-            due_after=given.get("due_after"),
-            overdue=given.get("overdue", False),
-            words=words,
-        ),
-        sort="priority" if given.get("sort_by_priority") else given.get("sort", "id"),
+        filter=task_filter(given),
+        sort=sort_name(given),
         limit=limit,
         cursor=given.get("cursor"),
         last_id=given.get("last_id"),

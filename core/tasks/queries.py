@@ -5,6 +5,7 @@ is looked at, and row-level security holds even behind a transaction pooler. Eve
 PostgreSQL may pull one without up into the join, and scan the table before the identity is set (nothing is seen then).
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from datetime import datetime
 from functools import lru_cache
@@ -65,6 +66,18 @@ class TaskFilter:
     overdue: bool = False
     words: tuple[str, ...] | None = None
 
+    @classmethod
+    def from_query(cls, given: Mapping[str, Any]) -> "TaskFilter":
+        """The filter that validated query parameters mean; others among them do not narrow."""
+        named = {f.name: given[f.name] for f in fields(cls) if f.name in given}
+        values: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in named.items()}
+        return cls(**values, words=tuple(given["q"].split()) if "q" in given else None)
+
+    def conditions(self, *, first: int) -> tuple[list[str], list[Any]]:
+        """What it demands of `tasks AS t`, in SQL, and the values of its parameters, which begin at `$first`."""
+        present, values = _parameters(self)
+        return _conditions(present, first), values
+
 
 # One condition a filter; `$n` becomes the parameter's number.
 _CONDITIONS = {
@@ -124,12 +137,9 @@ def _list_sql(present: frozenset[str], sort_name: str, limit: int, from_position
         conditions = ["(me || my_role) IS NOT NULL"]
         if "user_id" not in present:
             conditions.append("t.user_id > 0")  # opens the indexes that span all users
-    for name in _CONDITIONS:
-        if name in present:
-            conditions.append(_CONDITIONS[name].replace("$n", f"${first}"))
-            first += 1
-    if "overdue" in present:
-        conditions.append(_OVERDUE)
+    narrowing = _conditions(present, first)
+    conditions += narrowing
+    first += len(narrowing) - ("overdue" in present)
     comparison, direction = ("<", " DESC") if sort.descending else (">", "")
     keys = ["t.id"] if sort.key is None else [sort.key, "t.id"]
     if from_position:
@@ -221,6 +231,13 @@ def _parameters(task_filter: TaskFilter) -> tuple[frozenset[str], list[Any]]:
                 value = [f"%{_escape_like(word)}%" for word in value]
             values.append(value)
     return frozenset(present), values
+
+
+def _conditions(present: frozenset[str], first: int) -> list[str]:
+    """One condition a filter, and last the one without a parameter."""
+    names = [name for name in _CONDITIONS if name in present]
+    conditions = [_CONDITIONS[name].replace("$n", f"${number}") for number, name in enumerate(names, first)]
+    return [*conditions, _OVERDUE] if "overdue" in present else conditions
 
 
 def _escape_like(word: str) -> str:

@@ -1,0 +1,74 @@
+"""Which tasks and in which order, as every list of tasks and every export takes it."""
+
+from typing import Any
+
+from marshmallow import Schema, ValidationError, fields, validate, validates_schema
+
+from api.http import CommaSeparated, WholeNumber, invalid
+from core.ids import MAXIMUM_ID
+from core.tasks.queries import SORTS, TaskFilter
+from core.tasks.schemas import HIGHEST_PRIORITY, LOWEST_PRIORITY, STATUSES, Text, Timestamp
+
+WORDS_MAXIMUM = 10
+_WORDS = rf"^\s*[^\s\x00]+(\s+[^\s\x00]+){{0,{WORDS_MAXIMUM - 1}}}\s*$"
+
+
+class TaskFilters(Schema):
+    """How tasks are narrowed and ordered."""
+
+    priority = CommaSeparated(
+        WholeNumber(validate=validate.Range(HIGHEST_PRIORITY, LOWEST_PRIORITY)),
+        validate=validate.Length(min=1),
+        metadata={"description": "one, or several with commas"},
+    )
+    priority_min = WholeNumber(validate=validate.Range(HIGHEST_PRIORITY, LOWEST_PRIORITY))
+    priority_max = WholeNumber(validate=validate.Range(HIGHEST_PRIORITY, LOWEST_PRIORITY))
+    status = CommaSeparated(
+        fields.String(validate=validate.OneOf(STATUSES)),
+        validate=validate.Length(min=1),
+        metadata={"description": "one, or several with commas"},
+    )
+    due_before = Timestamp(metadata={"format": "date-time"})
+    due_after = Timestamp(metadata={"format": "date-time"})
+    overdue = fields.Boolean(metadata={"description": "`true`: due in the past and still open"})
+    q = Text(
+        validate=validate.Length(1, 200),
+        metadata={
+            "description": f"1 to {WORDS_MAXIMUM} words that title or description must contain",
+            "pattern": _WORDS,
+        },
+    )
+    sort = fields.String(validate=validate.OneOf(list(SORTS)), metadata={"description": "`id` unless given"})
+    sort_by_priority = fields.Boolean(metadata={"description": "`true` is the same as `sort=priority`"})
+
+    @validates_schema
+    def _no_contradiction_of_filters(self, data: dict[str, Any], **_: Any) -> None:
+        if data.get("sort_by_priority") and data.get("sort", "priority") != "priority":
+            raise ValidationError("Contradicts sort_by_priority=true.", "sort")
+        if data.get("priority_min", 0) > data.get("priority_max", LOWEST_PRIORITY):
+            raise ValidationError("Must not be above priority_max.", "priority_min")
+
+
+def user_id_filter() -> WholeNumber:
+    """For admins, who see everybody's tasks."""
+    return WholeNumber(
+        validate=validate.Range(1, MAXIMUM_ID),
+        metadata={"description": "one user's; of others' only an admin sees any", "format": "int64"},
+    )
+
+
+def task_filter(given: dict[str, Any]) -> TaskFilter:
+    """The filter that validated `TaskFilters` mean.
+
+    Raises:
+        Problem: 422, `q` holds no word, or too many.
+    """
+    if "q" in given and not 0 < len(given["q"].split()) <= WORDS_MAXIMUM:
+        raise invalid({"q": [f"Give 1 to {WORDS_MAXIMUM} words."]})
+    return TaskFilter.from_query(given)
+
+
+def sort_name(given: dict[str, Any]) -> str:
+    """The key of `SORTS` that validated `TaskFilters` name."""
+    name: str = "priority" if given.get("sort_by_priority") else given.get("sort", "id")
+    return name
