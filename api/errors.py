@@ -6,7 +6,7 @@ import orjson
 from aiohttp import web
 
 from core.commands import REJECTIONS
-from core.errors import AnchorGone, CursorInvalid, DatabaseUnavailable, QueueUnavailable
+from core.errors import AnchorGone, CursorInvalid, DatabaseUnavailable, QueueUnavailable, StorageUnavailable
 
 PROBLEM_JSON = "application/problem+json"
 
@@ -32,6 +32,7 @@ PROBLEMS: dict[str, tuple[int, str]] = {
     "headers-too-large": (431, "The headers are too large"),
     "queue-unavailable": (503, "Writes cannot be taken just now"),
     "database-unavailable": (503, "The database cannot answer just now"),
+    "storage-unavailable": (503, "Files cannot be stored just now"),
     "overloaded": (503, "Too much to do just now"),
 }
 
@@ -78,6 +79,7 @@ _DOMAIN_ERRORS: dict[type[Exception], tuple[str, bool]] = {
     AnchorGone: ("invalid-cursor", False),
     QueueUnavailable: ("queue-unavailable", True),
     DatabaseUnavailable: ("database-unavailable", True),
+    StorageUnavailable: ("storage-unavailable", True),
 }
 
 # aiohttp's own refusals, by status.

@@ -19,3 +19,11 @@ class CursorInvalid(TenfoldError):
 
 class AnchorGone(TenfoldError):
     """`last_id` names a task that the caller cannot see (any more)."""
+
+
+class StorageUnavailable(TenfoldError):
+    """The store of uploads and exports cannot be used just now; the same request may succeed later."""
+
+
+class ObjectGone(TenfoldError):
+    """A file that was uploaded or exported is not in the store (any more)."""

@@ -96,6 +96,15 @@ def _path(raw: str) -> Path:
     return Path(raw).expanduser()
 
 
+def _storage_url(raw: str) -> str:
+    parts = urlsplit(raw)
+    if parts.scheme not in _STORAGE_SCHEMES or (parts.scheme != "file" and not parts.netloc):
+        raise ValueError("must be a URL such as s3://bucket/prefix, gs://bucket/prefix or file:///srv/tenfold")
+    if parts.scheme == "file" and (parts.netloc or not parts.path.strip("/")):
+        raise ValueError("must name a folder by its whole path, such as file:///srv/tenfold")
+    return raw
+
+
 def _networks(raw: str) -> tuple[Network, ...]:
     try:
         return tuple(ipaddress.ip_network(part.strip(), strict=False) for part in raw.split(",") if part.strip())
@@ -103,6 +112,7 @@ def _networks(raw: str) -> tuple[Network, ...]:
         raise ValueError("must be addresses or networks such as 10.0.0.0/8, separated by commas") from None
 
 
+_STORAGE_SCHEMES = ("file", "s3", "gs")
 _postgres_url = _url("postgresql", "postgres", "postgresql+asyncpg")
 _REDIS_SCHEMES = ("redis", "rediss", "unix")
 _redis_url = _url(*_REDIS_SCHEMES)
@@ -168,6 +178,10 @@ class Settings:
     job_retention_hours: int = _variable(_integer(1, 24 * 365), default=24)
     partitions_ahead: int = _variable(_integer(1, 20), default=2)
 
+    # files
+    storage_url: str = _variable(_storage_url, default="")
+    max_import_bytes: int = _variable(_integer(1024, 1 << 40), default=1 << 30)
+
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> "Settings":
         """Reads and checks every variable; an empty value counts as unset.
@@ -205,6 +219,11 @@ class Settings:
     @property
     def caching(self) -> bool:
         return self.cache_ttl_seconds > 0
+
+    @property
+    def storage_location(self) -> str:
+        """Where uploads and exports live: STORAGE_URL, else the folder `objects` in TENFOLD_HOME."""
+        return self.storage_url or (self.tenfold_home.absolute() / "objects").as_uri()
 
     def signing_key(self) -> bytes:
         """The key that signs tokens: the shared secret, or the private key's PEM.

@@ -48,6 +48,7 @@ class Servers:
         self.postgres = PostgresServer(home / "postgres", parameters=POSTGRES_PARAMETERS)
         self.queue = ValkeyServer(home / "queue", durable=True)
         self.cache = ValkeyServer(home / "cache", durable=False)
+        self._home = home
         self._numbers = itertools.count(1)
         # One server holds several keyspaces, so that what one test leaves running cannot disturb the next.
         self._keyspaces = list(range(_KEYSPACES))
@@ -99,6 +100,7 @@ class Servers:
                 "RATE_LIMIT_PER_MINUTE": "0",
                 "LOGIN_RATE_LIMIT_PER_MINUTE": "0",
                 "WORKER_METRICS_PORT": "0",
+                "TENFOLD_HOME": str(self._home / database),
                 **variables,
             }
         )

@@ -1,6 +1,6 @@
 """`tenfold check`: every setting and connection, one finding each, with what to do about it.
 
-Nothing is changed, and no secret is shown.
+Nothing is changed (a small file is stored and deleted again), and no secret is shown.
 """
 
 import asyncio
@@ -11,6 +11,7 @@ from ops.check.database import check_database, check_migrations
 from ops.check.findings import Finding, Verdict, fault, ok
 from ops.check.local import check_key, check_ports
 from ops.check.redis import check_cache, check_queue
+from ops.check.storage import check_storage
 
 __all__ = ["Finding", "Verdict", "check_everything"]
 
@@ -30,4 +31,5 @@ def check_everything(environment: Mapping[str, str]) -> Iterator[Finding]:
     yield from check_migrations(settings)
     yield from check_queue(settings)
     yield from check_cache(settings)
+    yield check_storage(settings)
     yield from check_ports(settings)

@@ -35,7 +35,7 @@ def test_a_sound_installation_has_no_fault(tmp_path: Path, sound: dict[str, str]
     assert run.returncode == 0, run.stdout
     assert run.stdout.endswith("all is well\n")
     subjects = [line.split()[1] for line in run.stdout.splitlines() if line.startswith(("OK", "NOTE"))]
-    for subject in ("settings", "tokens", "database", "migrations", "queue", "cache", "port"):
+    for subject in ("settings", "tokens", "database", "migrations", "queue", "cache", "storage", "port"):
         assert subject in subjects
 
 
@@ -109,3 +109,10 @@ def test_a_key_of_the_wrong_kind_is_a_fault(tmp_path: Path, sound: dict[str, str
     (tmp_path / "key.pem").write_text("no key")
     found = faults({**sound, "JWT_ALGORITHM": "EdDSA", "JWT_KEY_FILE": str(tmp_path / "key.pem")})
     assert "put a private key (PEM) of that kind into JWT_KEY_FILE" in found["tokens"]
+
+
+def test_a_storage_that_cannot_be_written_to_is_a_fault(sound: dict[str, str]) -> None:
+    found = faults({**sound, "STORAGE_URL": "file:///proc/tenfold"})
+    assert list(found) == ["storage"]
+    assert found["storage"].startswith("file:///proc/tenfold: ")
+    assert "mend STORAGE_URL" in found["storage"]
