@@ -70,7 +70,9 @@ class TaskFilter:
     def from_query(cls, given: Mapping[str, Any]) -> "TaskFilter":
         """The filter that validated query parameters mean; others among them do not narrow."""
         named = {f.name: given[f.name] for f in fields(cls) if f.name in given}
-        values: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in named.items()}
+        values: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in named.items()
+        }
         return cls(**values, words=tuple(given["q"].split()) if "q" in given else None)
 
     def conditions(self, *, first: int) -> tuple[list[str], list[Any]]:
