@@ -23,7 +23,6 @@ PROBLEMS: dict[str, tuple[int, str]] = {
     "registration-closed": (403, "Registration is closed"),
     "wrong-password": (403, "The current password is wrong"),
     "method-not-allowed": (405, "The method is not allowed here"),
-    "job-not-cancellable": (409, "The job cannot be cancelled"),
     "payload-too-large": (413, "The body is too large"),
     "uri-too-long": (414, "The address is too long"),
     "unsupported-media-type": (415, "The media type is not supported"),

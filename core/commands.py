@@ -24,6 +24,7 @@ REJECTIONS: dict[str, tuple[int, str]] = {
     "validation-error": (422, "The request is not valid"),
     "idempotency-key-reuse": (422, "The idempotency key belongs to another request"),
     "invalid-token": (401, "The token is not valid"),
+    "job-not-cancellable": (409, "The job cannot be cancelled"),
     "internal-error": (500, "Something went wrong on our side"),
 }
 
@@ -67,7 +68,7 @@ class Effect:
     """What one operation came to.
 
     Attributes:
-        status_code: as HTTP would say it.
+        status_code: as HTTP would say it; 202 begins long work, whose job stays `queued` until a worker takes it up.
         result: finished JSON text, or None.
         error: a problem, where the operation was refused.
         task_id: the task that it was about, where there is one.

@@ -6,6 +6,7 @@ from typing import Any
 
 import orjson
 import sqlalchemy as sa
+from arq.connections import ArqRedis
 from sqlalchemy.dialects.postgresql import JSON, UUID
 
 from core.commands import Command, Effect, Outcome
@@ -13,12 +14,19 @@ from core.database import Connection, Pool, delete_in_chunks, fetch_row, fetch_r
 from core.errors import CursorInvalid
 from core.lanes import WRITES_QUEUE
 from core.pagination import DAMAGED
+from core.redis import wake_channel
 
 MAINTENANCE_QUEUE = "tenfold:maintenance"
+BULK_QUEUE = "tenfold:bulk"
 QUEUES = {"writes": WRITES_QUEUE, "maintenance": MAINTENANCE_QUEUE}
 """The names that operators use → the arq queues."""
 
+LONG_WORK = {"import": "run_imports", "export": "run_exports"}
+"""Kinds of jobs that outlive their command → the arq job that looks for such work. `<kind>.cancel` ends one."""
+
 STATES = ("queued", "processing", "succeeded", "rejected", "failed", "cancelled")
+BEGUN = 202
+"""The status of a command that began long work, whose outcome its job will tell."""
 FINAL_STATES = frozenset({"succeeded", "rejected", "failed", "cancelled"})
 
 jobs = sa.Table(
@@ -49,7 +57,7 @@ jobs = sa.Table(
 
 @dataclass(frozen=True, slots=True)
 class StoredOutcome:
-    """What a job row says of a command that was carried out before."""
+    """What a job row says of a command that was carried out before; of long work, how far it has come."""
 
     status_code: int
     result: str | None
@@ -93,6 +101,8 @@ def outcome_message(command: Command, effect: Effect, *, replayed: bool = False)
 
 def state_of(effect: Effect) -> str:
     """The job state that an effect leads to."""
+    if effect.status_code == BEGUN:
+        return "queued"
     if effect.error is None:
         return "succeeded"
     return "failed" if effect.status_code >= 500 else "rejected"
@@ -102,7 +112,8 @@ _RECORD = """
 INSERT INTO jobs (id, user_id, kind, state, status_code, task_id, result, error, fingerprint, request_id,
                   created_at, started_at, finished_at)
 SELECT j.id::uuid, j.user_id, j.kind, j.state, j.status_code, j.task_id, j.result::json, j.error::json,
-       j.fingerprint, j.request_id, j.created_at::timestamptz, now(), clock_timestamp()
+       j.fingerprint, j.request_id, j.created_at::timestamptz,
+       CASE WHEN j.state <> 'queued' THEN now() END, CASE WHEN j.state <> 'queued' THEN clock_timestamp() END
 FROM   unnest($1::text[], $2::bigint[], $3::text[], $4::text[], $5::smallint[], $6::bigint[], $7::text[], $8::text[],
               $9::text[], $10::text[], $11::text[])
        AS j (id, user_id, kind, state, status_code, task_id, result, error, fingerprint, request_id, created_at)
@@ -110,7 +121,7 @@ ON CONFLICT (id) DO NOTHING
 """
 
 _STORED = """
-SELECT id::text, status_code, result::text, error::text, fingerprint,
+SELECT id::text, coalesce(status_code, 202) AS status_code, result::text, error::text, fingerprint,
        to_char(created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"+00:00"') AS created_at
 FROM   jobs
 WHERE  id = ANY ($1::text[]::uuid[])
@@ -132,9 +143,9 @@ async def record_jobs(connection: Connection, done: Sequence[tuple[Command, Effe
         [c.user_id for c in commands],
         [c.kind for c in commands],
         [state_of(e) for e in effects],
-        [e.status_code for e in effects],
+        [None if e.status_code == BEGUN else e.status_code for e in effects],
         [e.task_id for e in effects],
-        [e.result for e in effects],
+        [None if e.status_code == BEGUN else e.result for e in effects],
         [None if e.error is None else orjson.dumps(e.error).decode() for e in effects],
         [c.fingerprint for c in commands],
         [c.request_id for c in commands],
@@ -152,6 +163,12 @@ async def stored_outcomes(connection: Connection, job_ids: Sequence[str]) -> dic
     }
 
 
+async def call_bulk(queue: ArqRedis, kind: str) -> None:
+    """Lets a worker look for long work of a kind in `LONG_WORK`, and wakes one."""
+    await queue.enqueue_job(LONG_WORK[kind], _queue_name=BULK_QUEUE)
+    await queue.publish(wake_channel(BULK_QUEUE), "")
+
+
 _JOB_JSON = """
     (SELECT row_to_json(job)::text
      FROM   (SELECT j.id, j.kind, j.state, j.created_at, j.started_at, j.finished_at, j.progress, j.status_code,
@@ -167,7 +184,8 @@ FROM   set_config('app.user_id', $1, true) AS me,
 _OUTCOME = """
 SELECT j.*
 FROM   set_config('app.user_id', $1, true) AS me,
-       LATERAL (SELECT id::text, status_code, result::text, error::text, fingerprint,
+       LATERAL (SELECT id::text, coalesce(status_code, 202) AS status_code, result::text, error::text,
+                       fingerprint,
                        to_char(created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"+00:00"') AS created_at
                 FROM   jobs WHERE user_id = me::bigint AND id = $2::text::uuid LIMIT 1) AS j
 """

@@ -25,8 +25,8 @@ from core.database import (
     locked_transaction,
     savepoint,
 )
-from core.ids import MAXIMUM_ID
-from core.jobs import StoredOutcome, outcome_message, record_jobs, state_of, stored_outcomes
+from core.ids import MAXIMUM_ID, is_job_id
+from core.jobs import LONG_WORK, StoredOutcome, call_bulk, outcome_message, record_jobs, state_of, stored_outcomes
 from core.logs import get_logger
 from core.tasks.writes import create_tasks, delete_tasks, owners_of_tasks, update_tasks
 from core.users.writes import open_sessions, register_users, revoke_sessions, rotate_sessions, update_users
@@ -56,6 +56,7 @@ HANDLERS: dict[str, WriteInSet] = {
 """One handler for each kind of operation. A `task.batch` command is many operations of the first three kinds."""
 
 COMMAND_KINDS = frozenset({*HANDLERS, "task.batch"})
+CANCELLATIONS = frozenset(f"{kind}.cancel" for kind in LONG_WORK)
 _OF_A_TASK = frozenset({"task.update", "task.delete"})
 
 
@@ -74,10 +75,12 @@ class Operation:
     @property
     def subject(self) -> tuple[str, Any] | None:
         """What must not be touched twice in one wave; None for a new row, which nobody else can touch."""
-        if self.kind == "task.create":
+        if self.kind == "task.create" or self.kind in LONG_WORK:
             return None
         if self.kind.startswith("task."):
             return "task", self.arguments.get("id")
+        if self.kind in CANCELLATIONS:
+            return "job", self.arguments.get("id")
         if self.kind == "user.register":
             return "name", str(self.arguments.get("username")).lower()
         return "user", self.arguments.get("user_id")
@@ -115,7 +118,7 @@ def _batch_result(effect: Effect) -> dict[str, Any]:
 def plan(command: Command) -> Work:
     """Splits a command into its operations; those that the API found invalid already have their effect."""
     if command.kind != "task.batch":
-        arguments = {**command.payload, "user_id": command.user_id}
+        arguments = {**command.payload, "user_id": command.user_id, "job_id": command.id}
         return Work(command, [Operation(command.kind, arguments)])
     operations = []
     for item in command.payload["operations"]:
@@ -167,6 +170,8 @@ def _require_subject(operation: Operation) -> None:
         task_id = operation.arguments.get("id")
         if type(task_id) is not int or abs(task_id) > MAXIMUM_ID:
             raise ValueError("a task's id is no id")
+    if operation.kind in CANCELLATIONS and not is_job_id(str(operation.arguments.get("id"))):
+        raise ValueError("a job's id is no id")
 
 
 # -- applying ---------------------------------------------------------------------------------------------
@@ -391,6 +396,8 @@ async def _tell(services: Services, lane: int, entries: Sequence[Entry], applied
     *_, promised = await pipeline.execute()
     if promised:  # few are, else a user's own list would not be worth a round trip
         await lanes.strike_off(services.queue, ((done.command.user_id, done.command.id) for done in applied))
+    for kind in LONG_WORK.keys() & {done.command.kind for done in applied}:
+        await call_bulk(services.queue, kind)
 
 
 async def _forget_owners(services: Services, applied: Sequence[Applied]) -> None:

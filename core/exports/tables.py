@@ -5,17 +5,22 @@ from sqlalchemy.dialects.postgresql import JSON, UUID
 
 from core.database import metadata
 
+# The job's row is written last in its transaction.
+_JOB = sa.ForeignKey("jobs.id", ondelete="CASCADE", deferrable=True, initially="DEFERRED")
+
 exports = sa.Table(
     "exports",
     metadata,
-    sa.Column("id", UUID, sa.ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("id", UUID, _JOB, primary_key=True),
     sa.Column("user_id", sa.BigInteger, nullable=False),
     sa.Column("format", sa.Text, nullable=False),
     sa.Column("filters", JSON, nullable=False),
+    sa.Column("all_users", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.Column("object", sa.Text),
     sa.Column("etag", sa.Text),
     sa.Column("bytes", sa.BigInteger),
     sa.Column("rows", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("attempts", sa.SmallInteger, nullable=False, server_default="0"),
     sa.Column("lease_owner", sa.Text),
     sa.Column("lease_until", sa.TIMESTAMP(timezone=True)),
     sa.Column("expires_at", sa.TIMESTAMP(timezone=True)),

@@ -5,10 +5,13 @@ from sqlalchemy.dialects.postgresql import JSON, UUID
 
 from core.database import metadata
 
+# The job's row is written last in its transaction.
+_JOB = sa.ForeignKey("jobs.id", ondelete="CASCADE", deferrable=True, initially="DEFERRED")
+
 imports = sa.Table(
     "imports",
     metadata,
-    sa.Column("id", UUID, sa.ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("id", UUID, _JOB, primary_key=True),
     sa.Column("user_id", sa.BigInteger, nullable=False),
     sa.Column("format", sa.Text),
     sa.Column("filename", sa.Text),

@@ -19,11 +19,12 @@ STATEMENTS = [
         ADD CONSTRAINT tasks_labels_check CHECK (cardinality(labels) <= 20)
     """,
     "CREATE INDEX tasks_labels_idx ON tasks USING gin (labels) WHERE labels <> '{}'",
-    # -- imports: each is a job, and these are its particulars
+    # -- imports: each is a job, and these are its particulars. The job's row is written last in its transaction.
     """
     CREATE TABLE imports (
         id           uuid CONSTRAINT imports_pkey PRIMARY KEY
-                          CONSTRAINT imports_id_fkey REFERENCES jobs ON DELETE CASCADE,
+                          CONSTRAINT imports_id_fkey REFERENCES jobs ON DELETE CASCADE
+                          DEFERRABLE INITIALLY DEFERRED,
         user_id      bigint NOT NULL,
         format       text,
         filename     text,
@@ -74,14 +75,17 @@ STATEMENTS = [
     """
     CREATE TABLE exports (
         id          uuid CONSTRAINT exports_pkey PRIMARY KEY
-                         CONSTRAINT exports_id_fkey REFERENCES jobs ON DELETE CASCADE,
+                         CONSTRAINT exports_id_fkey REFERENCES jobs ON DELETE CASCADE
+                         DEFERRABLE INITIALLY DEFERRED,
         user_id     bigint NOT NULL,
         format      text NOT NULL CONSTRAINT exports_format_check CHECK (format IN ('csv', 'ndjson', 'json', 'ics')),
         filters     json NOT NULL,
+        all_users   boolean NOT NULL DEFAULT false,
         object      text,
         etag        text,
         bytes       bigint,
         rows        bigint NOT NULL DEFAULT 0,
+        attempts    smallint NOT NULL DEFAULT 0,
         lease_owner text,
         lease_until timestamptz,
         expires_at  timestamptz
