@@ -1,1 +1,30 @@
-"""The formats that can be imported."""
+"""The formats that can be imported: each a module that tells whether a file is its own and reads it, row by row."""
+
+from core.imports.formats import tenfold_ndjson
+from core.imports.rows import Format, Head
+from core.imports.utf8 import encoding_of
+
+# Where two are equally certain, the earlier has it.
+FORMATS: dict[str, Format] = {format_.name: format_ for format_ in (tenfold_ndjson.FORMAT,)}
+"""Name, as clients say it → format."""
+
+
+def recognise(head: Head) -> Format | None:
+    """The format that is most certain to be that of a file which begins so; None: none of ours."""
+    best = max(FORMATS.values(), key=lambda format_: format_.recognise(head))
+    return best if best.recognise(head) > 0 else None
+
+
+def head_of(data: bytes, filename: str, is_whole: bool) -> Head:
+    """A file's beginning, as formats want it.
+
+    Args:
+        data: the first bytes, decompressed; they may end within a character.
+        filename: as the client called the file; may be empty.
+        is_whole: whether that is the whole file.
+    """
+    encoding, mark_bytes = encoding_of(data)
+    text = data[mark_bytes:].decode(encoding or "utf-8", errors="replace")
+    if encoding is None and "�" in text[:-1]:
+        text = data.decode("windows-1252", errors="replace")
+    return Head(data, text, filename.lower(), is_whole)
