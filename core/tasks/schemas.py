@@ -4,7 +4,7 @@ import re
 from datetime import UTC, datetime
 from typing import Any
 
-from marshmallow import Schema, ValidationError, fields, validate
+from marshmallow import Schema, ValidationError, fields, validate, validates_schema
 
 from core.ids import MAXIMUM_ID
 
@@ -14,25 +14,77 @@ TITLE_MAXIMUM = 255
 DESCRIPTION_MAXIMUM = 20_000
 HIGHEST_PRIORITY = 1
 LOWEST_PRIORITY = 10
+EXTERNAL_ID_MAXIMUM = 255
+LABELS_MAXIMUM = 20
+LABEL_MAXIMUM = 50
 BATCH_MAXIMUM = 1000
+DEFAULT_PRIORITY = 5
+DEFAULT_STATUS = "pending"
 _RFC_3339 = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?([Zz]|[+-][0-9]{2}:[0-9]{2})\Z"
 )
 NOT_BLANK = r"^[^\x00]*[^\s\x00][^\x00]*$"
+LABEL = r"^[^\x00,]*[^\s\x00,][^\x00,]*$"
 
 
-def no_nul(text: str) -> None:
-    """Refuses U+0000, which PostgreSQL cannot hold."""
+def is_unicode(text: str) -> bool:
+    """Whether it can be written as UTF-8: a lone half of a surrogate pair cannot."""
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            return False
+    return True
+
+
+def is_storable(text: str) -> bool:
+    """Whether PostgreSQL can hold it: it has no U+0000, and knows text as UTF-8 only."""
+    return "\x00" not in text and is_unicode(text)
+
+
+def utc_timestamp(text: str) -> str:
+    """An RFC 3339 date and time with an offset as the same instant in UTC, as `isoformat` writes it.
+
+    Raises:
+        ValueError: it is none, or lies outside the years 1 to 9999 of UTC.
+    """
+    # fromisoformat also takes week dates, basic forms, hours alone and offsets with seconds.
+    if not _RFC_3339.match(text):
+        raise ValueError(text)
+    text = text.upper()
+    moment = datetime.fromisoformat(text)
+    if text[19:] in ("Z", "+00:00"):
+        return f"{text[:19]}+00:00"  # the same at a third of the time
+    try:
+        return moment.astimezone(UTC).isoformat()
+    except OverflowError as error:
+        raise ValueError(text) from error
+
+
+def has_completed_at_rightly(task: dict[str, Any]) -> bool:
+    """Whether an imported task has a time of completion only if it is completed."""
+    return task["status"] == "completed" or task.get("completed_at") is None
+
+
+def _storable(text: str) -> None:
     if "\x00" in text:
         raise ValidationError("Must not contain NUL characters.")
+    if not is_unicode(text):
+        raise ValidationError("Must not contain lone surrogates.")
+
+
+def _without_comma(text: str) -> None:
+    if "," in text:
+        raise ValidationError("Must not contain commas.")
 
 
 class Text(fields.String):
-    """A string without NUL characters, optionally trimmed before its length is looked at."""
+    """A string that PostgreSQL can hold, optionally trimmed before its length is looked at."""
 
     def __init__(self, *, trim: bool = False, **kwargs: Any) -> None:
         validators = kwargs.pop("validate", [])
-        super().__init__(validate=[no_nul, *(validators if isinstance(validators, list) else [validators])], **kwargs)
+        validators = validators if isinstance(validators, list) else [validators]
+        super().__init__(validate=[_storable, *validators], **kwargs)
         self.trim = trim
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
@@ -49,13 +101,53 @@ class Timestamp(fields.Field[str]):
     }
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
-        # fromisoformat also takes week dates, basic forms, hours alone and offsets with seconds.
-        if not isinstance(value, str) or not _RFC_3339.match(value):
+        if not isinstance(value, str):
             raise self.make_error("invalid")
         try:
-            return datetime.fromisoformat(value.upper()).astimezone(UTC).isoformat()
-        except (ValueError, OverflowError):
+            return utc_timestamp(value)
+        except ValueError:
             raise self.make_error("invalid") from None
+
+
+class Labels(fields.List[str]):
+    """Labels in the order in which they were sent, each once; null is none."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(
+            label_field(),
+            allow_none=True,
+            validate=validate.Length(max=LABELS_MAXIMUM),
+            metadata={
+                "description": "Each once, in the order sent; `null` is none",
+                "example": ["security", "on-call"],
+                **kwargs.pop("metadata", {}),
+            },
+            **kwargs,
+        )
+
+    def deserialize(self, value: Any, attr: str | None = None, data: Any = None, **kwargs: Any) -> Any:
+        labels = super().deserialize(value, attr, data, **kwargs)
+        return list(dict.fromkeys(labels)) if isinstance(labels, list) else [] if value is None else labels
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> list[str | None]:
+        if not isinstance(value, list):  # marshmallow's own takes a dict's keys, too
+            raise self.make_error("invalid")
+        try:
+            return super()._deserialize(value, attr, data, **kwargs)
+        except ValidationError as error:
+            of_places: Any = error.messages
+            raise ValidationError(
+                [f"Label {place + 1}: {message}" for place, messages in of_places.items() for message in messages]
+            ) from None
+
+
+def label_field() -> Text:
+    """One label."""
+    return Text(
+        trim=True,
+        validate=[_without_comma, validate.Length(1, LABEL_MAXIMUM)],
+        metadata={"description": "1 to 50 characters after trimming, without commas", "pattern": LABEL},
+    )
 
 
 def _title(**kwargs: Any) -> Text:
@@ -111,19 +203,37 @@ class TaskCreate(Schema):
 
     title = _title(required=True)
     description = _description()
-    priority = _priority(load_default=5)
-    status = _status(load_default="pending")
+    priority = _priority(load_default=DEFAULT_PRIORITY)
+    status = _status(load_default=DEFAULT_STATUS)
     due_date = _due_date()
+    labels = Labels()
+
+
+class TaskImport(TaskCreate):
+    """A task that comes from elsewhere, with its past."""
+
+    created_at = Timestamp(allow_none=True)
+    completed_at = Timestamp(allow_none=True)
+    external_id = Text(allow_none=True, validate=validate.Length(1, EXTERNAL_ID_MAXIMUM))
+
+    @validates_schema
+    def _completed_at_of_completed(self, data: dict[str, Any], **_: Any) -> None:
+        if not has_completed_at_rightly(data):
+            raise ValidationError("Only a completed task has one.", "completed_at")
 
 
 class TaskUpdate(Schema):
-    """A merge patch (RFC 7396): only what it names is changed; `null` clears `description` and `due_date`."""
+    """A merge patch (RFC 7396): only what it names is changed.
+
+    `null` clears `description`, `due_date` and `labels`; labels are replaced as a whole.
+    """
 
     title = _title()
     description = _description()
     priority = _priority()
     status = _status()
     due_date = _due_date()
+    labels = Labels()
 
 
 class Task(Schema):
@@ -136,6 +246,7 @@ class Task(Schema):
     priority = fields.Integer(required=True, metadata={"description": "1 is the highest, 10 the lowest"})
     status = fields.String(required=True, validate=validate.OneOf(STATUSES))
     due_date = fields.String(required=True, allow_none=True, metadata={"format": "date-time"})
+    labels = fields.List(fields.String(), required=True, metadata={"example": ["security", "on-call"]})
     created_at = fields.String(required=True, metadata={"format": "date-time"})
     updated_at = fields.String(required=True, metadata={"format": "date-time"})
     completed_at = fields.String(required=True, allow_none=True, metadata={"format": "date-time"})
