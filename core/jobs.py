@@ -18,7 +18,7 @@ from core.redis import wake_channel
 
 MAINTENANCE_QUEUE = "tenfold:maintenance"
 BULK_QUEUE = "tenfold:bulk"
-QUEUES = {"writes": WRITES_QUEUE, "maintenance": MAINTENANCE_QUEUE}
+QUEUES = {"writes": WRITES_QUEUE, "bulk": BULK_QUEUE, "maintenance": MAINTENANCE_QUEUE}
 """The names that operators use → the arq queues."""
 
 LONG_WORK = {"import": "run_imports", "export": "run_exports"}

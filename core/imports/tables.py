@@ -22,17 +22,22 @@ imports = sa.Table(
     sa.Column("bytes", sa.BigInteger, nullable=False),
     sa.Column("bytes_read", sa.BigInteger, nullable=False, server_default="0"),
     sa.Column("columns", JSON),
-    sa.Column("position", JSON),
+    sa.Column("report", JSON),
     sa.Column("rows_read", sa.BigInteger, nullable=False, server_default="0"),
     sa.Column("rows_created", sa.BigInteger, nullable=False, server_default="0"),
     sa.Column("rows_updated", sa.BigInteger, nullable=False, server_default="0"),
     sa.Column("rows_skipped", sa.BigInteger, nullable=False, server_default="0"),
     sa.Column("rows_failed", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("errors_kept", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("error_bytes", sa.BigInteger, nullable=False, server_default="0"),
     sa.Column("busy_seconds", sa.Double, nullable=False, server_default="0"),
+    sa.Column("attempts", sa.SmallInteger, nullable=False, server_default="0"),
+    sa.Column("is_unwanted", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.Column("lease_owner", sa.Text),
     sa.Column("lease_until", sa.TIMESTAMP(timezone=True)),
     sa.Column("turn_at", sa.TIMESTAMP(timezone=True), nullable=False, server_default=sa.func.now()),
     sa.Index("imports_user_id_id_idx", "user_id", "id"),
+    sa.Index("imports_turn_at_idx", "turn_at", postgresql_where=sa.text("object IS NOT NULL")),
 )
 
 import_errors = sa.Table(

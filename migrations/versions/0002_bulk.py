@@ -35,19 +35,25 @@ STATEMENTS = [
         bytes        bigint NOT NULL,
         bytes_read   bigint NOT NULL DEFAULT 0,
         columns      json,
-        position     json,
+        report       json,
         rows_read    bigint NOT NULL DEFAULT 0,
         rows_created bigint NOT NULL DEFAULT 0,
         rows_updated bigint NOT NULL DEFAULT 0,
         rows_skipped bigint NOT NULL DEFAULT 0,
         rows_failed  bigint NOT NULL DEFAULT 0,
+        errors_kept  integer NOT NULL DEFAULT 0,
+        error_bytes  bigint NOT NULL DEFAULT 0,
         busy_seconds double precision NOT NULL DEFAULT 0,
+        attempts     smallint NOT NULL DEFAULT 0,
+        is_unwanted  boolean NOT NULL DEFAULT false,
         lease_owner  text,
         lease_until  timestamptz,
         turn_at      timestamptz NOT NULL DEFAULT now()
     )
     """,
     "CREATE INDEX imports_user_id_id_idx ON imports (user_id, id)",
+    # An import holds its upload until it has ended: these are the ones that somebody still has to look after.
+    "CREATE INDEX imports_turn_at_idx ON imports (turn_at) WHERE object IS NOT NULL",
     """
     CREATE TABLE import_errors (
         import_id uuid NOT NULL CONSTRAINT import_errors_import_id_fkey REFERENCES imports ON DELETE CASCADE,
