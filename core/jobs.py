@@ -274,11 +274,15 @@ _PURGE = """
 DELETE FROM jobs
 WHERE  ctid = ANY (ARRAY(
     SELECT ctid FROM jobs WHERE created_at < now() - make_interval(hours => $1)
+    AND    kind <> 'export'
     AND    state IN ('succeeded', 'rejected', 'failed', 'cancelled') LIMIT $2
 ))
 """
 
 
 async def purge_jobs(pool: Pool, *, retention_hours: int, chunk: int = 5000) -> int:
-    """Deletes finished jobs past their retention, `chunk` rows a transaction; returns how many."""
+    """Deletes finished jobs past their retention, `chunk` rows a transaction; returns how many.
+
+    Exports are not among them: they are told of for longer than their files are kept.
+    """
     return await delete_in_chunks(pool, _PURGE, retention_hours, chunk=chunk)

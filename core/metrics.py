@@ -8,6 +8,8 @@ from prometheus_client import Counter, Gauge, Histogram
 
 _LATENCY_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
+_LONG_BUCKETS = (0.001, 0.01, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3600.0)
+
 BUILD_INFO = Gauge(
     "tenfold_build_info", "Always 1; the labels say what runs.", ["version", "python", "tier"],
     multiprocess_mode="livemax",
@@ -83,6 +85,12 @@ BATCH_FALLBACKS = Counter("tenfold_batch_fallbacks_total", "Batches applied agai
 JOB_DURATION = Histogram(
     "tenfold_job_duration_seconds", "One run of an arq job.", ["kind", "outcome"], buckets=_LATENCY_BUCKETS
 )
+EXPORT_ROWS = Counter("tenfold_export_rows_total", "Tasks exported.", ["format"])
+EXPORT_BYTES = Counter("tenfold_export_bytes_total", "Bytes of finished exports.", ["format"])
+EXPORT_DURATION = Histogram(
+    "tenfold_export_duration_seconds", "One export, from claimed to recorded.", ["format", "outcome"],
+    buckets=_LONG_BUCKETS,
+)  # fmt: skip
 JOB_RETRIES = Counter("tenfold_job_retries_total", "Runs of arq jobs that will be repeated.", ["kind"])
 MAINTENANCE_LAST_SUCCESS = Gauge(
     "tenfold_maintenance_last_success_timestamp_seconds", "When a maintenance job last succeeded.", ["name"],

@@ -181,6 +181,7 @@ class Settings:
     # files
     storage_url: str = _variable(_storage_url, default="")
     max_import_bytes: int = _variable(_integer(1024, 1 << 40), default=1 << 30)
+    export_retention_hours: int = _variable(_integer(1, 24 * 365), default=24)
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> "Settings":

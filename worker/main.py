@@ -11,19 +11,25 @@ from prometheus_client import start_http_server
 from core import metrics
 from core.cache import CacheInvalidator
 from core.database import worker_pool
-from core.jobs import MAINTENANCE_QUEUE
+from core.jobs import BULK_QUEUE, MAINTENANCE_QUEUE
 from core.lanes import WRITES_QUEUE
 from core.logs import get_logger
 from core.redis import cache_client, end_tasks, queue_client
 from core.settings import Settings
+from core.storage import Storage
 from core.version import VERSION
+from worker.exports import run_exports
 from worker.maintenance import schedule
 from worker.observer import observe_forever
 from worker.runner import QueueOfJobs, Services, serve_queue
 from worker.writes import drain_lane, look_again
 
+# Work on this queue holds a lease and is interrupted when that is lost; this is only the end of all patience.
+LONGEST_BULK_SECONDS = 24 * 3600.0
+
 QUEUES_OF_JOBS: dict[str, QueueOfJobs] = {
     "writes": QueueOfJobs(WRITES_QUEUE, jobs=(drain_lane,), timeout_seconds=10, max_jobs=64, after_job=look_again),
+    "bulk": QueueOfJobs(BULK_QUEUE, jobs=(run_exports,), timeout_seconds=LONGEST_BULK_SECONDS, max_jobs=8),
     "maintenance": QueueOfJobs(MAINTENANCE_QUEUE, jobs=(), cron=schedule, timeout_seconds=120, max_jobs=8),
 }
 
@@ -39,7 +45,7 @@ async def connected(settings: Settings) -> AsyncIterator[Services]:
     queue = queue_client(settings.queue_redis_url)
     cache = cache_client(settings.redis_url)
     try:
-        yield Services(settings, pool, queue, cache, CacheInvalidator(cache, queue))
+        yield Services(settings, pool, queue, cache, CacheInvalidator(cache, queue), Storage.of(settings))
     finally:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(pool.close(), 5)

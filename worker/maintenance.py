@@ -11,7 +11,9 @@ from arq.cron import CronJob
 
 from core import lanes, metrics
 from core.cache import SUSPECT_FLAG
-from core.jobs import purge_jobs
+from core.exports.files import LONGEST_EXPORT_SECONDS
+from core.exports.writes import expired_files, exports_wait, forget_files, purge_exports
+from core.jobs import BULK_QUEUE, call_bulk, purge_jobs
 from core.logs import get_logger
 from core.partitions import ensure_partitions
 from core.users.writes import purge_sessions
@@ -21,6 +23,9 @@ EVERY_FIVE_SECONDS = frozenset(range(0, 60, 5))
 # A job's id is its tick. Another worker's clock, or its sleep between two looks, may be behind: it must find that the
 # tick was run already, and arq remembers that no longer than it keeps the result.
 ONCE_A_TICK: dict[str, Any] = {"unique": True, "keep_result": 60}
+# However long all places are taken, no more calls than this pile up.
+CALLS_MAXIMUM = 32
+EXPIRED_AT_ONCE = 100
 
 log = get_logger()
 
@@ -51,6 +56,36 @@ async def purge_finished_jobs(services: Services) -> None:
     _succeeded("purge_finished_jobs", rows=removed)
 
 
+async def sweep_exports(services: Services) -> None:
+    """Calls workers for exports that nobody carries out: a call was lost, or a worker died."""
+    if await exports_wait(services.pool) and await services.queue.zcard(BULK_QUEUE) < CALLS_MAXIMUM:
+        await call_bulk(services.queue, "export")
+    _succeeded("sweep_exports")
+
+
+async def delete_expired_exports(services: Services) -> None:
+    """Deletes files past EXPORT_RETENTION_HOURS, and some days later the exports themselves."""
+    removed = 0
+    while expired := await expired_files(services.pool, limit=EXPIRED_AT_ONCE):
+        for name in expired.values():
+            await services.storage.delete(name)
+        await forget_files(services.pool, list(expired))
+        removed += len(expired)
+    removed += await purge_exports(services.pool)
+    _succeeded("delete_expired_exports", rows=removed)
+
+
+async def delete_orphaned_exports(services: Services) -> None:
+    """Deletes files that a worker wrote which then died before it could record them."""
+    removed = 0
+    oldest = services.settings.export_retention_hours * 3600 + LONGEST_EXPORT_SECONDS
+    async for names in services.storage.names_older_than("exports", oldest):
+        for name in names:
+            await services.storage.delete(name)
+        removed += len(names)
+    _succeeded("delete_orphaned_exports", rows=removed)
+
+
 async def purge_ended_sessions(services: Services) -> None:
     """Removes sessions whose refresh tokens have expired."""
     _succeeded("purge_ended_sessions", rows=await purge_sessions(services.pool))
@@ -61,6 +96,9 @@ SCHEDULE: tuple[tuple[Job, dict[str, int | set[int]]], ...] = (
     (empty_suspect_cache, {"second": set(EVERY_FIVE_SECONDS)}),
     (keep_partitions, {"minute": 7, "second": 0}),
     (purge_finished_jobs, {"minute": set(range(0, 60, 10)), "second": 20}),
+    (sweep_exports, {"second": set(EVERY_FIVE_SECONDS)}),
+    (delete_expired_exports, {"second": 50}),
+    (delete_orphaned_exports, {"minute": 25, "second": 30}),
     (purge_ended_sessions, {"minute": 40, "second": 40}),
 )
 

@@ -22,6 +22,7 @@ from core.database import Pool, is_transient
 from core.logs import get_logger
 from core.redis import REDIS_FAULTS, THIRTY_DAYS_MS, dumps_job, end_tasks, loads_job, queue_client, wake_channel
 from core.settings import Settings
+from core.storage import Storage
 
 LONGEST_IDLE_SECONDS = 0.5
 UNLIMITED_TRIES = 1_000_000_000
@@ -42,6 +43,7 @@ class Services:
     queue: ArqRedis
     cache: Redis
     invalidator: CacheInvalidator
+    storage: Storage
 
 
 Job = Callable[..., Awaitable[Any]]

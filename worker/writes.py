@@ -25,6 +25,7 @@ from core.database import (
     locked_transaction,
     savepoint,
 )
+from core.exports.writes import cancel_exports, create_exports
 from core.ids import MAXIMUM_ID, is_job_id
 from core.jobs import LONG_WORK, StoredOutcome, call_bulk, outcome_message, record_jobs, state_of, stored_outcomes
 from core.logs import get_logger
@@ -52,6 +53,8 @@ HANDLERS: dict[str, WriteInSet] = {
     "session.open": open_sessions,
     "session.rotate": rotate_sessions,
     "session.revoke": revoke_sessions,
+    "export": create_exports,
+    "export.cancel": cancel_exports,
 }
 """One handler for each kind of operation. A `task.batch` command is many operations of the first three kinds."""
 

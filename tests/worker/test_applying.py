@@ -4,6 +4,7 @@ import asyncio
 import uuid
 from collections import Counter
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import asyncpg
@@ -479,13 +480,25 @@ async def test_two_drains_of_one_lane_take_turns(services: Services, owner: asyn
     """One that was presumed dead may wake up: the lane's lock in the database keeps it out."""
     async with services.pool.acquire() as other, other.transaction():
         await other.execute("SELECT pg_advisory_xact_lock($1, $2)", LANE_LOCK_CLASS, LANE)
-        blocked = asyncio.create_task(apply(services, create(alice)))
+        blocked = asyncio.create_task(apply(services, delete(alice, 1)))
         await asyncio.sleep(0.1)
         assert not blocked.done()
-        [free] = await apply(services, create(alice), lane=LANE + 1)
-        assert free["status_code"] == 201
+        [free] = await apply(services, delete(alice, 1), lane=LANE + 1)
+        assert free["status_code"] == 404
     [outcome] = await blocked
-    assert outcome["status_code"] == 201
+    assert outcome["status_code"] == 404
+
+
+async def test_new_tasks_alone_wait_for_no_turn_and_are_made_once_all_the_same(
+    services: Services, owner: asyncpg.Connection, alice: int
+) -> None:
+    commands = [create(alice, "one"), create(alice, "two")]
+    async with services.pool.acquire() as other, other.transaction():
+        await other.execute("SELECT pg_advisory_xact_lock($1, $2)", LANE_LOCK_CLASS, LANE)
+        firsts = await apply(services, *commands)
+    repeats = await apply(services, *commands)
+    assert [outcome["result"] for outcome in repeats] == [outcome["result"] for outcome in firsts]
+    assert await titles(owner, alice) == ["one", "two"]
 
 
 async def test_a_task_deleted_by_another_lane_meanwhile_is_not_found_and_not_a_conflict(
@@ -522,7 +535,7 @@ async def test_a_failed_transaction_changes_nothing_and_can_be_repeated(
 ) -> None:
     one = create(alice, "once")
     pool = await worker_pool(services.settings, size=1)
-    crippled = Services(services.settings, pool, services.queue, services.cache, services.invalidator)
+    crippled = replace(services, pool=pool)
     async with pool.acquire() as connection:
         await connection.execute("SET statement_timeout = '1ms'")
     try:
@@ -562,7 +575,7 @@ async def test_the_statements_of_a_clean_batch_do_not_grow_with_it(services: Ser
     try:
         async with pool.acquire() as connection:
             lent = _Lent(connection)
-            counted = Services(services.settings, lent, services.queue, services.cache, services.invalidator)  # type: ignore[arg-type]
+            counted = replace(services, pool=lent)  # type: ignore[arg-type]
             await apply(counted, create(alice))  # asyncpg asks for the types that it meets first
             connection.add_query_logger(lambda record: seen.append(record.query))
             for count in (2, 200):

@@ -1,0 +1,210 @@
+"""The content of an export: PostgreSQL renders CSV and JSON and sends it as it reads, so that no row is held here.
+
+All of a file is read in one transaction, from one snapshot.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any
+
+from core.database import Connection, Pool
+from core.exports.ical import CALENDAR_END, ICAL_COLUMNS, calendar_start, render_todos
+from core.tasks.columns import TASK_COLUMNS, task_json
+from core.tasks.queries import SORTS, TaskFilter
+
+LONGEST_EXPORT_SECONDS = 6 * 3600.0
+CALENDAR_BATCH = 500
+
+# COPY knows no format for raw lines. These never stand in JSON text, where control characters are escaped, so that
+# nothing is ever quoted or escaped.
+_RAW_QUOTE, _RAW_DELIMITER = "\x01", "\x02"
+
+Write = Callable[[bytes], Coroutine[Any, Any, None]]
+"""Takes the next bytes of the file."""
+
+Count = Callable[[int], None]
+"""Is told of so many more rows."""
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which tasks are exported, and in which order.
+
+    Attributes:
+        user_id: the owner; None: everybody's, which is for admins.
+        sort: a key of `SORTS`.
+    """
+
+    user_id: int | None
+    filter: TaskFilter
+    sort: str = "id"
+
+    @classmethod
+    def of(cls, user_id: int | None, filters: dict[str, Any]) -> "Selection":
+        return cls(user_id, TaskFilter.from_query(filters), filters.get("sort", "id"))
+
+    def source(self) -> tuple[str, list[Any]]:
+        """FROM and WHERE, and the values of the parameters.
+
+        The owner is named, because a worker's role sees all rows.
+        """
+        narrowing, values = self.filter.conditions(first=2 if self.user_id is not None else 1)
+        if self.user_id is not None:
+            return _source(["t.user_id = $1::bigint", *narrowing]), [self.user_id, *values]
+        return _source(["t.user_id > 0", *narrowing]), values  # opens the indexes that span all users
+
+    def order(self) -> str:
+        sort = SORTS[self.sort]
+        direction = " DESC" if sort.descending else ""
+        return "ORDER BY " + ", ".join(key + direction for key in (sort.key, "t.id") if key is not None)
+
+
+def _source(conditions: list[str]) -> str:
+    return f"FROM tasks AS t WHERE {' AND '.join(conditions)}"
+
+
+@contextlib.asynccontextmanager
+async def snapshot(pool: Pool) -> AsyncIterator[Connection]:
+    """A connection whose transaction sees the tables as they are now, and may last as long as an export does."""
+    async with pool.acquire() as connection, connection.transaction(isolation="repeatable_read", readonly=True):
+        await connection.execute("SET LOCAL statement_timeout = 0; SET LOCAL transaction_timeout = 0")
+        yield connection
+
+
+async def count_tasks(connection: Connection, selection: Selection) -> int:
+    """How many tasks there are to export."""
+    source, values = selection.source()
+    total: int = await connection.fetchval(
+        f"SELECT count(*) {source}",
+        *values,
+        timeout=LONGEST_EXPORT_SECONDS,
+    )
+    return total
+
+
+async def write_file(
+    connection: Connection, selection: Selection, export_format: str, write: Write, count: Count
+) -> None:
+    """Renders the selected tasks.
+
+    Args:
+        connection: in a `snapshot`.
+        selection: which tasks.
+        export_format: a key of `FORMATS`.
+        write: gets the file's bytes, piece by piece; PostgreSQL waits for it.
+        count: told of rows as they are written.
+    """
+    await _WRITERS[export_format](connection, selection, write, count)
+
+
+# -- CSV ------------------------------------------------------------------------------------------------------
+
+# What a spreadsheet would take for a formula, and the apostrophe itself, gets an apostrophe in front: = + - @ TAB CR '
+_GUARDED = "CASE WHEN ascii({0}) IN (61, 43, 45, 64, 9, 13, 39) THEN '''' || {0} ELSE {0} END"
+_JOINED = r"nullif(replace(array_to_string({0}, ','), '\', '\\'), '')"  # no label holds a comma
+_MOMENT = "replace(left({0}::text, -3), ' ', 'T') || 'Z'"  # without the +00 of UTC
+
+_CSV_CELLS = {
+    "title": _GUARDED.format("t.title"),
+    "description": _GUARDED.format("t.description"),
+    "labels": _GUARDED.format(f"({_JOINED.format('t.labels')})"),
+    **{name: _MOMENT.format(f"t.{name}") for name in ("due_date", "created_at", "updated_at", "completed_at")},
+}
+_CSV_COLUMNS = ", ".join(f"{_CSV_CELLS.get(name, f't.{name}')} AS {name}" for name in TASK_COLUMNS)
+
+
+class _CsvRows:
+    """Counts records: ends of lines outside quotes."""
+
+    def __init__(self, count: Count) -> None:
+        self._count = count
+        self._is_quoted = False
+        self._header = 1
+
+    def see(self, data: bytes) -> None:
+        parts = data.split(b'"')
+        rows = sum(part.count(b"\n") for part in parts[int(self._is_quoted) :: 2])
+        self._is_quoted ^= len(parts) % 2 == 0
+        if rows:
+            self._count(rows - self._header)
+            self._header = 0
+
+
+async def _write_csv(connection: Connection, selection: Selection, write: Write, count: Count) -> None:
+    rows = _CsvRows(count)
+
+    async def take(data: bytes) -> None:
+        rows.see(data)
+        await write(data)
+
+    source, values = selection.source()
+    await connection.copy_from_query(
+        f"SELECT {_CSV_COLUMNS} {source} {selection.order()}",
+        *values,
+        output=take,
+        format="csv",
+        header=True,
+        timeout=LONGEST_EXPORT_SECONDS,
+    )
+
+
+# -- JSON -----------------------------------------------------------------------------------------------------
+
+
+async def _copy_json(connection: Connection, selection: Selection, take: Write) -> None:
+    """Tasks as the API answers them, each on a line."""
+    source, values = selection.source()
+    await connection.copy_from_query(
+        f"SELECT {task_json('t')} {source} {selection.order()}",
+        *values,
+        output=take,
+        format="csv",
+        quote=_RAW_QUOTE,
+        delimiter=_RAW_DELIMITER,
+        timeout=LONGEST_EXPORT_SECONDS,
+    )
+
+
+async def _write_ndjson(connection: Connection, selection: Selection, write: Write, count: Count) -> None:
+    async def take(data: bytes) -> None:
+        count(data.count(b"\n"))
+        await write(data)
+
+    await _copy_json(connection, selection, take)
+
+
+async def _write_json(connection: Connection, selection: Selection, write: Write, count: Count) -> None:
+    """An array; the end of a line is held back until it is known whether it separates two items or is the last."""
+    before = b"[\n"
+
+    async def take(data: bytes) -> None:
+        nonlocal before
+        body, end = (data[:-1], b",\n") if data.endswith(b"\n") else (data, b"")
+        count(data.count(b"\n"))
+        await write(before + body.replace(b"\n", b",\n"))
+        before = end
+
+    await _copy_json(connection, selection, take)
+    await write(b"\n]\n" if before == b",\n" else b"[]\n")
+
+
+# -- iCalendar ------------------------------------------------------------------------------------------------
+
+
+async def _write_ics(connection: Connection, selection: Selection, write: Write, count: Count) -> None:
+    await write(calendar_start())
+    source, values = selection.source()
+    columns = ", ".join(f"t.{name}" for name in ICAL_COLUMNS)
+    cursor = await connection.cursor(
+        f"SELECT {columns} {source} {selection.order()}",
+        *values,
+    )
+    while rows := await cursor.fetch(CALENDAR_BATCH, timeout=LONGEST_EXPORT_SECONDS):
+        await write(await asyncio.to_thread(render_todos, map(dict, rows)))
+        count(len(rows))
+    await write(CALENDAR_END)
+
+
+_WRITERS = {"csv": _write_csv, "ndjson": _write_ndjson, "json": _write_json, "ics": _write_ics}

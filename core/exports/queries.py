@@ -1,0 +1,126 @@
+"""Reads of exports: the caller's own, as finished JSON."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from core.database import Pool, fetch_row, fetch_rows, is_data_fault
+from core.errors import CursorInvalid
+from core.pagination import DAMAGED
+
+_EXPORT_JSON = """
+    (SELECT row_to_json(export)::text
+     FROM   (SELECT j.id, j.kind, j.state, j.created_at, j.started_at, j.finished_at, j.progress, j.status_code,
+                    j.result, j.error, j.format, j.filters, j.rows, j.bytes,
+                    CASE WHEN j.state = 'succeeded' THEN j.expires_at END AS expires_at,
+                    CASE WHEN j.state = 'succeeded' AND j.expires_at > now() THEN '/exports/' || j.id || '/file' END
+                    AS file) AS export)
+"""
+
+_JOINED = """
+    SELECT e.format, e.filters, e.rows, e.bytes, e.expires_at, e.object, e.etag, jobs.*
+    FROM   exports AS e JOIN jobs USING (id)
+    WHERE  e.user_id = me::bigint
+"""
+
+_ONE = f"""
+SELECT {_EXPORT_JSON} AS export, j.state
+FROM   set_config('app.user_id', $1, true) AS me,
+       LATERAL ({_JOINED} AND e.id = $2::text::uuid LIMIT 1) AS j
+"""  # noqa: S608
+
+_FILE = f"""
+SELECT j.state, j.format, j.object, j.etag, j.bytes, j.finished_at, j.expires_at <= now() AS is_expired
+FROM   set_config('app.user_id', $1, true) AS me,
+       LATERAL ({_JOINED} AND e.id = $2::text::uuid LIMIT 1) AS j
+"""  # noqa: S608
+
+_LIST = f"""
+SELECT j.id::text, j.created_at::text, {_EXPORT_JSON} AS export
+FROM   set_config('app.user_id', $1, true) AS me,
+       LATERAL ({_JOINED}
+                AND    ($2::text IS NULL OR (jobs.created_at, jobs.id) < ($2::text::timestamptz, $3::text::uuid))
+                ORDER  BY jobs.created_at DESC, jobs.id DESC
+                LIMIT  $4) AS j
+"""  # noqa: S608
+
+
+@dataclass(frozen=True, slots=True)
+class ExportView:
+    """An export as its owner sees it: finished JSON, and what decides about headers."""
+
+    body: str
+    state: str
+
+
+@dataclass(frozen=True, slots=True)
+class ListedExport:
+    """An export in a list, with its place in the order (newest first)."""
+
+    body: str
+    created_at: str
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
+class ExportFile:
+    """Where an export's file lies and what is known of it.
+
+    Attributes:
+        state: of the export; all else is known of one that has succeeded.
+        is_expired: whether its time is over, be it that it was given up.
+    """
+
+    state: str
+    format: str
+    object: str | None
+    etag: str | None
+    bytes: int | None
+    finished_at: datetime | None
+    is_expired: bool
+
+
+async def read_export(pool: Pool, user_id: int, export_id: str) -> ExportView | None:
+    """The user's own export; None where there is no row (yet).
+
+    Raises:
+        DatabaseUnavailable: the database cannot answer.
+    """
+    row = await fetch_row(pool, _ONE, str(user_id), export_id)
+    return None if row is None else ExportView(row["export"], row["state"])
+
+
+async def read_export_file(pool: Pool, user_id: int, export_id: str) -> ExportFile | None:
+    """Where the file of the user's own export lies; None where there is no such export.
+
+    Raises:
+        DatabaseUnavailable: the database cannot answer.
+    """
+    row = await fetch_row(pool, _FILE, str(user_id), export_id)
+    if row is None:
+        return None
+    return ExportFile(
+        row["state"],
+        row["format"],
+        row["object"],
+        row["etag"],
+        row["bytes"],
+        row["finished_at"],
+        bool(row["is_expired"]),
+    )
+
+
+async def list_exports(pool: Pool, user_id: int, *, after: tuple[str, str] | None, limit: int) -> list[ListedExport]:
+    """The user's own exports, newest first; `after` is the place (`created_at`, `id`) of the last one seen.
+
+    Raises:
+        CursorInvalid: `after`, which comes from a cursor, is no place.
+        DatabaseUnavailable: the database cannot answer.
+    """
+    moment, export_id = after or (None, None)
+    try:
+        rows = await fetch_rows(pool, _LIST, str(user_id), moment, export_id, limit)
+    except Exception as error:
+        if after and is_data_fault(error):
+            raise CursorInvalid(DAMAGED) from None
+        raise
+    return [ListedExport(row["export"], row["created_at"], row["id"]) for row in rows]

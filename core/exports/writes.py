@@ -1,0 +1,292 @@
+"""Writes of exports: what their commands do, and how their work goes on from claim to end.
+
+Whoever touches both rows of an export locks `exports` first and `jobs` second.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from core.commands import Effect
+from core.database import Connection, Pool, delete_in_chunks
+from core.jobs import BEGUN
+from core.leases import LEASE_SECONDS
+
+KEPT_DAYS = 7
+"""How long an export is still told of after its file has expired."""
+
+# -- commands -------------------------------------------------------------------------------------------------
+
+_CREATE = """
+INSERT INTO exports (id, user_id, format, filters, all_users)
+SELECT e.id::uuid, e.user_id, e.format, e.filters::json, e.all_users
+FROM   unnest($1::text[], $2::bigint[], $3::text[], $4::text[], $5::boolean[])
+       AS e (id, user_id, format, filters, all_users)
+"""
+
+# A file is given up by letting it expire now; maintenance deletes it.
+_CANCEL = """
+WITH input AS MATERIALIZED (
+    SELECT c.id::uuid AS id, c.user_id, c.with_file, c.place
+    FROM   unnest($1::text[], $2::bigint[], $3::boolean[]) WITH ORDINALITY AS c (id, user_id, with_file, place)
+), locked AS MATERIALIZED (
+    SELECT e.id, e.expires_at, input.with_file
+    FROM   exports AS e JOIN input USING (id, user_id)
+    FOR    UPDATE OF e
+), ended AS (
+    UPDATE exports AS e
+    SET    expires_at = now(), lease_owner = NULL, lease_until = NULL
+    FROM   locked
+    WHERE  e.id = locked.id
+    AND    (locked.expires_at IS NULL OR locked.with_file AND locked.expires_at > now())
+    RETURNING e.id
+), cancelled AS (
+    UPDATE jobs AS j
+    SET    state = 'cancelled', finished_at = clock_timestamp()
+    FROM   ended
+    WHERE  j.id = ended.id
+    AND    j.state IN ('queued', 'processing')
+)
+SELECT ended.id IS NOT NULL AS is_ended, before.state
+FROM   input
+       LEFT JOIN ended          ON ended.id = input.id
+       LEFT JOIN jobs AS before ON before.id = input.id AND before.user_id = input.user_id AND before.kind = 'export'
+ORDER  BY input.place
+"""
+
+
+async def create_exports(connection: Connection, creations: Sequence[dict[str, Any]]) -> list[Effect]:
+    """Begins one export for each of `creations`; their jobs' rows are still to be written, by the same transaction.
+
+    Args:
+        connection: in a transaction.
+        creations: `job_id`, `user_id`, `format`, `filters` (as `TaskFilter.from_query` takes them, and `sort`),
+            `all_users` (an admin's: everybody's tasks).
+    """
+    await connection.execute(
+        _CREATE,
+        [creation["job_id"] for creation in creations],
+        [creation["user_id"] for creation in creations],
+        [creation["format"] for creation in creations],
+        [orjson.dumps(creation["filters"]).decode() for creation in creations],
+        [creation["all_users"] for creation in creations],
+    )
+    return [Effect(BEGUN) for _ in creations]
+
+
+async def cancel_exports(connection: Connection, cancellations: Sequence[dict[str, Any]]) -> list[Effect]:
+    """Ends each named export.
+
+    Args:
+        connection: in a transaction.
+        cancellations: `user_id`, the export's `id`, and `with_file`: whether the file of one that has succeeded is
+            given up, too, instead of a refusal.
+    """
+    rows = await connection.fetch(
+        _CANCEL,
+        [cancellation["id"] for cancellation in cancellations],
+        [cancellation["user_id"] for cancellation in cancellations],
+        [cancellation.get("with_file", False) for cancellation in cancellations],
+    )
+    return [_cancelled(row["is_ended"], row["state"]) for row in rows]
+
+
+def _cancelled(is_ended: bool, state: str | None) -> Effect:
+    if is_ended:
+        return Effect(204)
+    if state is None:
+        return Effect.rejected("not-found", "There is no such export.")
+    return Effect.rejected("job-not-cancellable", "The export has ended already.")
+
+
+# -- work -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimedExport:
+    """An export that a worker may carry out until its lease lapses.
+
+    Attributes:
+        owner: of the lease.
+        attempts: how often it was claimed, this time included.
+    """
+
+    id: str
+    owner: str
+    user_id: int
+    all_users: bool
+    format: str
+    filters: dict[str, Any]
+    attempts: int
+
+
+_WAITING = """
+    SELECT e.id
+    FROM   exports AS e JOIN jobs AS j USING (id)
+    WHERE  e.expires_at IS NULL
+    AND    (j.state = 'queued' OR j.state = 'processing' AND e.lease_until < now())
+    AND    NOT EXISTS (SELECT FROM exports AS other
+                       WHERE  other.user_id = e.user_id
+                       AND    other.id <> e.id
+                       AND    other.expires_at IS NULL
+                       AND    other.lease_until > now())
+    ORDER  BY e.lease_until NULLS LAST, j.created_at, e.id
+"""
+
+# Of a user's exports one runs at a time, so that nobody takes all places.
+_CLAIM = f"""
+WITH next AS MATERIALIZED (
+    {_WAITING}
+    LIMIT  1
+    FOR    UPDATE OF e SKIP LOCKED
+), claimed AS (
+    UPDATE exports AS e
+    SET    lease_owner = $1, lease_until = now() + make_interval(secs => $2), attempts = e.attempts + 1,
+           rows = 0, bytes = NULL
+    FROM   next
+    WHERE  e.id = next.id
+    RETURNING e.*
+), begun AS (
+    UPDATE jobs AS j
+    SET    state = 'processing', started_at = coalesce(j.started_at, now()), progress = NULL
+    FROM   claimed
+    WHERE  j.id = claimed.id
+)
+SELECT id::text, user_id, all_users, format, filters::text, attempts FROM claimed
+"""  # noqa: S608
+
+_RENEW = """
+WITH kept AS (
+    UPDATE exports
+    SET    lease_until = now() + make_interval(secs => $3), rows = $4, bytes = $5
+    WHERE  id = $1::text::uuid
+    AND    lease_owner = $2
+    AND    expires_at IS NULL
+    RETURNING id
+)
+UPDATE jobs
+SET    progress = json_build_object('done', $4::bigint, 'total', $6::bigint, 'failed', 0)
+FROM   kept
+WHERE  jobs.id = kept.id
+"""
+
+_RELEASE = """
+UPDATE exports
+SET    lease_until = now(), attempts = attempts - 1
+WHERE  id = $1::text::uuid
+AND    lease_owner = $2
+AND    expires_at IS NULL
+"""
+
+_FINISH = """
+WITH done AS (
+    UPDATE exports
+    SET    object = $3, etag = $4, bytes = $5, rows = $6, lease_owner = NULL, lease_until = NULL,
+           expires_at = now() + make_interval(hours => $7)
+    WHERE  id = $1::text::uuid
+    AND    lease_owner = $2
+    AND    expires_at IS NULL
+    RETURNING id
+)
+UPDATE jobs
+SET    state = 'succeeded', status_code = 200, finished_at = clock_timestamp(),
+       progress = json_build_object('done', $6::bigint, 'total', $6::bigint, 'failed', 0)
+FROM   done
+WHERE  jobs.id = done.id
+"""
+
+_FAIL = """
+WITH done AS (
+    UPDATE exports
+    SET    lease_owner = NULL, lease_until = NULL, expires_at = now()
+    WHERE  id = $1::text::uuid
+    AND    lease_owner = $2
+    AND    expires_at IS NULL
+    RETURNING id
+)
+UPDATE jobs
+SET    state = 'failed', status_code = $3, error = $4::text::json, finished_at = clock_timestamp()
+FROM   done
+WHERE  jobs.id = done.id
+"""
+
+
+async def claim_export(pool: Pool, owner: str) -> ClaimedExport | None:
+    """Takes the export that has waited longest, new or left by a worker whose lease has lapsed; None: there is none."""
+    row = await pool.fetchrow(_CLAIM, owner, LEASE_SECONDS)
+    if row is None:
+        return None
+    return ClaimedExport(
+        row["id"],
+        owner,
+        row["user_id"],
+        row["all_users"],
+        row["format"],
+        orjson.loads(row["filters"]),
+        row["attempts"],
+    )
+
+
+async def exports_wait(pool: Pool) -> bool:
+    """Whether there is an export that `claim_export` would give."""
+    return await pool.fetchval(f"SELECT EXISTS ({_WAITING})") is True
+
+
+async def renew_export(pool: Pool, export: ClaimedExport, *, rows: int, size: int, total: int | None) -> bool:
+    """Prolongs the lease and tells how far the work has come; False: it was cancelled, or is not ours any more."""
+    status = await pool.execute(_RENEW, export.id, export.owner, LEASE_SECONDS, rows, size, total)
+    return status == "UPDATE 1"
+
+
+async def release_export(pool: Pool, export: ClaimedExport) -> None:
+    """Lets the export be claimed anew at once: this worker stops in the middle of it."""
+    await pool.execute(_RELEASE, export.id, export.owner)
+
+
+async def finish_export(
+    pool: Pool, export: ClaimedExport, *, name: str, etag: str, size: int, rows: int, retention_hours: int
+) -> bool:
+    """Records the file; False: it was cancelled, or is not ours any more, and nobody will know of the file."""
+    status = await pool.execute(_FINISH, export.id, export.owner, name, etag, size, rows, retention_hours)
+    return status == "UPDATE 1"
+
+
+async def fail_export(pool: Pool, export: ClaimedExport, effect: Effect) -> None:
+    """Ends the export with what `effect`, a refusal, says."""
+    await pool.execute(_FAIL, export.id, export.owner, effect.status_code, orjson.dumps(effect.error).decode())
+
+
+# -- looking after --------------------------------------------------------------------------------------------
+
+_EXPIRED = """
+SELECT id::text, object FROM exports WHERE object IS NOT NULL AND expires_at <= now() LIMIT $1
+"""
+
+_FORGET_FILES = "UPDATE exports SET object = NULL WHERE id = ANY ($1::text[]::uuid[])"
+
+_PURGE = """
+DELETE FROM jobs
+WHERE  ctid = ANY (ARRAY(
+    SELECT j.ctid FROM jobs AS j JOIN exports AS e USING (id)
+    WHERE  e.expires_at < now() - make_interval(days => $1) AND e.object IS NULL
+    LIMIT  $2
+))
+"""
+
+
+async def expired_files(pool: Pool, *, limit: int) -> dict[str, str]:
+    """Export → the name of its file, for files whose time is over."""
+    rows = await pool.fetch(_EXPIRED, limit)
+    return {row["id"]: row["object"] for row in rows}
+
+
+async def forget_files(pool: Pool, export_ids: Sequence[str]) -> None:
+    """After files of exports were deleted."""
+    await pool.execute(_FORGET_FILES, export_ids)
+
+
+async def purge_exports(pool: Pool, *, chunk: int = 1000) -> int:
+    """Deletes exports, with their jobs, whose file is gone for `KEPT_DAYS`; returns how many."""
+    return await delete_in_chunks(pool, _PURGE, KEPT_DAYS, chunk=chunk)

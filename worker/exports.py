@@ -1,0 +1,134 @@
+"""Carries out exports: claims one, streams its tasks from PostgreSQL into the store, and records the file.
+
+The rows are the truth: a job on the queue only means that there may be something to do. An export whose worker died
+is begun anew, under another name in the store; what the dead one left is never told of.
+"""
+
+import asyncio
+import contextlib
+import hashlib
+import time
+
+from core import metrics
+from core.commands import Effect
+from core.database import is_transient
+from core.errors import StorageUnavailable
+from core.exports.files import Selection, count_tasks, snapshot, write_file
+from core.exports.writes import (
+    ClaimedExport,
+    claim_export,
+    fail_export,
+    finish_export,
+    release_export,
+    renew_export,
+)
+from core.leases import LeaseLost, kept_lease, new_lease_owner
+from core.logs import get_logger
+from core.storage import ObjectWriter
+from worker.runner import Services
+
+RENEW_SECONDS = 1.0
+ATTEMPTS_MAXIMUM = 10
+RELEASE_SECONDS = 2.0
+
+log = get_logger()
+
+
+class Progress:
+    """How far an export has come, and the digest of what was written."""
+
+    def __init__(self, writer: ObjectWriter) -> None:
+        self.total: int | None = None
+        self.rows = 0
+        self._writer = writer
+        self._digest = hashlib.sha256()
+
+    @property
+    def size(self) -> int:
+        return self._writer.bytes
+
+    @property
+    def etag(self) -> str:
+        """A strong entity tag: other bytes have another."""
+        return f'"{self._digest.hexdigest()[:32]}"'
+
+    def count(self, rows: int) -> None:
+        self.rows += rows
+
+    async def write(self, data: bytes) -> None:
+        self._digest.update(data)
+        await self._writer.write(data)
+
+
+async def run_exports(services: Services) -> None:
+    """Carries out exports, one after the other, as long as there are any that nobody else carries out."""
+    while (export := await claim_export(services.pool, new_lease_owner())) is not None:
+        await _run(services, export)
+
+
+async def _run(services: Services, export: ClaimedExport) -> None:
+    started = time.perf_counter()
+    outcome = "interrupted"
+    try:
+        if export.attempts > ATTEMPTS_MAXIMUM:
+            raise RuntimeError("an export was begun again and again, and never came to an end")
+        outcome = "succeeded" if await _write(services, export) else "cancelled"
+    except LeaseLost:
+        outcome = "cancelled"
+        log.info("export cancelled, or taken over", export=export.id)
+    except asyncio.CancelledError:
+        await _release(services, export)
+        raise
+    except Exception as error:
+        if is_transient(error) or isinstance(error, StorageUnavailable):
+            await _release(services, export)
+            raise
+        outcome = "failed"
+        log.exception("export failed", export=export.id)
+        refusal = Effect.rejected(
+            "internal-error", "The export could not be carried out; it was recorded for the operators."
+        )
+        await fail_export(services.pool, export, refusal)
+    finally:
+        metrics.EXPORT_DURATION.labels(export.format, outcome).observe(time.perf_counter() - started)
+
+
+async def _write(services: Services, export: ClaimedExport) -> bool:
+    """Writes and records the file; False: by then the export had been cancelled, or taken over."""
+    name = f"exports/{export.id}/{export.owner.rpartition('-')[2]}"
+    async with services.storage.writer(name) as writer:
+        progress = Progress(writer)
+
+        async def renew() -> bool:
+            return await renew_export(
+                services.pool, export, rows=progress.rows, size=progress.size, total=progress.total
+            )
+
+        async with kept_lease(renew, every_seconds=RENEW_SECONDS):
+            selection = Selection.of(None if export.all_users else export.user_id, export.filters)
+            async with snapshot(services.pool) as connection:
+                progress.total = await count_tasks(connection, selection)
+                await write_file(connection, selection, export.format, progress.write, progress.count)
+            await writer.commit()
+    # Where this fails it may have been recorded all the same: maintenance deletes the file if it was not.
+    if not await finish_export(
+        services.pool,
+        export,
+        name=name,
+        etag=progress.etag,
+        size=progress.size,
+        rows=progress.rows,
+        retention_hours=services.settings.export_retention_hours,
+    ):
+        await services.storage.delete(name)
+        return False
+    metrics.EXPORT_ROWS.labels(export.format).inc(progress.rows)
+    metrics.EXPORT_BYTES.labels(export.format).inc(progress.size)
+    return True
+
+
+async def _release(services: Services, export: ClaimedExport) -> None:
+    """Lets others take the export up at once; where that cannot be said, they wait for the lease to lapse."""
+    with contextlib.suppress(Exception):
+        async with asyncio.timeout(RELEASE_SECONDS):
+            await release_export(services.pool, export)
