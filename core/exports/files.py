@@ -21,6 +21,15 @@ CALENDAR_BATCH = 500
 # nothing is ever quoted or escaped.
 _RAW_QUOTE, _RAW_DELIMITER = "\x01", "\x02"
 
+_BEGIN = """
+BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY;
+SET LOCAL statement_timeout = 0;
+SET LOCAL transaction_timeout = 0;
+SET LOCAL client_connection_check_interval = '1s';
+SET LOCAL timezone = 'UTC';
+SET LOCAL datestyle = 'ISO'
+"""
+
 Write = Callable[[bytes], Coroutine[Any, Any, None]]
 """Takes the next bytes of the file."""
 
@@ -67,10 +76,19 @@ def _source(conditions: list[str]) -> str:
 
 @contextlib.asynccontextmanager
 async def snapshot(pool: Pool) -> AsyncIterator[Connection]:
-    """A connection whose transaction sees the tables as they are now, and may last as long as an export does."""
-    async with pool.acquire() as connection, connection.transaction(isolation="repeatable_read", readonly=True):
-        await connection.execute("SET LOCAL statement_timeout = 0; SET LOCAL transaction_timeout = 0")
-        yield connection
+    """A connection whose transaction sees the tables as they are now, and may last as long as an export does.
+
+    Whoever leaves in the middle hangs up, and PostgreSQL notices: to end a COPY with grace, asyncpg would wait for
+    its answer, which may have come already.
+    """
+    async with pool.acquire() as connection:
+        try:
+            await connection.execute(_BEGIN)
+            yield connection
+            await connection.execute("COMMIT")
+        except BaseException:
+            connection.terminate()
+            raise
 
 
 async def count_tasks(connection: Connection, selection: Selection) -> int:
