@@ -5,19 +5,20 @@ import signal
 
 from aiohttp import web
 
-from api import auth, docs, health, jobs, tasks, users
+from api import auth, docs, health, jobs, tasklists, tasks, users
 from api.contexts import CONTEXTS
 from api.http import Endpoint
 from api.keys import SETTINGS, TOKENS
 from api.middlewares import around_every_request
 from api.runner import Runner
 from api.tokens import Tokens
-from core.logs import get_logger
+from core.logs import get_logger, request_log
 from core.settings import Settings
 
 ENDPOINTS: list[Endpoint] = [
     *auth.routes,
     *users.routes,
+    *tasklists.routes,
     *tasks.routes,
     *jobs.routes,
     *health.routes,
@@ -40,7 +41,11 @@ def create_app(settings: Settings) -> web.Application:
     app = web.Application(
         client_max_size=settings.max_body_bytes,
         middlewares=[
-            around_every_request({endpoint.handler: endpoint for endpoint in ENDPOINTS}, settings.trusted_proxies),
+            around_every_request(
+                {endpoint.handler: endpoint for endpoint in ENDPOINTS},
+                settings.trusted_proxies,
+                request_log(settings, tier="api"),
+            ),
         ],
     )
     app[SETTINGS] = settings

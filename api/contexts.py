@@ -56,6 +56,8 @@ async def redis_servers(app: web.Application) -> AsyncIterator[None]:
     watcher = asyncio.create_task(app[CACHE].watch_flag(app[QUEUE]), name="cache flag")
     yield
     await end_tasks([watcher])
+    await app[REQUEST_LIMIT].close()
+    await app[LOGIN_LIMIT].close()
     await app[QUEUE].aclose(close_connection_pool=True)
     await app[CACHE_CLIENT].aclose(close_connection_pool=True)
 

@@ -11,7 +11,6 @@ import os
 import secrets
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 
 from arq.connections import ArqRedis
 
@@ -27,6 +26,9 @@ from core.settings import Settings
 APPEND_SECONDS = 10.0
 SUBSCRIBE_SECONDS = 2.0
 TICK_SECONDS = 0.02
+
+_ACCEPTED = metrics.GATEWAY_ANSWERS.labels("accepted")
+_TOLD = metrics.GATEWAY_ANSWERS.labels("outcome")
 
 log = get_logger()
 
@@ -100,7 +102,7 @@ class Gateway:
         if self._closing:
             raise QueueUnavailable("the service is shutting down")
         lane = self._lane_for(command)
-        command = replace(command, token=next(self._tokens))
+        command.token = next(self._tokens)
         submission = Submission(
             command,
             command.encode(),
@@ -122,7 +124,7 @@ class Gateway:
         finally:
             self._pending.pop(command.token, None)
             lane.settled(command.token)
-        metrics.GATEWAY_ANSWERS.labels("accepted" if outcome is None else "outcome").inc()
+        (_ACCEPTED if outcome is None else _TOLD).inc()
         metrics.GATEWAY_WAIT.observe(time.monotonic() - started)
         return outcome
 

@@ -1,7 +1,9 @@
 """This process's side of one lane: gathers submissions and appends them to the stream as entries.
 
 A lone command is appended at once. While the last entry is unanswered, what comes in is gathered for up to
-25 ms and goes as one entry, so batches grow with load by themselves.
+25 ms and goes as one entry, so batches grow with load by themselves. When an entry of several is answered, its
+clients ask again within a moment, but not in the same one: the next entry waits for most of them, a few
+milliseconds at the longest, or every other entry would be a command or two.
 """
 
 import asyncio
@@ -23,6 +25,7 @@ from core.redis import REDIS_FAULTS
 from core.settings import Settings
 
 GATHER_SECONDS = 0.025
+COMPANY_SECONDS = 0.004
 UNHEARD_SECONDS = 0.05
 ENTRY_MAXIMUM_COMMANDS = 500
 ENTRY_MAXIMUM_BYTES = 1 << 20
@@ -80,9 +83,13 @@ class LaneWriter:
         self._appended_at = 0.0
         self._heard_at = 0.0
         self._nudged_at = 0.0
+        self._called_at = 0.0
         self._nudges = 0
         self._entries = 0
         self._looked_at = 0.0
+        self._last_size = 0
+        self._expected = 0
+        self._assembled = asyncio.Event()
         self.looking: asyncio.Task[None] | None = None
         """What `look_after` has begun, to be ended with the process."""
 
@@ -102,6 +109,8 @@ class LaneWriter:
             raise QueueUnavailable("the queue is full: the workers are behind")
         self._waiting.append(submission)
         self._filled.set()
+        if self._expected and len(self._waiting) >= self._expected:
+            self._assembled.set()
 
     def withdraw(self, submission: Submission) -> None:
         """Takes back what has not been appended: it was refused, so it must not happen."""
@@ -126,11 +135,25 @@ class LaneWriter:
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(GATHER_SECONDS - (time.monotonic() - self._appended_at)):
                         await self._answered.wait()
+            await self._wait_for_company()
             batch = self._take()
+            self._last_size = len(batch)
             if not self._waiting:
                 self._filled.clear()
             if batch:
                 await self._append(batch)
+
+    async def _wait_for_company(self) -> None:
+        """Lets most of those come whom the last entry answered; a lone command has nobody to wait for."""
+        self._expected = self._last_size * 7 // 8
+        if self._expected > 1 and len(self._waiting) < self._expected:
+            self._assembled.clear()
+            timer = asyncio.get_running_loop().call_later(COMPANY_SECONDS, self._assembled.set)
+            try:
+                await self._assembled.wait()
+            finally:
+                timer.cancel()
+        self._expected = 0
 
     def look_after(self) -> None:
         """Calls the drain again where an entry goes unanswered, and looks whether a full lane has room again.
@@ -185,7 +208,7 @@ class LaneWriter:
             submission.appended = True
             if submission.respond_async:
                 submission.resolve(None)
-        if time.monotonic() - self._heard_at > UNHEARD_SECONDS:
+        if time.monotonic() - max(self._heard_at, self._called_at) > UNHEARD_SECONDS:
             await self._call_drain()
 
     async def _write_entry(self, batch: Sequence[Submission]) -> None:
@@ -203,6 +226,7 @@ class LaneWriter:
             require_fsynced(replies[-1])
 
     async def _call_drain(self) -> None:
+        self._called_at = time.monotonic()
         # If the call fails, the entry is on disk all the same: the next nudge or the workers' sweeper finds it.
         with contextlib.suppress(*REDIS_FAULTS):
             await lanes.call_drain(self._queue, self.number)

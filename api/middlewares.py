@@ -1,11 +1,13 @@
 """What happens around every handler: an id, a name, a limit, a measured and logged answer, problems in one form."""
 
 import ipaddress
+import itertools
 import re
 import secrets
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
+from typing import Any
 
 import structlog
 from aiohttp import web
@@ -58,19 +60,27 @@ def _is_within(address: str, networks: Sequence[Network]) -> bool:
     return _is_address(address) and any(ipaddress.ip_address(address) in network for network in networks)
 
 
-def around_every_request(endpoints: Mapping[Handler, Endpoint], trusted_proxies: Sequence[Network]) -> Middleware:
+def around_every_request(
+    endpoints: Mapping[Handler, Endpoint],
+    trusted_proxies: Sequence[Network],
+    log_request: Callable[[dict[str, Any]], None],
+) -> Middleware:
     """The one middleware: a request id, admission, problems for all that is raised, metrics, and one log line.
 
     Args:
         endpoints: by handler; what else is routed is open and counted by address.
         trusted_proxies: whose `X-Forwarded-For` is believed.
+        log_request: writes the line of an answered request.
     """
+    # A number within this process, which draws its own prefix: random bytes for each cost a system call.
+    prefix = secrets.token_hex(8)
+    numbers = itertools.count(1)
 
     @web.middleware
     async def answer(request: web.Request, handler: Handler) -> web.StreamResponse:
         started = time.perf_counter()
         given = request.headers.get("X-Request-Id", "")
-        request_id = given if _SANE_REQUEST_ID.match(given) else secrets.token_hex(12)
+        request_id = given if _SANE_REQUEST_ID.match(given) else f"{prefix}{next(numbers):08x}"
         request[REQUEST_ID] = request_id
         request[ADDRESS] = client_address(request, trusted_proxies)
         structlog.contextvars.bind_contextvars(request_id=request_id)
@@ -83,7 +93,7 @@ def around_every_request(endpoints: Mapping[Handler, Endpoint], trusted_proxies:
             return response
         finally:
             metrics.HTTP_IN_FLIGHT.dec()
-            _account(request, status, time.perf_counter() - started)
+            _account(request, status, time.perf_counter() - started, log_request)
 
     return answer
 
@@ -149,23 +159,26 @@ def _meters(route: str, method: str, status: int) -> tuple[Counter, Histogram]:
     return metrics.HTTP_REQUESTS.labels(route, method, str(status)), metrics.HTTP_DURATION.labels(route, method)
 
 
-def _account(request: web.Request, status: int, seconds: float) -> None:
+def _account(request: web.Request, status: int, seconds: float, log_request: Callable[[dict[str, Any]], None]) -> None:
     route = route_template(request)
     method = request.method if request.method in _METHODS else "other"
     requests, duration = _meters(route, method, status)
     requests.inc()
     duration.observe(seconds)
-    write = log.debug if route in _QUIET_ROUTES else log.info
+    if route in _QUIET_ROUTES:
+        return
     identity = request.get(IDENTITY)
-    write(
-        "request",
-        method=request.method,
-        path=request.path,
-        route=route,
-        status=status,
-        seconds=round(seconds, 6),
-        user=identity.user_id if identity else None,
-        address=request[ADDRESS],
+    log_request(
+        {
+            "request_id": request[REQUEST_ID],
+            "method": request.method,
+            "path": request.path,
+            "route": route,
+            "status": status,
+            "seconds": round(seconds, 6),
+            "user": identity.user_id if identity else None,
+            "address": request[ADDRESS],
+        }
     )
 
 

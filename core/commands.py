@@ -25,6 +25,13 @@ REJECTIONS: dict[str, tuple[int, str]] = {
     "idempotency-key-reuse": (422, "The idempotency key belongs to another request"),
     "invalid-token": (401, "The token is not valid"),
     "job-not-cancellable": (409, "The job cannot be cancelled"),
+    "import-empty": (422, "The file holds nothing to import"),
+    "import-unreadable": (422, "The file cannot be read"),
+    "import-wrong-format": (422, "The file is of another format"),
+    "import-format-unknown": (415, "The file's format is not known"),
+    "import-mapping-invalid": (422, "The mapping does not fit the file"),
+    "import-too-large": (413, "The file is too large"),
+    "import-too-many-errors": (422, "Too many rows failed"),
     "internal-error": (500, "Something went wrong on our side"),
 }
 
@@ -35,7 +42,7 @@ def problem(name: str, detail: str, **extra: Any) -> dict[str, Any]:
     return {"type": f"/problems/{name}", "title": title, "status": status, "detail": detail, **extra}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Command:
     """One change of state that a worker shall carry out once.
 
@@ -84,7 +91,7 @@ class Effect:
         return cls(REJECTIONS[name][0], None, problem(name, detail, **extra), task_id)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Outcome:
     """What became of a command, as the API process that waits for it hears it."""
 

@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from limits import RateLimitItem, RateLimitItemPerMinute
 from limits.aio.storage import MemoryStorage
 
-from core.redis import REDIS_FAULTS
+from core.redis import REDIS_FAULTS, end_tasks
 from core.redisbatch import Batcher
 
 WINDOW_SECONDS = 60
 TELL_SECONDS = 0.02
+TELL_AT_LATEST_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +46,10 @@ class _Count:
 class RateLimiter:
     """One named limit per minute.
 
-    While less than half of a quota is used, hits are counted here and told to the server some milliseconds later,
-    together: under load a round trip for each request would cost more than the request. From there on every hit
-    asks the server, so the limit itself is exact over all processes.
+    While less than half of a quota is used, hits are counted here and told to the server together, some milliseconds
+    later where they are a hundredth of the quota, else after a second: under load a round trip for each request
+    would cost more than the request. From there on every hit asks the server, so the limit itself is exact over all
+    processes.
     """
 
     def __init__(self, batcher: Batcher, *, name: str, per_minute: int) -> None:
@@ -65,6 +67,7 @@ class RateLimiter:
         self._counts: dict[str, _Count] = {}
         self._untold: dict[str, _Count] = {}
         self._telling: asyncio.Task[None] | None = None
+        self._is_urgent = False
 
     async def hit(self, who: str) -> Allowance | None:
         """Counts one request of `who`; None where the limit is switched off."""
@@ -81,6 +84,8 @@ class RateLimiter:
             count.untold += 1
             total = count.total
             self._untold[who] = count
+            if count.untold * 100 >= self.per_minute:
+                self._is_urgent = True
             if self._telling is None:
                 self._telling = asyncio.create_task(self._tell())
         else:
@@ -93,9 +98,19 @@ class RateLimiter:
             exceeded=total > self.per_minute,
         )
 
+    async def close(self) -> None:
+        """Leaves untold what is untold: less than a hundredth of anybody's quota."""
+        if self._telling is not None:
+            await end_tasks([self._telling])
+
     async def _tell(self) -> None:
         window, untold = self._window, self._untold
-        await asyncio.sleep(TELL_SECONDS)
+        tell_at = time.monotonic() + TELL_AT_LATEST_SECONDS
+        while True:
+            await asyncio.sleep(TELL_SECONDS)
+            if self._is_urgent or time.monotonic() >= tell_at:
+                break
+        self._is_urgent = False
         self._telling = None
         if self._untold is untold:
             self._untold = {}

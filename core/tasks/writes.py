@@ -9,26 +9,50 @@ from typing import Any
 
 import orjson
 
-from core.commands import Effect
+from core.commands import Command, Effect
 from core.database import Connection
 from core.tasks.columns import task_json
+from core.tasks.schemas import DEFAULT_PRIORITY, DEFAULT_STATUS
 
 # The ids are made before the insert, in the order of the input, so that each result finds its operation.
-_CREATE = f"""
-WITH input AS MATERIALIZED (
-    SELECT c.*, next_task_id() AS id
-    FROM   unnest($1::bigint[], $2::text[], $3::text[], $4::smallint[], $5::text[], $6::text[])
-           WITH ORDINALITY AS c (user_id, title, description, priority, status, due_date, place)
-), created AS (
-    INSERT INTO tasks AS t (id, user_id, title, description, priority, status, due_date, completed_at)
+_CREATED = f"""
+created AS (
+    INSERT INTO tasks AS t (id, user_id, title, description, priority, status, due_date, labels, completed_at)
     SELECT id, user_id, title, description, priority, status, due_date::timestamptz,
-           CASE WHEN status = 'completed' THEN now() END
+           coalesce(string_to_array(labels, ','), '{{}}'), CASE WHEN status = 'completed' THEN now() END
     FROM   input
     RETURNING t.id, {task_json("t")} AS task
 )
+"""  # noqa: S608
+
+_RESULTS = """
 SELECT created.id, created.task
 FROM   input JOIN created USING (id)
 ORDER  BY input.place
+"""
+
+_CREATE = f"""
+WITH input AS MATERIALIZED (
+    SELECT c.*, next_task_id() AS id
+    FROM   unnest($1::bigint[], $2::text[], $3::text[], $4::smallint[], $5::text[], $6::text[], $7::text[])
+           WITH ORDINALITY AS c (user_id, title, description, priority, status, due_date, labels, place)
+), {_CREATED} {_RESULTS}
+"""  # noqa: S608
+
+_CREATE_AND_RECORD = f"""
+WITH input AS MATERIALIZED (
+    SELECT c.*, next_task_id() AS id
+    FROM   unnest($1::bigint[], $2::text[], $3::text[], $4::smallint[], $5::text[], $6::text[],
+                  $7::text[], $8::text[], $9::text[], $10::text[], $11::text[])
+           WITH ORDINALITY AS c (user_id, title, description, priority, status, due_date, labels,
+                                 job_id, fingerprint, request_id, taken_at, place)
+), {_CREATED}, recorded AS (
+    INSERT INTO jobs (id, user_id, kind, state, status_code, task_id, result, fingerprint, request_id,
+                      created_at, started_at, finished_at)
+    SELECT job_id::uuid, user_id, 'task.create', 'succeeded', 201, id, task::json, fingerprint, request_id,
+           taken_at::timestamptz, now(), clock_timestamp()
+    FROM   input JOIN created USING (id)
+) {_RESULTS}
 """  # noqa: S608
 
 # `fields ? 'x'`: a field that the client did not send is never touched; a null that it did send clears.
@@ -44,6 +68,8 @@ WITH input AS MATERIALIZED (
            priority     = CASE WHEN fields ? 'priority'    THEN (fields ->> 'priority')::smallint    ELSE t.priority END,
            status       = CASE WHEN fields ? 'status'      THEN fields ->> 'status'                  ELSE t.status END,
            due_date     = CASE WHEN fields ? 'due_date'    THEN (fields ->> 'due_date')::timestamptz ELSE t.due_date END,
+           labels       = CASE WHEN fields ? 'labels'      THEN ARRAY(SELECT jsonb_array_elements_text(fields -> 'labels'))
+                               ELSE t.labels END,
            completed_at = CASE WHEN NOT fields ? 'status'              THEN t.completed_at
                                WHEN fields ->> 'status' <> 'completed' THEN NULL
                                ELSE coalesce(t.completed_at, now()) END,
@@ -91,19 +117,48 @@ async def create_tasks(connection: Connection, creations: Sequence[dict[str, Any
     Args:
         connection: in a transaction.
         creations: `user_id` and the validated `fields`: `title`, and where given `description`, `priority`,
-            `status`, `due_date` (RFC 3339).
+            `status`, `due_date` (RFC 3339), `labels`.
     """
-    fields = [creation["fields"] for creation in creations]
+    rows = await connection.fetch(_CREATE, *_columns(creations))
+    return [Effect(201, row["task"], task_id=row["id"]) for row in rows]
+
+
+async def create_and_record_tasks(connection: Connection, commands: Sequence[Command]) -> list[Effect]:
+    """Carries out `task.create` commands and writes their job rows, all in one statement: one round trip, no lock.
+
+    None is needed: a job id can be recorded once, so whoever comes second, were it a worker that was presumed dead,
+    changes nothing.
+
+    Args:
+        connection: not in a transaction.
+        commands: each with the `fields` of `create_tasks` in its payload.
+
+    Raises:
+        asyncpg.UniqueViolationError: one of the commands was carried out before; nothing was changed.
+    """
     rows = await connection.fetch(
-        _CREATE,
+        _CREATE_AND_RECORD,
+        *_columns([{"user_id": command.user_id, **command.payload} for command in commands]),
+        [command.id for command in commands],
+        [command.fingerprint for command in commands],
+        [command.request_id for command in commands],
+        [command.created_at for command in commands],
+    )
+    return [Effect(201, row["task"], task_id=row["id"]) for row in rows]
+
+
+def _columns(creations: Sequence[dict[str, Any]]) -> list[list[Any]]:
+    fields = [creation["fields"] for creation in creations]
+    return [
         [creation["user_id"] for creation in creations],
         [f["title"] for f in fields],
         [f.get("description") for f in fields],
-        [f.get("priority", 5) for f in fields],
-        [f.get("status", "pending") for f in fields],
+        [f.get("priority", DEFAULT_PRIORITY) for f in fields],
+        [f.get("status", DEFAULT_STATUS) for f in fields],
         [f.get("due_date") for f in fields],
-    )
-    return [Effect(201, row["task"], task_id=row["id"]) for row in rows]
+        # Arrays of different lengths make no array of arrays; a label holds no comma.
+        [",".join(f["labels"]) if "labels" in f else None for f in fields],
+    ]
 
 
 async def update_tasks(connection: Connection, updates: Sequence[dict[str, Any]]) -> list[Effect]:

@@ -576,13 +576,17 @@ async def test_the_statements_of_a_clean_batch_do_not_grow_with_it(services: Ser
         async with pool.acquire() as connection:
             lent = _Lent(connection)
             counted = replace(services, pool=lent)  # type: ignore[arg-type]
-            await apply(counted, create(alice))  # asyncpg asks for the types that it meets first
+            await apply(counted, create(alice), delete(alice, 1))  # asyncpg asks for the types that it meets first
             connection.add_query_logger(lambda record: seen.append(record.query))
             for count in (2, 200):
                 seen.clear()
                 await apply(counted, *(create(alice) for _ in range(count)))
                 await asyncio.sleep(0)  # asyncpg tells of a statement a little later
-                assert len(seen) == 4, "begin and lock, one insert of tasks, one of jobs, commit"
+                assert len(seen) == 1, "tasks and jobs together"
+                seen.clear()
+                await apply(counted, *(create(alice) for _ in range(count)), delete(alice, 1))
+                await asyncio.sleep(0)
+                assert len(seen) == 5, "begin and lock, one insert of tasks, one delete, one insert of jobs, commit"
     finally:
         await pool.close()
 
