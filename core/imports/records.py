@@ -1,0 +1,399 @@
+"""The records of a CSV, as people's files have them, one after the other and within limits.
+
+A record may be damaged: longer than 1 MiB, with a cell of over 128 KiB, with a quote that never closes, with bytes of
+another encoding. It is told as `Damaged`, without being held in memory, and reading goes on after it.
+"""
+
+import csv
+import io
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import chain, islice
+from typing import BinaryIO
+
+from core.imports.rows import BadRow, FileReport, Head, ImportRefused, ReadOptions
+from core.imports.text import MARK, Text
+
+RECORD_MAXIMUM = 1024 * 1024
+COLUMNS_MAXIMUM = 1000
+DELIMITERS = (",", ";", "\t", "|")
+_NAMED_DELIMITERS = {"tab": "\t", "\\t": "\t", "comma": ",", "semicolon": ";", "pipe": "|"}
+_SHOWN = 1000
+_SAMPLE_RECORDS = 200
+_HEAD = 32 * 1024
+# Every quote that never closes makes the rest of the file be read again.
+_RESUMES_MAXIMUM = 20
+# Excel writes, and heeds, such a line before the header.
+_SEP_LINE = re.compile(r'"?sep=([^"\r\n])"?\r?\n', re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Damaged:
+    """A record that could not be read.
+
+    Attributes:
+        message: what is wrong, for the reader of the report.
+        cells: its beginning, or as much as could be read.
+    """
+
+    message: str
+    cells: list[str]
+
+    def as_bad_row(self, number: int) -> BadRow:
+        """The row that it fails as."""
+        return BadRow(number, None, self.message, self.cells)
+
+
+class Records:
+    """The records of a file, to be walked over once.
+
+    Attributes:
+        delimiter: between cells.
+        skips_space: whether blanks after a delimiter are no part of the next cell.
+        sample: the first records, up to 200, whole ones only.
+    """
+
+    def __init__(self, stream: BinaryIO, options: ReadOptions) -> None:
+        """Reads the first block, and finds out the delimiter where `options` has none.
+
+        Raises:
+            ImportRefused: the encoding or the delimiter is none, or the file is empty.
+        """
+        self._text = Text(stream, options.encoding)
+        blocks = self._text.blocks()
+        first = next(blocks, "")
+        if not first.strip("\ufeff\r\n\t ,;|"):
+            following = next((block for block in blocks if block.strip()), None)
+            if following is None:
+                raise ImportRefused("import-empty", "The file is empty.")
+            first += following
+        named = _SEP_LINE.match(first)
+        if named:
+            first = first[named.end() :]
+        self._is_wrapped = _is_wrapped(first)
+        sample_text = "".join(map(_unwrapped, io.StringIO(first, newline="\n"))) if self._is_wrapped else first
+        wanted = options.delimiter or (named[1] if named else None)
+        self.delimiter = _checked(wanted) if wanted else find_delimiter(sample_text)
+        self.skips_space = _has_space_after(self.delimiter, sample_text)
+        self.sample = self._sample(sample_text)
+        self._pieces = _pieces(chain([first], blocks))
+        if self._is_wrapped:
+            self._pieces = map(_unwrapped, self._pieces)
+        self._held: list[str] = []
+        self._is_exhausted = False
+        self._width = 0
+        self._resumes = 0
+        self._records = self._read()
+
+    def header(self) -> list[str]:
+        """The first record that is not blank, its cells without blanks around them.
+
+        Raises:
+            ImportRefused: there is none, it is damaged, or it has more than 1000 columns.
+        """
+        for record in self._records:
+            if isinstance(record, Damaged):
+                raise ImportRefused("import-unreadable", f"The header cannot be read: {record.message}")
+            if not is_blank(record):
+                self.limit_columns(record)
+                self._width = len(record)
+                return [cell.strip(" \t\r\n\ufeff") for cell in record]
+        raise ImportRefused("import-empty", "The file has nothing but blank lines.")
+
+    @staticmethod
+    def limit_columns(record: list[str]) -> None:
+        """Refuses a file of more than 1000 columns."""
+        if len(record) > COLUMNS_MAXIMUM:
+            raise ImportRefused(
+                "import-too-large", f"The file has {len(record):,} columns; at most {COLUMNS_MAXIMUM:,} are read."
+            )
+
+    def numbered(self) -> Iterator[tuple[int, list[str] | Damaged]]:
+        """The records that follow, but for blank ones, which count in the numbers all the same: from 1.
+
+        Raises:
+            ImportRefused: `import-empty`: none follows.
+        """
+        is_empty = True
+        for number, record in enumerate(self._records, start=1):
+            if not isinstance(record, Damaged):
+                # Any of the cells has something in it, most often the first.
+                if not any(map(str.strip, record)):
+                    continue
+                if len(record) > COLUMNS_MAXIMUM:
+                    record = Damaged(
+                        f"The row has {len(record):,} cells; at most {COLUMNS_MAXIMUM:,} are read.",
+                        [cell[:_SHOWN] for cell in record[:20]],
+                    )
+                elif self._text.has_marks and (damaged := self._marked(record)):
+                    record = damaged
+            is_empty = False
+            yield number, record
+        if is_empty:
+            raise ImportRefused("import-empty", "The file has a header, but no rows.")
+
+    def _sample(self, text: str) -> list[list[str]]:
+        # The last record may go on behind the block.
+        records = islice(_lenient(text, self.delimiter, self.skips_space), _SAMPLE_RECORDS + 1)
+        found = [record for record in records if not is_blank(record)]
+        return found[:-1] if len(found) > _SAMPLE_RECORDS else found
+
+    def _read(self) -> Iterator[list[str] | Damaged]:
+        while not self._is_exhausted:
+            held = self._held
+            reader = csv.reader(
+                self._lines(), delimiter=self.delimiter, skipinitialspace=self.skips_space, strict=False
+            )
+            try:
+                for record in reader:
+                    if self._is_exhausted:
+                        yield self._after_open_quote(record)
+                        break
+                    held.clear()
+                    if not self._width:
+                        self._width = len(record)
+                    yield record
+            except csv.Error as error:
+                yield self._after_error(str(error))
+            except _TooLongError:
+                yield self._after_error("long")
+
+    def _lines(self) -> Iterator[str]:
+        """The lines of the current record, which are held until it is whole."""
+        held = self._held
+        size = 0
+        for line in self._pieces:
+            if held:
+                size += len(line)
+            else:
+                size = len(line)
+            held.append(line)
+            if size > RECORD_MAXIMUM:
+                raise _TooLongError
+            yield line
+        self._is_exhausted = True
+
+    def _after_open_quote(self, record: list[str]) -> Damaged:
+        """The file ended inside a cell: its first line is at fault, and what follows may be rows."""
+        lines = self._held.copy()
+        self._held.clear()
+        if self._resume_after(lines[:1], lines[1:]):
+            self._is_exhausted = False
+            return Damaged("A quote is opened in this row and never closed.", _shown(lines[:1]))
+        return Damaged(
+            "A quote is opened in this row and never closed; all that follows is taken for its text.",
+            [cell[:_SHOWN] for cell in record[:20]],
+        )
+
+    def _after_error(self, error: str) -> Damaged:
+        lines = self._held.copy()
+        self._held.clear()
+        if self._resume_after(lines[:1], lines[1:]):
+            return Damaged("A quote is opened in this row and never closed.", _shown(lines[:1]))
+        end = _EndOfRecord(self.delimiter, self.skips_space)
+        is_over = any(end.feed(line) for line in lines)
+        while not is_over and (line := next(self._pieces, None)) is not None:
+            is_over = end.feed(line)
+        shown = _shown(lines[:1])
+        if not is_over:
+            self._is_exhausted = True
+            return Damaged("The row is too long, and the file ends in it: a quote is opened and never closed.", shown)
+        if "field larger" in error:
+            return Damaged(f"A cell has more than {csv.field_size_limit():,} characters.", shown)
+        if error == "long":
+            return Damaged(f"The row has more than {RECORD_MAXIMUM:,} characters.", shown)
+        return Damaged("A line ends within a cell, with a mere CR and without quotes around it.", shown)
+
+    def _resume_after(self, first: list[str], rest: list[str]) -> bool:
+        """Goes back to the lines behind an open quote, where they are rows and not the text of a cell."""
+        if self._resumes >= _RESUMES_MAXIMUM or self._width < 3 or not first or '"' not in first[0]:
+            return False
+        looked_at = [line for line in rest[:50] if line.strip()]
+        widths = [len(next(_lenient(line, self.delimiter, self.skips_space), [])) for line in looked_at]
+        if not looked_at or widths.count(self._width) < 0.9 * len(looked_at):
+            return False
+        self._resumes += 1
+        self._pieces = chain(rest, self._pieces)
+        return True
+
+    def _marked(self, record: list[str]) -> Damaged | None:
+        for number, cell in enumerate(record, start=1):
+            if mark := MARK.search(cell):
+                byte = ord(mark[0]) - 0xDC00
+                around = _readable(cell[max(0, mark.start() - 20) : mark.end() + 20])
+                return Damaged(
+                    f"Cell {number} has the byte 0x{byte:02X}, which is not {self._text.encoding}: “{around}”. Save the"
+                    " file in one encoding, or name the one that it has.",
+                    [_readable(cell[:_SHOWN]) for cell in record],
+                )
+        return None
+
+
+def is_blank(record: list[str]) -> bool:
+    """Whether no cell has anything but blanks."""
+    return not any(map(str.strip, record))
+
+
+def beginning(head: Head) -> list[list[str]]:
+    """The first ten records of a file, split where that gives most columns; blanks around cells are off."""
+    text = head.text[:_HEAD]
+    best: list[list[str]] = []
+    for delimiter in DELIMITERS:
+        records = list(islice(_lenient(text, delimiter, False), 10))
+        if max(map(len, records), default=0) > max(map(len, best), default=0):
+            best = records
+    return [[cell.strip(" \t\r\n\ufeff") for cell in record] for record in best if not is_blank(record)]
+
+
+def columns_of(header: list[str], report: FileReport) -> dict[str, list[int]]:
+    """Column → its places, of which repeated names have several; the header goes into the report."""
+    report.columns = header
+    places: dict[str, list[int]] = {}
+    for place, name in enumerate(header):
+        if name:
+            places.setdefault(name, []).append(place)
+    return places
+
+
+def too_many_cells(cells: list[str], width: int) -> str | None:
+    """What is wrong with a row that has something in cells for which the header has no column; None: nothing."""
+    if len(cells) > width and any(map(str.strip, cells[width:])):
+        return (
+            f"The row has {len(cells)} cells, the header {width}; a cell that holds the delimiter must stand in quotes."
+        )
+    return None
+
+
+def find_delimiter(text: str) -> str:
+    """What stands between the cells of most records, and of the first; a comma where nothing does.
+
+    Args:
+        text: the file's beginning.
+    """
+    best, best_score = ",", (False, 0.0, 0)
+    for delimiter in DELIMITERS:
+        records = islice(_lenient(text, delimiter, False), 100)
+        widths = [len(record) for record in records if not is_blank(record)]
+        usual = max(set(widths), key=widths.count, default=1)
+        if max(usual, *widths[:1], 1) < 2:
+            continue
+        score = (widths[0] == usual, widths.count(usual) / len(widths) if usual > 1 else 0.0, max(usual, widths[0]))
+        if score > best_score:
+            best, best_score = delimiter, score
+    return best
+
+
+class _TooLongError(Exception):
+    """A record is longer than may be held."""
+
+
+def _checked(delimiter: str) -> str:
+    delimiter = _NAMED_DELIMITERS.get(delimiter.casefold(), delimiter)
+    if len(delimiter) != 1 or delimiter in '"\r\n\0 ' or delimiter.isalnum():
+        raise ImportRefused(
+            "import-unreadable", f"{delimiter!r} cannot be a delimiter; it is one character such as , or ; or a tab."
+        )
+    return delimiter
+
+
+def _lenient(text: str, delimiter: str, skips_space: bool) -> Iterator[list[str]]:
+    """The records of a piece of text, as far as they can be read."""
+    reader = csv.reader(io.StringIO(text, newline="\n"), delimiter=delimiter, skipinitialspace=skips_space)
+    while True:
+        try:
+            yield next(reader)
+        except csv.Error:
+            continue
+        except StopIteration:
+            return
+
+
+def _has_space_after(delimiter: str, text: str) -> bool:
+    """Whether the file puts a space after its delimiters, as people do."""
+    if delimiter in "\t ":
+        return False
+    cells = [
+        cell
+        for record in islice(_lenient(text, delimiter, False), 50)
+        for cell in record[1:]
+        if cell  # an empty cell tells nothing
+    ]
+    return bool(cells) and sum(cell[0] == " " for cell in cells) >= 0.8 * len(cells)
+
+
+def _pieces(blocks: Iterable[str]) -> Iterator[str]:
+    """Lines with their newlines; of a line longer than a record may be, pieces."""
+    rest = ""
+    for block in blocks:
+        end = block.rfind("\n") + 1
+        if not end:
+            rest += block
+            if len(rest) > RECORD_MAXIMUM:
+                yield rest
+                rest = ""
+            continue
+        yield from io.StringIO(rest + block[:end], newline="\n")
+        rest = block[end:]
+    if rest:
+        yield rest
+
+
+def _readable(text: str) -> str:
+    return MARK.sub("\ufffd", text)
+
+
+def _shown(lines: list[str]) -> list[str]:
+    return [_readable(line[:_SHOWN].rstrip("\r\n")) for line in lines]
+
+
+class _EndOfRecord:
+    """Looks for a record's end, as Python's csv reader would find it, and holds nothing."""
+
+    def __init__(self, delimiter: str, skips_space: bool) -> None:
+        self._delimiter = delimiter
+        self._opening = re.compile(re.escape(delimiter) + (" *" if skips_space else "") + '"')
+        self._is_quoted = False
+        self._is_at_start = True
+
+    def feed(self, piece: str) -> bool:
+        """Whether the record ends with this line."""
+        place = 0
+        while True:
+            if self._is_quoted:
+                place = piece.find('"', place) + 1
+                if not place:
+                    return False
+                if piece[place : place + 1] == '"':
+                    place += 1
+                else:
+                    self._is_quoted = False
+            elif self._is_at_start and piece.startswith('"'):
+                self._is_quoted = True
+                place = 1
+            elif opening := self._opening.search(piece, place):
+                self._is_quoted = True
+                place = opening.end()
+            else:
+                self._is_at_start = False
+                return piece.endswith("\n")
+            self._is_at_start = False
+
+
+def _is_wrapped(text: str) -> bool:
+    """Whether a spreadsheet opened a comma-separated file as if it had semicolons, and saved it.
+
+    Each line then is one cell in quotes, torn where it had semicolons, and padded with semicolons to one width.
+    """
+    lines = [line.rstrip("\r\n") for line in islice(io.StringIO(text, newline="\n"), 200)]
+    rows = [line for line in lines[1:] if line]
+    if not rows or lines[0].count(",") < 2 or lines[0].rstrip(";").count(";") or lines[0].startswith('"'):
+        return False
+    padded = sum(line.endswith(";;") for line in rows)
+    return padded >= 0.5 * len(rows) and any(line.startswith('"') for line in rows)
+
+
+def _unwrapped(line: str) -> str:
+    """The line as it was before."""
+    cells = next(_lenient(line, ";", False), [])
+    return ";".join(cells).rstrip(";") + "\n"
