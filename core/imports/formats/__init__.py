@@ -1,11 +1,34 @@
 """The formats that can be imported: each a module that tells whether a file is its own and reads it, row by row."""
 
-from core.imports.formats import tenfold_ndjson
+from core.imports.formats import (
+    github,
+    google_tasks,
+    ical,
+    microsoft_todo,
+    taskwarrior,
+    tenfold_json,
+    tenfold_ndjson,
+    trello,
+    wekan,
+)
 from core.imports.rows import Format, Head
 from core.imports.utf8 import encoding_of
 
 # Where two are equally certain, the earlier has it.
-FORMATS: dict[str, Format] = {format_.name: format_ for format_ in (tenfold_ndjson.FORMAT,)}
+FORMATS: dict[str, Format] = {
+    module.FORMAT.name: module.FORMAT
+    for module in (
+        tenfold_ndjson,
+        tenfold_json,
+        trello,
+        github,
+        taskwarrior,
+        microsoft_todo,
+        google_tasks,
+        wekan,
+        ical,
+    )
+}
 """Name, as clients say it → format."""
 
 

@@ -1,0 +1,367 @@
+"""How a foreign item becomes a task's fields: what fits into a field goes there, all else into the description.
+
+A description is made in this order, each part only where there is something: the whole title if it was cut,
+`Part of: <parent>`, the item's own text, checklists, facts in lines of `Name: value`, comments. Only what was glued on
+may be left out where it does not fit, and then a line tells how much; the item's own text never is.
+"""
+
+import hashlib
+import html
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import tzinfo
+from html.parser import HTMLParser
+from typing import Any
+
+from core.imports.dates import parse_due, parse_moment
+from core.imports.rows import BadRow, Row, Values
+from core.tasks.schemas import DESCRIPTION_MAXIMUM, EXTERNAL_ID_MAXIMUM, LABEL_MAXIMUM, LABELS_MAXIMUM, TITLE_MAXIMUM
+
+UNTITLED = "(untitled)"
+"""The title of an item whose program lets it have none."""
+
+_SHOWN_MAXIMUM = 500
+_GAP = "\n\n"
+_OMISSIONS_MAXIMUM = 120  # what the lines that tell of omissions take
+_HTML_MAXIMUM = 100_000
+
+
+class WrongValueError(Exception):
+    """A value that no task can be made of.
+
+    Attributes:
+        column: the file's own name of it.
+        message: what is wrong, and what would be right.
+    """
+
+    def __init__(self, column: str, message: str) -> None:
+        super().__init__(message)
+        self.column = column
+        self.message = message
+
+
+class Item:
+    """An object of a JSON document, read member by member, each of the type that it should have.
+
+    An absent member and `null` are the same: nothing. A wrong type raises `WrongValueError` with the member's name.
+
+    Attributes:
+        content: the object.
+    """
+
+    __slots__ = ("_path", "content")
+
+    def __init__(self, content: Any, path: str = "") -> None:
+        if not isinstance(content, dict):
+            raise WrongValueError(path, "An object is expected.")
+        self.content: dict[str, Any] = content
+        self._path = path
+
+    def __contains__(self, name: str) -> bool:
+        return self.content.get(name) is not None
+
+    def column(self, name: str) -> str:
+        """How the file calls a member, as a path from the row's own object."""
+        return f"{self._path}.{name}" if self._path else name
+
+    def text(self, name: str) -> str:
+        """A text; a number is taken as it is written. Empty where there is none."""
+        value = self.content.get(name)
+        if value is None:
+            return ""
+        if isinstance(value, str):
+            return value
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            return str(value)
+        raise WrongValueError(self.column(name), "A text is expected.")
+
+    def line(self, name: str) -> str:
+        """A text in one line, without spaces around it."""
+        return one_line(self.text(name))
+
+    def flag(self, name: str) -> bool:
+        """Whether something is said to be so."""
+        value = self.content.get(name)
+        if value is None or isinstance(value, bool):
+            return bool(value)
+        raise WrongValueError(self.column(name), "true or false is expected.")
+
+    def number(self, name: str) -> float:
+        """A number; 0 where there is none."""
+        value = self.content.get(name)
+        if value is None:
+            return 0
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            return value
+        raise WrongValueError(self.column(name), "A number is expected.")
+
+    def list(self, name: str) -> list[Any]:
+        """A list of anything; empty where there is none."""
+        value = self.content.get(name)
+        if value is None:
+            return []
+        if isinstance(value, list):
+            return value
+        raise WrongValueError(self.column(name), "A list is expected.")
+
+    def items(self, name: str) -> Iterator["Item"]:
+        """The objects of a list."""
+        path = self.column(name)
+        for content in self.list(name):
+            yield Item(content, path)
+
+    def item(self, name: str) -> "Item":
+        """An object; an empty one where there is none."""
+        return Item(self.content.get(name) or {}, self.column(name))
+
+    def moment(self, name: str, time_zone: tzinfo) -> str | None:
+        """A date and time, RFC 3339 in UTC."""
+        return moment(self.text(name), self.column(name), time_zone)
+
+    def due(self, name: str, time_zone: tzinfo) -> str | None:
+        """A date by which something is to be done; without a time it is the end of the day."""
+        return moment(self.text(name), self.column(name), time_zone, parse_due)
+
+
+def moment(text: str, column: str, time_zone: tzinfo, parse: Callable[[str, tzinfo], str] = parse_moment) -> str | None:
+    """A date, RFC 3339 in UTC; nothing where the text is blank.
+
+    Raises:
+        WrongValueError: the text is no date.
+    """
+    if not text.strip():
+        return None
+    try:
+        return parse(text, time_zone)
+    except ValueError as error:
+        raise WrongValueError(column, str(error)) from None
+
+
+def one_line(text: str) -> str:
+    """A text with all its white space made single spaces."""
+    return " ".join(text.split())
+
+
+class Draft:
+    """A task on its way.
+
+    Attributes:
+        parent: the title of what it is a part of.
+        body: the item's own text.
+        checklists: heading (may be empty) → lines.
+        comments: the oldest first.
+    """
+
+    __slots__ = ("_facts", "_fields", "_labels", "body", "checklists", "comments", "parent")
+
+    def __init__(self, title: str, external_id: str = "") -> None:
+        self._fields: dict[str, Any] = {"title": title}
+        self._labels: dict[str, None] = {}
+        self._facts: list[str] = []
+        self.parent = ""
+        self.body = ""
+        self.checklists: list[tuple[str, list[str]]] = []
+        self.comments: list[str] = []
+        if external_id:
+            self._fields["external_id"] = fitting_id(external_id)
+
+    @property
+    def title(self) -> str:
+        """As the file has it; never empty."""
+        return one_line(self._fields["title"]) or UNTITLED
+
+    def set(self, **fields: Any) -> None:
+        """Sets fields of the task; None leaves them as they are."""
+        self._fields.update((name, value) for name, value in fields.items() if value is not None)
+
+    def complete(self, *moments: str | None) -> None:
+        """The task is completed, at the first of the moments that is known."""
+        self.set(status="completed", completed_at=next(filter(None, moments), None))
+
+    def fact(self, name: str, value: str) -> None:
+        """Adds a line `Name: value` if there is a value."""
+        value = one_line(value)
+        if value:
+            self._facts.append(f"{name}: {value}")
+
+    def label(self, text: str) -> None:
+        """Adds a label; one that a task cannot have becomes a fact."""
+        text = one_line(text)
+        if text:
+            self._labels[text] = None
+
+    def checklist(self, heading: str, entries: Iterable[tuple[str, bool]]) -> None:
+        """Adds a checklist: texts, and whether each is done."""
+        lines = [f"- [{'x' if is_done else ' '}] {one_line(text)}" for text, is_done in entries]
+        if lines:
+            self.checklists.append((one_line(heading), lines))
+
+    def comment(self, text: str, *about: str | None) -> None:
+        """Adds a comment, with what is known about it: when, and who wrote it."""
+        heading = ", ".join(filter(None, map(one_line, filter(None, about))))
+        text = plain(text)
+        if text:
+            self.comments.append(f"Comment ({heading}):\n{text}" if heading else f"Comment:\n{text}")
+
+    def row(self, number: int, values: Values, columns: Mapping[str, str]) -> Row:
+        """The finished row."""
+        fields = self._fields
+        title = self.title
+        front = []
+        if len(title) > TITLE_MAXIMUM:
+            front.append(title)
+            title = title[: TITLE_MAXIMUM - 1].rstrip() + "…"
+        fields["title"] = title
+        labels = [label for label in self._labels if len(label) <= LABEL_MAXIMUM and "," not in label]
+        del labels[LABELS_MAXIMUM:]
+        if labels:
+            fields["labels"] = labels
+        rest = [label for label in self._labels if label not in labels]
+        facts = [f"Labels: {'; '.join(rest)}", *self._facts] if rest else self._facts
+        if self.parent:
+            front.append(f"Part of: {one_line(self.parent)}")
+        description = self._description(front, facts)
+        if description:
+            fields["description"] = description
+        return Row(number, fields, values, columns)
+
+    def _description(self, front: list[str], facts: list[str]) -> str:
+        front = ["\n".join(front), plain(self.body)]
+        glued: list[tuple[str, list[str]]] = [
+            *(("checklist items", [heading + ":", *lines] if heading else lines) for heading, lines in self.checklists),
+            ("lines", facts),
+            *(("comments", [comment]) for comment in self.comments),
+        ]
+        whole = _GAP.join(filter(None, [*front, *("\n".join(lines) for _, lines in glued)]))
+        if len(whole) <= DESCRIPTION_MAXIMUM:
+            return whole
+        own = _GAP.join(filter(None, front))
+        fitted = _fit(own, glued)
+        return fitted if len(fitted) <= DESCRIPTION_MAXIMUM else own
+
+
+def _fit(text: str, glued: list[tuple[str, list[str]]]) -> str:
+    """As much as a description holds; `text` is not cut, so that what is too long by itself is refused."""
+    for place, (kind, lines) in enumerate(glued):
+        for index, line in enumerate(lines):
+            gap = "\n" if index else _GAP
+            if len(text) + len(gap) + len(line) + _OMISSIONS_MAXIMUM > DESCRIPTION_MAXIMUM:
+                others = [entry for entry in glued[place + 1 :] if entry[0] == kind]
+                left = len(lines) - index + sum(len(entry[1]) for entry in others)
+                rest = [entry for entry in glued[place + 1 :] if entry[0] != kind]
+                return _fit(f"{text}{gap}[… {left} more {kind}]", rest)
+            text += gap + line
+    return text
+
+
+def fitting_id(text: str) -> str:
+    """An external id that fits into its column: one that is too long is replaced by its digest."""
+    return (
+        text
+        if len(text) <= EXTERNAL_ID_MAXIMUM
+        else f"sha256:{hashlib.sha256(text.encode(errors='replace')).hexdigest()}"
+    )
+
+
+def plain(text: str) -> str:
+    """A text with newlines as we write them, and without blank lines around it."""
+    return text.replace("\r\n", "\n").replace("\r", "\n").strip("\n").rstrip()
+
+
+def make_row(number: int, content: Any, columns: Mapping[str, str], draft: Callable[[Item], Draft]) -> Row | BadRow:
+    """The row that an object becomes.
+
+    Args:
+        number: of the row.
+        content: the object.
+        columns: field → member that it comes from.
+        draft: makes the task; may raise `WrongValueError`.
+    """
+    try:
+        return draft(Item(content)).row(number, shown(content), columns)
+    except WrongValueError as wrong:
+        return BadRow(number, wrong.column or None, wrong.message, shown(content))
+
+
+def shown(content: Any) -> Values:
+    """What is worth showing of an object: its texts and numbers, none of them long."""
+    if not isinstance(content, dict):
+        return {"item": _shown_text(str(content)[:_SHOWN_MAXIMUM])}
+    return {
+        _shown_text(name): _shown_text(value) if isinstance(value, str) else value
+        for name, value in content.items()
+        if isinstance(value, str | int | float) or value is None
+    }
+
+
+def _shown_text(text: str) -> str:
+    text = text if len(text) <= _SHOWN_MAXIMUM else text[: _SHOWN_MAXIMUM - 1] + "…"
+    if not text.isascii():
+        text = text.encode(errors="replace").decode()
+    return text.replace("\0", "�")
+
+
+_ITEM_TAGS = frozenset({"li"})
+_LINE_TAGS = frozenset({"br", "div", "dd", "dt", "li", "ol", "td", "tr", "ul"})
+_PARAGRAPH_TAGS = frozenset({"blockquote", "h1", "h2", "h3", "h4", "h5", "h6", "p", "pre", "table"})
+_HIDDEN_TAGS = frozenset({"head", "script", "style", "title"})
+_BLANK_LINES = re.compile(r"\n[ \t]*(?:\n[ \t]*)+")
+
+
+class _PlainText(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__(convert_charrefs=True)
+        self.parts: list[str] = []
+        self._hidden = 0
+        self._preformatted = 0
+        self._link = ""
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self._break(tag)
+        if tag in _ITEM_TAGS:
+            self.parts.append("- ")
+        if tag in _HIDDEN_TAGS:
+            self._hidden += 1
+        if tag == "pre":
+            self._preformatted += 1
+        if tag == "a":
+            self._link = dict(attrs).get("href") or ""
+            self._link_from = len(self.parts)
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag in _HIDDEN_TAGS and self._hidden:
+            self._hidden -= 1
+        if tag == "pre" and self._preformatted:
+            self._preformatted -= 1
+        if tag == "a" and self._link:
+            if "://" in self._link and self._link not in "".join(self.parts[self._link_from :]):
+                self.parts.append(f" ({self._link})")
+            self._link = ""
+        if tag != "br":
+            self._break(tag)
+
+    def handle_data(self, data: str) -> None:
+        if not self._hidden:
+            self.parts.append(data if self._preformatted else re.sub(r"\s+", " ", data))
+
+    def _break(self, tag: str) -> None:
+        if tag in _PARAGRAPH_TAGS:
+            self.parts.append("\n\n")
+        elif tag in _LINE_TAGS:
+            self.parts.append("\n")
+
+
+def text_of_html(source: str) -> str:
+    """The text of an HTML fragment: paragraphs, lines, list items and the addresses of links stay."""
+    if "<" not in source:
+        return html.unescape(source)
+    if len(source) > _HTML_MAXIMUM:
+        return source  # the parser takes its time over malice, and no description could hold it
+    parser = _PlainText()
+    try:
+        parser.feed(source)
+        parser.close()
+    except AssertionError:  # how the parser says that a declaration is none
+        return source
+    lines = [line.strip() if line.strip() else "" for line in "".join(parser.parts).split("\n")]
+    return _BLANK_LINES.sub("\n\n", "\n".join(lines)).strip()
