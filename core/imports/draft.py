@@ -307,6 +307,9 @@ _PARAGRAPH_TAGS = frozenset({"blockquote", "h1", "h2", "h3", "h4", "h5", "h6", "
 _HIDDEN_TAGS = frozenset({"head", "script", "style", "title"})
 _BLANK_LINES = re.compile(r"\n[ \t]*(?:\n[ \t]*)+")
 
+# How Java's programs write characters beyond U+FFFF, which HTML calls an error.
+_SURROGATES = re.compile(r"&#(5[56]\d{3});&#(5[67]\d{3});")
+
 
 class _PlainText(HTMLParser):
     def __init__(self) -> None:
@@ -353,6 +356,7 @@ class _PlainText(HTMLParser):
 
 def text_of_html(source: str) -> str:
     """The text of an HTML fragment: paragraphs, lines, list items and the addresses of links stay."""
+    source = _SURROGATES.sub(_astral, source)
     if "<" not in source:
         return html.unescape(source)
     if len(source) > _HTML_MAXIMUM:
@@ -365,3 +369,8 @@ def text_of_html(source: str) -> str:
         return source
     lines = [line.strip() if line.strip() else "" for line in "".join(parser.parts).split("\n")]
     return _BLANK_LINES.sub("\n\n", "\n".join(lines)).strip()
+
+
+def _astral(match: re.Match[str]) -> str:
+    pair = chr(int(match[1])) + chr(int(match[2]))
+    return pair.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

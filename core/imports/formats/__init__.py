@@ -3,7 +3,9 @@
 from core.imports.formats import (
     github,
     google_tasks,
+    gtg,
     ical,
+    jira_xml,
     microsoft_todo,
     taskwarrior,
     tenfold_json,
@@ -27,6 +29,8 @@ FORMATS: dict[str, Format] = {
         google_tasks,
         wekan,
         ical,
+        gtg,
+        jira_xml,
     )
 }
 """Name, as clients say it → format."""

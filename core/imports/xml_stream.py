@@ -1,0 +1,80 @@
+"""XML of which only one element of a kind at a time is in memory; without entities and anything from outside."""
+
+from collections.abc import Collection, Iterator
+from typing import BinaryIO
+from xml.etree.ElementTree import Element, ParseError
+
+from defusedxml import DefusedXmlException
+from defusedxml.ElementTree import iterparse
+
+from core.imports.json_stream import limited
+from core.imports.rows import ImportRefused
+from core.imports.utf8 import as_utf8
+
+_DEPTH_MAXIMUM = 100
+_ELEMENTS_MAXIMUM = 1_000_000
+
+
+def xml_elements(
+    stream: BinaryIO, encoding: str | None, names: Collection[str], roots: Collection[str]
+) -> Iterator[Element]:
+    """The elements of some names as they end; whoever gets one reads it at once, for then it is emptied.
+
+    One inside another of these elements is not given by itself.
+
+    Args:
+        stream: the document; it may have `DOCUMENT_MAXIMUM` bytes.
+        encoding: where the client named one; else it is the document's own.
+        names: of the elements.
+        roots: what the outermost element may be called.
+
+    Raises:
+        ImportRefused: `import-unreadable` where it is not XML (any more), or declares entities; `import-wrong-format`
+            where the outermost element is another; `import-too-large`.
+    """
+    if encoding is not None:
+        stream = as_utf8(stream, encoding)
+    depth = 0
+    inside = 0  # the depth of the wanted element that we are in
+    count = 0
+    try:
+        for event, element in iterparse(limited(stream), events=("start", "end"), forbid_dtd=True):
+            if event == "start":
+                if depth == 0 and element.tag not in roots:
+                    wanted = " or ".join(f"<{root}>" for root in roots)
+                    raise ImportRefused(
+                        "import-wrong-format", f"The outermost element is <{str(element.tag)[:50]}>, not {wanted}."
+                    )
+                depth += 1
+                if not inside and element.tag in names:
+                    inside = depth
+                count += 1
+                if count > _ELEMENTS_MAXIMUM:
+                    raise ImportRefused(
+                        "import-too-large", f"The file has more than {_ELEMENTS_MAXIMUM:,} elements. Split it."
+                    )
+                if depth > _DEPTH_MAXIMUM:
+                    raise ImportRefused("import-unreadable", f"More than {_DEPTH_MAXIMUM} elements inside each other.")
+            else:
+                if inside == depth:
+                    yield element
+                    inside = 0
+                if not inside:
+                    element.clear()
+                depth -= 1
+    except ParseError as problem:
+        line, column = problem.position
+        raise ImportRefused(
+            "import-unreadable", f"Not well-formed XML at line {line:,}, column {column + 1:,}: {problem.msg}."
+        ) from None
+    except DefusedXmlException:
+        raise ImportRefused(
+            "import-unreadable", "The file has a document type, which may define entities: take its DOCTYPE out."
+        ) from None
+    except (LookupError, ValueError) as problem:  # what expat says of encodings
+        raise ImportRefused("import-unreadable", f"The XML cannot be read: {problem}.") from None
+
+
+def text_of(element: Element, path: str = ".") -> str:
+    """The text of a child without spaces around it; empty where there is none."""
+    return (element.findtext(path) or "").strip()
