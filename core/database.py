@@ -190,7 +190,9 @@ async def within(seconds: float, question: Coroutine[Any, Any, T]) -> T:
 
 
 @contextlib.asynccontextmanager
-async def locked_transaction(connection: Connection, lock_class: int, lock: int) -> AsyncIterator[None]:
+async def locked_transaction(
+    connection: Connection, lock_class: int, lock: int, *, longest_seconds: int = LONGEST_TRANSACTION_SECONDS
+) -> AsyncIterator[None]:
     """A transaction under an advisory lock, begun in one round trip.
 
     A process that is frozen in the middle of it would keep the lock for as long as it stays so: the server ends
@@ -201,10 +203,11 @@ async def locked_transaction(connection: Connection, lock_class: int, lock: int)
         connection: not in a transaction.
         lock_class: the first half of the lock's name, a 32-bit number.
         lock: the second half.
+        longest_seconds: when the server ends the transaction.
     """
     try:
         await connection.execute(
-            f"BEGIN; SET LOCAL transaction_timeout = '{LONGEST_TRANSACTION_SECONDS}s'; "
+            f"BEGIN; SET LOCAL transaction_timeout = '{longest_seconds:d}s'; "
             f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'; SELECT pg_advisory_xact_lock({lock_class:d}, {lock:d})"
         )
         yield

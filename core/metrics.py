@@ -97,3 +97,19 @@ MAINTENANCE_LAST_SUCCESS = Gauge(
     multiprocess_mode="livemax",
 )  # fmt: skip
 MAINTENANCE_ROWS = Counter("tenfold_maintenance_rows_total", "Rows that maintenance removed or made.", ["name"])
+
+# imports
+IMPORT_ROWS = Counter(
+    "tenfold_import_rows_total", "Rows of imported files, by what became of them.", ["format", "outcome"]
+)
+IMPORT_BYTES = Counter("tenfold_import_bytes_total", "Bytes of uploads that imports have read.")
+IMPORT_CHUNK_DURATION = Histogram(
+    "tenfold_import_chunk_duration_seconds", "A chunk of an import: read in a thread, or written by PostgreSQL.",
+    ["step"], buckets=_LATENCY_BUCKETS,
+)  # fmt: skip
+IMPORTS_ENDED = Counter("tenfold_imports_ended_total", "Imports that have ended.", ["format", "outcome"])
+IMPORTS = Gauge("tenfold_imports", "Imports that have not ended.", ["state"], multiprocess_mode="livemax")
+IMPORTS_OLDEST_AGE = Gauge(
+    "tenfold_imports_oldest_waiting_age_seconds", "How long the first import that is queued has waited; 0: none is.",
+    multiprocess_mode="livemax",
+)  # fmt: skip

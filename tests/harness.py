@@ -179,7 +179,7 @@ class WorkerInProcess:
             self._task = None
 
     async def _run(self) -> None:
-        async with connected(self.settings) as self.services:
+        async with connected(self.settings, self._stop) as self.services:
             self._ready.set_result(None)
             serving = (
                 serve_queue(QUEUES_OF_JOBS[name], self.services, self._stop, drain_seconds=5) for name in self._queues

@@ -19,6 +19,7 @@ from core.settings import Settings
 from core.storage import Storage
 from core.version import VERSION
 from worker.exports import run_exports
+from worker.imports import run_imports
 from worker.maintenance import schedule
 from worker.observer import observe_forever
 from worker.runner import QueueOfJobs, Services, serve_queue
@@ -29,7 +30,7 @@ LONGEST_BULK_SECONDS = 24 * 3600.0
 
 QUEUES_OF_JOBS: dict[str, QueueOfJobs] = {
     "writes": QueueOfJobs(WRITES_QUEUE, jobs=(drain_lane,), timeout_seconds=10, max_jobs=64, after_job=look_again),
-    "bulk": QueueOfJobs(BULK_QUEUE, jobs=(run_exports,), timeout_seconds=LONGEST_BULK_SECONDS, max_jobs=8),
+    "bulk": QueueOfJobs(BULK_QUEUE, jobs=(run_imports, run_exports), timeout_seconds=LONGEST_BULK_SECONDS, max_jobs=8),
     "maintenance": QueueOfJobs(MAINTENANCE_QUEUE, jobs=(), cron=schedule, timeout_seconds=120, max_jobs=8),
 }
 
@@ -39,13 +40,13 @@ log = get_logger()
 
 
 @contextlib.asynccontextmanager
-async def connected(settings: Settings) -> AsyncIterator[Services]:
+async def connected(settings: Settings, stopping: asyncio.Event) -> AsyncIterator[Services]:
     """Everything that jobs work with; connects at first use, so a worker may start before its servers."""
     pool = await worker_pool(settings)
     queue = queue_client(settings.queue_redis_url)
     cache = cache_client(settings.redis_url)
     try:
-        yield Services(settings, pool, queue, cache, CacheInvalidator(cache, queue), Storage.of(settings))
+        yield Services(settings, pool, queue, cache, CacheInvalidator(cache, queue), Storage.of(settings), stopping)
     finally:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(pool.close(), 5)
@@ -67,7 +68,7 @@ async def serve(settings: Settings, queues: Sequence[str]) -> None:
     if settings.worker_metrics_port:
         start_http_server(settings.worker_metrics_port, addr=settings.host)
     metrics.BUILD_INFO.labels(VERSION, platform.python_version(), "worker").set(1)
-    async with connected(settings) as services:
+    async with connected(settings, stop) as services:
         observer = asyncio.create_task(observe_forever(services))
         log.info("worker ready", queues=list(queues))
         try:

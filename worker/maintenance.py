@@ -13,6 +13,7 @@ from core import lanes, metrics
 from core.cache import SUSPECT_FLAG
 from core.exports.files import LONGEST_EXPORT_SECONDS
 from core.exports.writes import expired_files, exports_wait, forget_files, purge_exports
+from core.imports.writes import clean_up_after, ended_imports, imports_wait, without_import
 from core.jobs import BULK_QUEUE, call_bulk, purge_jobs
 from core.logs import get_logger
 from core.partitions import ensure_partitions
@@ -26,6 +27,8 @@ ONCE_A_TICK: dict[str, Any] = {"unique": True, "keep_result": 60}
 # However long all places are taken, no more calls than this pile up.
 CALLS_MAXIMUM = 32
 EXPIRED_AT_ONCE = 100
+# An upload's command may lie in its lane for as long as PostgreSQL is away.
+UPLOAD_KEPT_SECONDS = 3 * 24 * 3600.0
 
 log = get_logger()
 
@@ -63,6 +66,25 @@ async def sweep_exports(services: Services) -> None:
     _succeeded("sweep_exports")
 
 
+async def sweep_imports(services: Services) -> None:
+    """Calls workers for imports that nobody carries on, and cleans up after those that have ended."""
+    if await imports_wait(services.pool) and await services.queue.zcard(BULK_QUEUE) < CALLS_MAXIMUM:
+        await call_bulk(services.queue, "import")
+    for ended in await ended_imports(services.pool):
+        await clean_up_after(services.pool, services.storage, ended)
+    _succeeded("sweep_imports")
+
+
+async def purge_uploads(services: Services) -> None:
+    """Deletes uploads that never became imports: the API process that took them has died."""
+    removed = await services.storage.remove_unfinished(UPLOAD_KEPT_SECONDS)
+    async for names in services.storage.names_older_than("imports", UPLOAD_KEPT_SECONDS):
+        for name in await without_import(services.pool, names):
+            await services.storage.delete(name)
+            removed += 1
+    _succeeded("purge_uploads", rows=removed)
+
+
 async def delete_expired_exports(services: Services) -> None:
     """Deletes files past EXPORT_RETENTION_HOURS, and some days later the exports themselves."""
     removed = 0
@@ -97,6 +119,8 @@ SCHEDULE: tuple[tuple[Job, dict[str, int | set[int]]], ...] = (
     (keep_partitions, {"minute": 7, "second": 0}),
     (purge_finished_jobs, {"minute": set(range(0, 60, 10)), "second": 20}),
     (sweep_exports, {"second": set(EVERY_FIVE_SECONDS)}),
+    (sweep_imports, {"second": set(EVERY_FIVE_SECONDS)}),
+    (purge_uploads, {"minute": 35, "second": 10}),
     (delete_expired_exports, {"second": 50}),
     (delete_orphaned_exports, {"minute": 25, "second": 30}),
     (purge_ended_sessions, {"minute": 40, "second": 40}),

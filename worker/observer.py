@@ -4,7 +4,9 @@ import asyncio
 import time
 
 from core import lanes, metrics
-from core.database import pool_counts
+from core.database import is_schema_fault, is_transient, pool_counts, within
+from core.errors import DatabaseUnavailable
+from core.imports.writes import unfinished_imports
 from core.jobs import QUEUES
 from core.logs import get_logger
 from core.redis import REDIS_FAULTS
@@ -27,6 +29,20 @@ async def observe_forever(services: Services) -> None:
             await _observe_queue_server(services)
         except REDIS_FAULTS as error:
             log.warning("queue server not observed", error=repr(error))
+        try:
+            await within(OBSERVE_SECONDS, _observe_imports(services))
+        except Exception as error:
+            if not (is_transient(error) or is_schema_fault(error) or isinstance(error, DatabaseUnavailable)):
+                raise
+            log.warning("imports not observed", error=repr(error))
+
+
+async def _observe_imports(services: Services) -> None:
+    found = await unfinished_imports(services.pool)
+    for state in ("queued", "processing"):
+        imports, _ = found.get(state, (0, 0.0))
+        metrics.IMPORTS.labels(state).set(imports)
+    metrics.IMPORTS_OLDEST_AGE.set(found.get("queued", (0, 0.0))[1])
 
 
 async def _observe_queue_server(services: Services) -> None:

@@ -5,7 +5,7 @@ import contextlib
 import random
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import structlog
@@ -30,6 +30,7 @@ RETRY_FIRST_SECONDS = 0.1
 RETRY_LONGEST_SECONDS = 2.0
 RESTART_SECONDS = 0.5
 RECORD_SECONDS = 1.0
+IMPORTS_AT_ONCE = 4
 
 log = get_logger()
 
@@ -44,6 +45,12 @@ class Services:
     cache: Redis
     invalidator: CacheInvalidator
     storage: Storage
+    stopping: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when the process shall end: long work stops at its next checkpoint."""
+    importing: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(IMPORTS_AT_ONCE))
+    """The places for imports in this process."""
+    parsing: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Whose turn it is to parse a chunk of a file: one at a time has the processor, first come, first served."""
 
 
 Job = Callable[..., Awaitable[Any]]

@@ -27,6 +27,7 @@ from core.database import (
 )
 from core.exports.writes import cancel_exports, create_exports
 from core.ids import MAXIMUM_ID, is_job_id
+from core.imports.writes import cancel_imports, create_imports
 from core.jobs import LONG_WORK, StoredOutcome, call_bulk, outcome_message, record_jobs, state_of, stored_outcomes
 from core.logs import get_logger
 from core.tasks.writes import create_and_record_tasks, create_tasks, delete_tasks, owners_of_tasks, update_tasks
@@ -56,6 +57,8 @@ HANDLERS: dict[str, WriteInSet] = {
     "session.revoke": revoke_sessions,
     "export": create_exports,
     "export.cancel": cancel_exports,
+    "import": create_imports,
+    "import.cancel": cancel_imports,
 }
 """One handler for each kind of operation. A `task.batch` command is many operations of the first three kinds."""
 
@@ -79,8 +82,10 @@ class Operation:
     @property
     def subject(self) -> tuple[str, Any] | None:
         """What must not be touched twice in one wave; None for a new row, which nobody else can touch."""
-        if self.kind == "task.create" or self.kind in LONG_WORK:
+        if self.kind == "task.create":
             return None
+        if self.kind in LONG_WORK:
+            return "job", self.arguments.get("job_id")
         if self.kind.startswith("task."):
             return "task", self.arguments.get("id")
         if self.kind in CANCELLATIONS:

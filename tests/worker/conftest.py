@@ -1,5 +1,6 @@
 """What jobs work with, on one database that each test finds empty."""
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
@@ -39,5 +40,5 @@ async def settings(_worker_settings: Settings) -> Settings:
 @pytest.fixture
 async def services(settings: Settings) -> AsyncIterator[Services]:
     """As a worker process has them; no worker runs."""
-    async with connected(settings) as services:
+    async with connected(settings, asyncio.Event()) as services:
         yield services

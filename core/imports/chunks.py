@@ -1,0 +1,554 @@
+"""Writes a chunk of an import: its tasks, its row errors and the checkpoint are one transaction.
+
+So whoever takes an import over goes on behind the last whole chunk, and nothing comes twice. A dry run does the same,
+but makes no tasks: what it would have made it notes under the user's negative id, until it has ended.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from core.database import Connection, Pool, is_data_fault, is_missing_reference, locked_transaction, savepoint
+from core.imports.reading import (
+    FIELD_BITS,
+    MESSAGE_MAXIMUM,
+    MOST_EQUALS,
+    Chunk,
+    OnConflict,
+    RowError,
+    TaskRow,
+    conflict,
+    content_and_occurrence,
+    content_key,
+)
+from core.imports.rows import FileReport
+from core.leases import LEASE_SECONDS, LeaseLost
+
+CHUNK_SECONDS = 60
+"""The longest transaction of a chunk: a worker that is frozen in the middle of one holds nobody up for longer."""
+KEPT_ERRORS_MAXIMUM = 100_000
+KEPT_VALUES_MAXIMUM = 64 << 10
+"""Bytes of one row's values that are kept for the report of its errors."""
+KEPT_VALUES_TOTAL = 64 << 20
+
+# Two chunks of one user never run at the same time, whichever imports they are of.
+_USER_LOCK_CLASS = 1_010_102
+_LOCK_MASK = (1 << 31) - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """What has become of the rows so far."""
+
+    read: int = 0
+    created: int = 0
+    updated: int = 0
+    skipped: int = 0
+    failed: int = 0
+    errors_kept: int = 0
+    error_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimedImport:
+    """An import that a worker may carry on until its lease lapses.
+
+    Attributes:
+        owner: of the lease.
+        attempts: how often it was claimed since its last progress, this time included.
+        is_unwanted: it was cancelled before it had begun.
+        users_time_zone: for dates without one.
+    """
+
+    id: str
+    owner: str
+    user_id: int
+    format: str
+    dry_run: bool
+    options: dict[str, Any]
+    object: str
+    bytes: int
+    counts: Counts
+    attempts: int
+    is_unwanted: bool
+    users_time_zone: str
+
+    @property
+    def on_conflict(self) -> OnConflict:
+        mode: OnConflict = self.options.get("on_conflict", "skip")
+        return mode
+
+    @property
+    def max_errors(self) -> int | None:
+        return self.options.get("max_errors")
+
+
+def counts_of(row: Any) -> Counts:
+    """The counts in a row of `imports`."""
+    return Counts(
+        read=row["rows_read"],
+        created=row["rows_created"],
+        updated=row["rows_updated"],
+        skipped=row["rows_skipped"],
+        failed=row["rows_failed"],
+        errors_kept=row["errors_kept"],
+        error_bytes=row["error_bytes"],
+    )
+
+
+# A plan is kept for as long as the connection lives, and may have been made when the tables were empty.
+_ALWAYS_BY_INDEX = "SET LOCAL enable_seqscan = off"
+
+_CHECK = """
+SELECT lease_owner = $2 AND NOT is_unwanted AS is_ours, rows_read, rows_created, rows_updated, rows_skipped,
+       rows_failed, errors_kept, error_bytes
+FROM   imports
+WHERE  id = $1::text::uuid
+"""
+
+# The LIMITs keep these loops over the index's entries.
+_FIND = """
+SELECT r.place, found.task_id, found.is_of_this_import
+FROM   unnest($2::uuid[]) WITH ORDINALITY AS r (key, place),
+       LATERAL (SELECT l.task_id, l.import_id = $3::text::uuid AS is_of_this_import
+                FROM   imported_tasks AS l
+                WHERE  l.user_id = $1 AND l.key = r.key
+                AND    EXISTS (SELECT FROM tasks AS t WHERE t.user_id = $1 AND t.id = l.task_id)
+                LIMIT  1) AS found
+"""
+
+_FIND_TRIED = """
+SELECT r.place, found.task_id, found.is_of_this_import
+FROM   unnest($2::uuid[]) WITH ORDINALITY AS r (key, place),
+       LATERAL (SELECT l.task_id, l.import_id = $3::text::uuid AS is_of_this_import
+                FROM   imported_tasks AS l
+                WHERE  l.user_id = -$1::bigint AND l.key = r.key
+                LIMIT  1) AS found
+"""
+
+_COUNT_EQUALS = """
+SELECT r.place, counted.equals
+FROM   unnest($2::uuid[], $3::uuid[]) WITH ORDINALITY AS r (first, last, place),
+       LATERAL (SELECT count(*) AS equals
+                FROM   imported_tasks AS l
+                WHERE  l.user_id = $1 AND l.key BETWEEN r.first AND r.last
+                AND    l.import_id = $4::text::uuid
+                LIMIT  1) AS counted
+"""
+
+_NEW_IDS = "SELECT array(SELECT next_task_id() FROM generate_series(1, $1) ORDER BY 1)"
+
+_INSERT = """
+INSERT INTO tasks (id, user_id, title, description, priority, status, due_date, labels, created_at, completed_at)
+SELECT r.id, $1, r.title, r.description, r.priority, r.status, r.due_date, coalesce(r.labels::text[], '{}'),
+       coalesce(r.created_at, now()),
+       CASE WHEN r.status = 'completed' THEN coalesce(r.completed_at, now()) END
+FROM   unnest($2::bigint[], $3::text[], $4::text[], $5::smallint[], $6::text[], $7::timestamptz[], $8::text[],
+              $9::timestamptz[], $10::timestamptz[])
+       AS r (id, title, description, priority, status, due_date, labels, created_at, completed_at)
+"""
+
+# Rows come sorted by key. A key that is there stands for a task that is not there any more.
+_REMEMBER = """
+INSERT INTO imported_tasks (user_id, key, task_id, import_id)
+SELECT $1, r.key, r.task_id, $4::text::uuid
+FROM   unnest($2::uuid[], $3::bigint[]) AS r (key, task_id)
+ON     CONFLICT (user_id, key) DO UPDATE SET task_id = excluded.task_id, import_id = excluded.import_id
+"""
+
+_SEEN_AGAIN = """
+UPDATE imported_tasks SET import_id = $3::text::uuid WHERE user_id = $1 AND key = ANY ($2::uuid[])
+"""
+
+
+def _new_value(name: str) -> str:
+    return f"CASE WHEN r.given & {FIELD_BITS[name]} <> 0 THEN r.{name} ELSE t.{name} END"
+
+
+_NEW_VALUES = {
+    name: _new_value(name) for name in ("title", "description", "priority", "status", "due_date", "labels")
+} | {
+    # A creation date that the file does not tell is not changed; nor is a time of completion of what stays completed.
+    "created_at": f"CASE WHEN r.given & {FIELD_BITS['created_at']} <> 0 "
+    "THEN coalesce(r.created_at, t.created_at) ELSE t.created_at END",
+    "completed_at": f"CASE WHEN {_new_value('status')} = 'completed' "
+    f"THEN coalesce(CASE WHEN r.given & {FIELD_BITS['completed_at']} <> 0 THEN r.completed_at END, "
+    "t.completed_at, now()) END",
+}
+
+# Each expression reads the row as it is when it is locked, so that a change made meanwhile is not undone.
+_UPDATE_FROM = f"""
+FROM   (SELECT u.id, u.given, u.title, u.description, u.priority, u.status, u.due_date,
+               coalesce(u.labels::text[], '{{}}') AS labels, u.created_at, u.completed_at
+        FROM   unnest($2::bigint[], $3::text[], $4::text[], $5::smallint[], $6::text[], $7::timestamptz[],
+                      $8::text[], $9::timestamptz[], $10::timestamptz[], $11::integer[])
+               AS u (id, title, description, priority, status, due_date, labels, created_at, completed_at, given)
+       ) AS r
+WHERE  t.user_id = $1
+AND    t.id = r.id
+AND    ({", ".join(f"t.{name}" for name in _NEW_VALUES)})
+       IS DISTINCT FROM
+       ({", ".join(_NEW_VALUES.values())})
+"""  # noqa: S608
+_UPDATE = f"""
+UPDATE tasks AS t
+SET    {", ".join(f"{name} = {value}" for name, value in _NEW_VALUES.items())},
+       updated_at = now(), version = t.version + 1
+{_UPDATE_FROM}
+"""  # noqa: S608
+_UPDATE_FROM_TASKS = _UPDATE_FROM.replace("WHERE  t.user_id = $1", "JOIN   tasks AS t ON t.user_id = $1", 1)
+_WOULD_UPDATE = f"SELECT count(*) {_UPDATE_FROM_TASKS}"
+
+_ERRORS = """
+INSERT INTO import_errors (import_id, user_id, row, number, "column", message, "values")
+SELECT $1::text::uuid, $2, e.row, e.number, e."column", e.message, e."values"::json
+FROM   unnest($3::bigint[], $4::smallint[], $5::text[], $6::text[], $7::text[])
+       AS e (row, number, "column", message, "values")
+ON     CONFLICT DO NOTHING
+"""
+
+# The fence: nothing of the chunk stays unless the import is still ours and stands where we found it.
+_CHECKPOINT = """
+UPDATE imports
+SET    rows_read = $4, rows_created = $5, rows_updated = $6, rows_skipped = $7, rows_failed = $8, errors_kept = $9,
+       error_bytes = $10, bytes_read = $11, columns = $12::text::json, report = $13::text::json,
+       busy_seconds = busy_seconds + $14, attempts = 0, lease_until = now() + make_interval(secs => $15)
+WHERE  id = $1::text::uuid
+AND    lease_owner = $2
+AND    NOT is_unwanted
+AND    rows_read = $3
+"""
+
+_PROGRESS = """
+UPDATE jobs
+SET    progress = json_build_object('done', $2::bigint, 'total', NULL, 'failed', $3::bigint)
+WHERE  id = $1::text::uuid
+"""
+
+
+async def write_chunk(
+    pool: Pool, claim: ClaimedImport, before: Counts, chunk: Chunk, report: FileReport, *, seconds: float
+) -> Counts:
+    """Writes a chunk's tasks, its errors and the checkpoint, all or nothing; safe to repeat after a lost connection.
+
+    Args:
+        pool: of workers.
+        claim: whose import it is.
+        before: the counts that the chunk follows.
+        chunk: as it was read.
+        report: what reading has told about the file so far.
+        seconds: of work since the last checkpoint.
+
+    Returns:
+        The counts behind the chunk.
+
+    Raises:
+        LeaseLost: the import was cancelled, or somebody else carries it on; nothing was written.
+    """
+    lock = claim.user_id & _LOCK_MASK
+    async with (
+        pool.acquire() as connection,
+        locked_transaction(connection, _USER_LOCK_CLASS, lock, longest_seconds=CHUNK_SECONDS),
+    ):
+        found = await connection.fetchrow(_CHECK, claim.id, claim.owner)
+        if found is None or not found["is_ours"]:
+            raise LeaseLost
+        if found["rows_read"] == before.read + chunk.read and chunk.read:
+            return counts_of(found)  # it was committed, and the answer was lost
+        if found["rows_read"] != before.read:
+            raise LeaseLost
+        await connection.execute(_ALWAYS_BY_INDEX)
+        done = await _write_rows_carefully(connection, claim, chunk.rows)
+        errors = sorted([*chunk.errors, *done.errors], key=lambda error: (error.number, error.ordinal))
+        kept, kept_bytes = await _keep_errors(connection, claim, before, errors)
+        after = Counts(
+            read=before.read + chunk.read,
+            created=before.created + done.created,
+            updated=before.updated + done.updated + chunk.updated,
+            skipped=before.skipped + done.skipped + chunk.skipped,
+            failed=before.failed + chunk.failed + len(done.errors),
+            errors_kept=before.errors_kept + kept,
+            error_bytes=before.error_bytes + kept_bytes,
+        )
+        await _checkpoint(connection, claim, before, after, chunk.bytes_read, report, seconds)
+    return after
+
+
+async def _checkpoint(
+    connection: Connection,
+    claim: ClaimedImport,
+    before: Counts,
+    after: Counts,
+    bytes_read: int,
+    report: FileReport,
+    seconds: float,
+) -> None:
+    status = await connection.execute(
+        _CHECKPOINT,
+        claim.id,
+        claim.owner,
+        before.read,
+        after.read,
+        after.created,
+        after.updated,
+        after.skipped,
+        after.failed,
+        after.errors_kept,
+        after.error_bytes,
+        bytes_read,
+        None if report.columns is None else _as_json(report.columns),
+        _as_json({"mapping": report.mapping, "ignored": report.ignored}),
+        seconds,
+        LEASE_SECONDS,
+    )
+    if status != "UPDATE 1":
+        raise LeaseLost
+    await connection.execute(_PROGRESS, claim.id, after.read, after.failed)
+
+
+@dataclass(slots=True)
+class _Done:
+    """What became of a chunk's rows in the database."""
+
+    created: int
+    updated: int
+    skipped: int
+    errors: list[RowError]
+
+
+async def _write_rows_carefully(connection: Connection, claim: ClaimedImport, rows: list[TaskRow]) -> _Done:
+    """As a set where that goes well, else half by half, so that rows which the database refuses fail alone."""
+    if not rows:
+        return _Done(0, 0, 0, [])
+    try:
+        async with savepoint(connection):
+            return await _write_rows(connection, claim, rows)
+    except Exception as error:
+        if not is_data_fault(error) or is_missing_reference(error):
+            raise
+        if len(rows) == 1:
+            refused = RowError(rows[0].number, 1, None, "The database refused these values.", rows[0].values)
+            return _Done(0, 0, 0, [refused])
+    middle = len(rows) // 2
+    first = await _write_rows_carefully(connection, claim, rows[:middle])
+    second = await _write_rows_carefully(connection, claim, rows[middle:])
+    return _Done(
+        first.created + second.created,
+        first.updated + second.updated,
+        first.skipped + second.skipped,
+        first.errors + second.errors,
+    )
+
+
+async def _write_rows(connection: Connection, claim: ClaimedImport, rows: list[TaskRow]) -> _Done:
+    known = await _find_known(connection, claim, rows)
+    done = _Done(0, 0, 0, [])
+    fresh: list[TaskRow] = []
+    updates: list[tuple[int, TaskRow]] = []
+    seen_again: list[TaskRow] = []
+    for place, row in enumerate(rows):
+        task_id = known.get(place)
+        if task_id is None:
+            fresh.append(row)
+            continue
+        if row.is_of_content:
+            seen_again.append(row)
+        if claim.on_conflict == "error":
+            done.errors.append(_known_already(row, task_id))
+        elif claim.on_conflict == "update":
+            updates.append((task_id, row))
+        else:
+            done.skipped += 1
+    await _create(connection, claim, fresh)
+    done.created = len(fresh)
+    if updates:
+        done.updated = await _update(connection, claim, updates)
+        done.skipped += len(updates) - done.updated
+    if seen_again:
+        await _note_again(connection, claim, seen_again)
+    return done
+
+
+def _known_already(row: TaskRow, task_id: int) -> RowError:
+    if row.is_of_content:
+        return RowError(row.number, 1, None, "An equal task was imported before.", row.values)
+    where = f": task {task_id}" if task_id else ""
+    return conflict(row, f"A task with this external id was imported before{where}.")
+
+
+async def _find_known(connection: Connection, claim: ClaimedImport, rows: list[TaskRow]) -> dict[int, int]:
+    """Place → id of the task that the row stands for already; in a dry run 0 where this run would have made it.
+
+    Rows without an external id are told apart by how many equal ones came before. Within a chunk that was counted;
+    what earlier chunks had is added here, and shows itself by the first of the equals being of this import.
+    """
+    known = await _look_up(connection, claim, rows, range(len(rows)))
+    equal = [place for place, (_, is_of_this) in known.items() if is_of_this and rows[place].is_of_content]
+    if equal:
+        moved = await _count_on(connection, claim, rows, equal)
+        for place in moved:
+            known.pop(place, None)
+        known |= await _look_up(connection, claim, rows, moved)
+    return {place: task_id for place, (task_id, _) in known.items()}
+
+
+async def _look_up(
+    connection: Connection, claim: ClaimedImport, rows: list[TaskRow], places: Sequence[int]
+) -> dict[int, tuple[int, bool]]:
+    keys = [rows[place].key for place in places]
+    found: dict[int, tuple[int, bool]] = {}
+    for statement in (_FIND, _FIND_TRIED) if claim.dry_run else (_FIND,):
+        for row in await connection.fetch(statement, claim.user_id, keys, claim.id, timeout=CHUNK_SECONDS):
+            place = places[row["place"] - 1]
+            task_id, is_of_this = found.get(place, (0, False))
+            found[place] = (task_id or row["task_id"], is_of_this or row["is_of_this_import"])
+    return found
+
+
+async def _count_on(
+    connection: Connection, claim: ClaimedImport, rows: list[TaskRow], equal: Sequence[int]
+) -> list[int]:
+    """Gives rows whose equals earlier chunks had the keys that follow; returns their places."""
+    contents = list({content_and_occurrence(rows[place].key)[0] for place in equal})
+    counted = await connection.fetch(
+        _COUNT_EQUALS,
+        -claim.user_id if claim.dry_run else claim.user_id,
+        [content_key(content, 0) for content in contents],
+        [content_key(content, MOST_EQUALS) for content in contents],
+        claim.id,
+        timeout=CHUNK_SECONDS,
+    )
+    equals = {contents[row["place"] - 1]: row["equals"] for row in counted}
+    moved = []
+    for place, row in enumerate(rows):
+        if row.is_of_content:
+            content, occurrence = content_and_occurrence(row.key)
+            if content in equals:
+                row.key = content_key(content, occurrence + equals[content])
+                moved.append(place)
+    return moved
+
+
+async def _create(connection: Connection, claim: ClaimedImport, rows: list[TaskRow]) -> None:
+    if not rows:
+        return
+    ids = [0] * len(rows)
+    if not claim.dry_run:
+        ids = await connection.fetchval(_NEW_IDS, len(rows))
+        await connection.execute(_INSERT, claim.user_id, ids, *_columns(rows), timeout=CHUNK_SECONDS)
+    await _remember(connection, claim, rows, ids)
+
+
+async def _remember(connection: Connection, claim: ClaimedImport, rows: list[TaskRow], ids: Sequence[int]) -> None:
+    by_key = sorted(zip((row.key for row in rows), ids, strict=True))
+    await connection.execute(
+        _REMEMBER,
+        -claim.user_id if claim.dry_run else claim.user_id,
+        [key for key, _ in by_key],
+        [task_id for _, task_id in by_key],
+        claim.id,
+        timeout=CHUNK_SECONDS,
+    )
+
+
+async def _update(connection: Connection, claim: ClaimedImport, updates: Sequence[tuple[int, TaskRow]]) -> int:
+    """Changes tasks; returns how many had anything to be changed.
+
+    What a dry run would have made it cannot compare with: rows that come back to it count as changed.
+    """
+    there = [(task_id, row) for task_id, row in updates if task_id]
+    arguments = (
+        claim.user_id,
+        [task_id for task_id, _ in there],
+        *_columns([row for _, row in there]),
+        [row.given for _, row in there],
+    )
+    if claim.dry_run:
+        changed = await connection.fetchval(_WOULD_UPDATE, *arguments, timeout=CHUNK_SECONDS)
+        return int(changed) + len(updates) - len(there)
+    status = await connection.execute(_UPDATE, *arguments, timeout=CHUNK_SECONDS)
+    return int(status.rpartition(" ")[2])
+
+
+async def _note_again(connection: Connection, claim: ClaimedImport, rows: list[TaskRow]) -> None:
+    """So that later chunks can tell how many equals came before them."""
+    if claim.dry_run:
+        await _remember(connection, claim, rows, [0] * len(rows))
+    else:
+        keys = [row.key for row in rows]
+        await connection.execute(_SEEN_AGAIN, claim.user_id, keys, claim.id, timeout=CHUNK_SECONDS)
+
+
+def _columns(rows: Sequence[TaskRow]) -> tuple[list[Any], ...]:
+    return (
+        [row.title for row in rows],
+        [row.description for row in rows],
+        [row.priority for row in rows],
+        [row.status for row in rows],
+        [row.due_date for row in rows],
+        [_array_literal(row.labels) if row.labels else None for row in rows],
+        [row.created_at for row in rows],
+        [row.completed_at for row in rows],
+    )
+
+
+def _array_literal(texts: Sequence[str]) -> str:
+    """A `text[]` in PostgreSQL's own notation: arrays inside an array of parameters would have to be of one length."""
+    quoted = (text.replace("\\", "\\\\").replace('"', '\\"') for text in texts)
+    return "{" + ",".join(f'"{text}"' for text in quoted) + "}"
+
+
+async def _keep_errors(
+    connection: Connection, claim: ClaimedImport, before: Counts, errors: Sequence[RowError]
+) -> tuple[int, int]:
+    """Keeps errors for their report, up to a limit; returns how many, and the bytes of their values."""
+    kept = errors[: max(0, KEPT_ERRORS_MAXIMUM - before.errors_kept)]
+    if not kept:
+        return 0, 0
+    size = 0
+    values: list[str | None] = []
+    for error in kept:
+        text = _as_json(error.values) if error.ordinal == 1 else None  # the others of the row have the same
+        if text is not None and (
+            len(text) > KEPT_VALUES_MAXIMUM or before.error_bytes + size + len(text) > KEPT_VALUES_TOTAL
+        ):
+            text = None
+        size += len(text or "")
+        values.append(text)
+    await connection.execute(
+        _ERRORS,
+        claim.id,
+        claim.user_id,
+        [error.number for error in kept],
+        [error.ordinal for error in kept],
+        [None if error.column is None else _storable(error.column)[:MESSAGE_MAXIMUM] for error in kept],
+        [_storable(error.message) for error in kept],
+        values,
+        timeout=CHUNK_SECONDS,
+    )
+    return len(kept), size
+
+
+def _as_json(values: Any) -> str:
+    """JSON text of what a file said, whatever that is."""
+    try:
+        return orjson.dumps(values, default=str).decode()
+    except (TypeError, ValueError):  # lone surrogates, numbers over 64 bits, keys that are no text
+        return json.dumps(_plain(values), default=str)
+
+
+def _plain(values: Any) -> Any:
+    if isinstance(values, Mapping):
+        return {str(key): _plain(value) for key, value in values.items()}
+    if isinstance(values, list | tuple):
+        return [_plain(value) for value in values]
+    if isinstance(values, str):
+        return _storable(values)
+    return values
+
+
+def _storable(text: str) -> str:
+    return text.replace("\x00", "\ufffd").encode(errors="replace").decode()
