@@ -20,6 +20,7 @@ from api.keys import (
     QUEUE,
     REQUEST_LIMIT,
     SETTINGS,
+    STORAGE,
 )
 from api.passwords import PasswordService
 from core import metrics
@@ -30,6 +31,7 @@ from core.jobs import find_outcome
 from core.ratelimit import RateLimiter
 from core.redis import cache_client, end_tasks, queue_client
 from core.redisbatch import Batcher
+from core.storage import Storage
 from core.version import VERSION
 
 OBSERVE_SECONDS = 1.0
@@ -60,6 +62,11 @@ async def redis_servers(app: web.Application) -> AsyncIterator[None]:
     await app[LOGIN_LIMIT].close()
     await app[QUEUE].aclose(close_connection_pool=True)
     await app[CACHE_CLIENT].aclose(close_connection_pool=True)
+
+
+async def files(app: web.Application) -> AsyncIterator[None]:
+    app[STORAGE] = Storage.of(app[SETTINGS])
+    yield
 
 
 async def write_gateway(app: web.Application) -> AsyncIterator[None]:
@@ -98,4 +105,4 @@ async def _observe_forever(app: web.Application) -> None:
             metrics.DATABASE_POOL.labels("api", state).set(count)
 
 
-CONTEXTS = [database, redis_servers, authentication, write_gateway, observation]
+CONTEXTS = [database, redis_servers, files, authentication, write_gateway, observation]

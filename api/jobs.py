@@ -1,8 +1,6 @@
 """Jobs: what became of writes that the client did not wait for, and of long work."""
 
-import asyncio
 import contextlib
-import uuid
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
@@ -15,28 +13,25 @@ from api.errors import Problem, Unauthenticated
 from api.http import (
     CommaSeparated,
     Endpoint,
-    RejectionSchema,
     WholeNumber,
     invalid,
-    json_response,
     not_found,
     page_response,
+    read_body,
     read_query,
 )
 from api.keys import CACHE_CLIENT, IDENTITY, POOL, QUEUE, SETTINGS
-from api.submission import RETRY_AFTER, queued_job, read_preference
+from api.longwork import Job, listed_as_queued, path_job_id, position, when_ended
+from api.submission import build_command, perform, queued_job
 from core import lanes
 from core.cache import CacheInvalidator
 from core.commands import ANONYMOUS
-from core.errors import CursorInvalid, DatabaseUnavailable, QueueUnavailable
-from core.ids import is_job_id
-from core.jobs import FINAL_STATES, STATES, JobView, ListedJob, list_jobs, read_job
-from core.pagination import DAMAGED, decode_cursor, encode_cursor, scope_digest
+from core.errors import DatabaseUnavailable, QueueUnavailable
+from core.jobs import FINAL_STATES, LONG_WORK, STATES, JobView, ListedJob, list_jobs, read_job
+from core.pagination import encode_cursor, scope_digest
 from core.redis import REDIS_FAULTS, reply
 
 KIND_PATTERN = r"^[a-z_]{1,32}(\.[a-z_]{1,32})?\Z"
-LONG_POLL_FIRST_SECONDS = 0.05
-LONG_POLL_LONGEST_SECONDS = 0.5
 
 
 class JobListQuery(Schema):
@@ -59,31 +54,6 @@ class JobListQuery(Schema):
     )
 
 
-class JobProgress(Schema):
-    """How far long work has come."""
-
-    done = fields.Integer(required=True)
-    total = fields.Integer(required=True, allow_none=True)
-    failed = fields.Integer(required=True)
-
-
-class Job(Schema):
-    """A command's fate."""
-
-    id = fields.UUID(required=True)
-    kind = fields.String(required=True, metadata={"example": "task.create"})
-    state = fields.String(required=True, validate=validate.OneOf(STATES))
-    created_at = fields.String(required=True, metadata={"format": "date-time"})
-    started_at = fields.String(required=True, allow_none=True, metadata={"format": "date-time"})
-    finished_at = fields.String(required=True, allow_none=True, metadata={"format": "date-time"})
-    progress = fields.Nested(JobProgress, required=True, allow_none=True)
-    status_code = fields.Integer(
-        required=True, allow_none=True, metadata={"description": "what a synchronous API would have answered"}
-    )
-    result = fields.Raw(required=True, allow_none=True, metadata={"description": "the body that goes with it"})
-    error = fields.Nested(RejectionSchema, required=True, allow_none=True)
-
-
 class JobPage(Schema):
     """A page of jobs, newest first; `next_cursor` is null on the last one, and only there."""
 
@@ -96,26 +66,17 @@ _LIST_QUERY = JobListQuery()
 
 async def get_job(request: web.Request) -> web.Response:
     """`GET /jobs/{id}`; with `Prefer: wait=N` it answers when the job has ended, or after N seconds."""
-    job_id = _path_job_id(request)
-    preference = read_preference(request, longest=request.app[SETTINGS].write_wait_seconds, default=0.0)
-    deadline = asyncio.get_running_loop().time() + preference.wait
-    pause = LONG_POLL_FIRST_SECONDS
-    while True:
-        job = await _find_job(request, job_id)
-        left = deadline - asyncio.get_running_loop().time()
-        if job.state in FINAL_STATES or left <= 0:
-            break
-        await asyncio.sleep(min(pause, left))
-        pause = min(2 * pause, LONG_POLL_LONGEST_SECONDS)
-    headers = {} if job.state in FINAL_STATES else dict(RETRY_AFTER)
-    if preference.applied is not None:
-        headers["Preference-Applied"] = preference.applied
-    return json_response(job.body, headers=headers)
+    job_id = path_job_id(request, noun="job")
+    return await when_ended(request, lambda: _find_job(request, job_id))
 
 
 async def cancel_job(request: web.Request) -> web.Response:
-    """`DELETE /jobs/{id}`: a single write is too small to be stopped on its way."""
-    job = await _find_job(request, _path_job_id(request))
+    """`DELETE /jobs/{id}`: ends long work; a single write is too small to be stopped on its way."""
+    job_id = path_job_id(request, noun="job")
+    await read_body(request)
+    job = await _find_job(request, job_id)
+    if job.kind in LONG_WORK:
+        return await perform(request, build_command(request, f"{job.kind}.cancel", {"id": job_id}))
     if job.state in FINAL_STATES:
         raise Problem("job-not-cancellable", f"The job has ended already: it {job.state}.")
     raise Problem("job-not-cancellable", "A single write cannot be cancelled: it will be carried out in a moment.")
@@ -130,7 +91,7 @@ async def list_own_jobs(request: web.Request) -> web.Response:
         raise invalid({"limit": [f"Must be at most {settings.max_page_size}."]})
     kinds, states = given.get("kind"), given.get("state")
     scope = scope_digest("jobs", kinds, states)
-    after = _position(given["cursor"], scope) if "cursor" in given else None
+    after = position(given["cursor"], scope) if "cursor" in given else None
     user_id = request[IDENTITY].user_id
     # Before the rows: a job that is carried out in between then stands in both, and not in neither.
     listed = await _listed_as_queued(request, user_id)
@@ -143,13 +104,6 @@ async def list_own_jobs(request: web.Request) -> web.Response:
     page = merged[:limit]
     cursor = encode_cursor(scope, page[-1].created_at, page[-1].id) if len(merged) > limit else None
     return page_response(request, f"[{','.join(job.body for job in page)}]", cursor)
-
-
-def _path_job_id(request: web.Request) -> str:
-    text = request.match_info["id"]
-    if not is_job_id(text):
-        raise not_found("There is no such job.")
-    return text.lower()
 
 
 async def _find_job(request: web.Request, job_id: str) -> JobView:
@@ -204,12 +158,8 @@ async def _queued_job(request: web.Request, user_id: int, job_id: str) -> JobVie
     Raises:
         QueueUnavailable: the list cannot be read; that is not to say that there is no such job.
     """
-    try:
-        listed = await reply(request.app[QUEUE].hget(lanes.PENDING_JOBS, job_id))
-    except REDIS_FAULTS as error:
-        raise QueueUnavailable("the job may be waiting in the queue, which cannot be asked just now") from error
-    content = orjson.loads(listed) if listed else None
-    if content is None or content["user_id"] != user_id:
+    content = await listed_as_queued(request, user_id, job_id)
+    if content is None:
         return None
     body = orjson.dumps(queued_job(job_id, content["kind"], content["created_at"])).decode()
     return JobView(body, "queued", content["kind"])
@@ -248,13 +198,6 @@ def _queued_jobs(
     return found
 
 
-def _position(cursor: str, scope: str) -> tuple[str, str]:
-    created_at, job_id = decode_cursor(cursor, scope, datetime, uuid.UUID)
-    if created_at.endswith("infinity"):
-        raise CursorInvalid(DAMAGED)
-    return created_at, job_id
-
-
 def _comparable(moment: str) -> datetime:
     """PostgreSQL and Python write the same instant differently."""
     return datetime.fromisoformat(moment)
@@ -291,7 +234,8 @@ routes = [
         cancel_job,
         "Cancel a job that can still be cancelled",
         {204: None},
-        problems=(404, 409),
+        is_write=True,
+        problems=(404, 409, 413),
         description="Imports and exports can be; a single write is carried out too soon (409).",
         path_id="uuid",
     ),

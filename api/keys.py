@@ -9,6 +9,7 @@ from core.cache import PageCache
 from core.database import Pool
 from core.ratelimit import RateLimiter
 from core.settings import Settings
+from core.storage import Storage
 
 if TYPE_CHECKING:
     from arq.connections import ArqRedis
@@ -36,6 +37,7 @@ POOL: "web.AppKey[Pool]" = web.AppKey("pool")
 QUEUE: "web.AppKey[ArqRedis]" = web.AppKey("queue")
 CACHE_CLIENT: "web.AppKey[Redis]" = web.AppKey("cache_client")
 CACHE: web.AppKey[PageCache] = web.AppKey("cache", PageCache)
+STORAGE: web.AppKey[Storage] = web.AppKey("storage", Storage)
 GATEWAY: "web.AppKey[Gateway]" = web.AppKey("gateway")
 TOKENS: "web.AppKey[Tokens]" = web.AppKey("tokens")
 PASSWORDS: "web.AppKey[PasswordService]" = web.AppKey("passwords")

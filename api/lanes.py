@@ -12,6 +12,7 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import orjson
 from arq.connections import ArqRedis
@@ -20,6 +21,7 @@ from redis.asyncio.client import Pipeline
 from core import lanes, metrics
 from core.commands import Command, Outcome, encode_batch
 from core.errors import QueueUnavailable
+from core.jobs import LONG_WORK
 from core.logs import get_logger
 from core.redis import REDIS_FAULTS
 from core.settings import Settings
@@ -234,14 +236,16 @@ class LaneWriter:
 
 def list_as_queued(pipeline: Pipeline, commands: Sequence[Command]) -> None:
     """Adds commands to the list that `GET /jobs/{id}` answers from until they are done, then waits for the disk."""
-    listed = {
-        command.id: orjson.dumps({"user_id": command.user_id, "kind": command.kind, "created_at": command.created_at})
-        for command in commands
-    }
+    listed = {command.id: orjson.dumps(_listing(command)) for command in commands}
     pipeline.hset(lanes.PENDING_JOBS, mapping=listed)
     for command in commands:
         pipeline.sadd(lanes.pending_jobs_of(command.user_id), command.id)
     pipeline.waitaof(1, 0, WAITAOF_MILLISECONDS)
+
+
+def _listing(command: Command) -> dict[str, Any]:
+    listing = {"user_id": command.user_id, "kind": command.kind, "created_at": command.created_at}
+    return {**listing, "payload": command.payload} if command.kind in LONG_WORK else listing
 
 
 def require_fsynced(reply: Sequence[int]) -> None:

@@ -8,9 +8,17 @@ from apispec import APISpec
 
 from api.errors import PROBLEM_JSON, PROBLEMS
 from api.http import FORM, JSON, MERGE_PATCH, Endpoint, ProblemSchema
-from api.jobs import Job
+from api.longwork import Job
 from api.openapi.schemas import SchemaPlugin, schema_name
-from api.openapi.vocabulary import ANSWER_HEADERS, ANSWERS, DESCRIPTION, PROBLEM_ANSWERS, REQUEST_HEADERS, TAGS
+from api.openapi.vocabulary import (
+    ANSWER_HEADERS,
+    ANSWERS,
+    DESCRIPTION,
+    PROBLEM_ANSWERS,
+    REQUEST_HEADERS,
+    TAG_OF_MODULE,
+    TAGS,
+)
 from core.ids import MAXIMUM_ID
 from core.settings import Settings
 from core.version import VERSION
@@ -127,8 +135,9 @@ def operation_id(endpoint: Endpoint) -> str:
 
 
 def _operation(endpoint: Endpoint, endpoints: Sequence[Endpoint]) -> dict[str, Any]:
+    module = endpoint.handler.__module__.rpartition(".")[2]
     operation: dict[str, Any] = {
-        "tags": [endpoint.handler.__module__.rpartition(".")[2]],
+        "tags": [TAG_OF_MODULE.get(module, module)],
         "operationId": operation_id(endpoint),
         "summary": endpoint.summary,
         "security": _security(endpoint),
@@ -211,11 +220,15 @@ def _answer(endpoint: Endpoint, status: int, schema: Any, endpoints: Sequence[En
         headers.append("Preference-Applied")
     if "version" in known or status == 304:
         headers.append("ETag")
+    if status == 206:
+        headers.append("Content-Range")
     if "next_cursor" in known:
         headers.append("Link")
     answer: dict[str, Any] = {"description": ANSWERS[status]}
     if status == 201 and "version" in known:
         headers.append("Location")
+        answer["links"] = _links(endpoints, endpoint.path)
+    if status == 202:
         answer["links"] = _links(endpoints, endpoint.path)
     answer["headers"] = _headers(*headers, *endpoint.answer_headers)
     if schema is not None:

@@ -30,6 +30,7 @@ class SchemaPlugin(MarshmallowPlugin):
         self.converter.map_to_openapi_type(Timestamp, "string", "date-time")
         self.converter.add_attribute_function(_one_of)
         self.converter.add_attribute_function(_portable_pattern)
+        self.converter.add_attribute_function(_list_or_text)
         self.converter.add_parameter_attribute_function(_comma_separated)
 
     def add_request_body(self, schema: type[Schema]) -> None:
@@ -76,6 +77,12 @@ def _portable_pattern(self: Any, field: Field[Any], ret: dict[str, Any]) -> dict
         "\x00" in validator.iterable for validator in field.validators if isinstance(validator, ContainsNoneOf)
     )
     return {"pattern": r"^[^\x00]*$"} if refuses_nul or isinstance(field, Text) else {}
+
+
+def _list_or_text(self: Any, field: Field[Any], ret: dict[str, Any]) -> dict[str, Any]:
+    """In a JSON body the values may also stand in one text, as a query has them."""
+    is_in_json = isinstance(field, CommaSeparated) and getattr(field.parent, "takes_json", False)
+    return {"type": ["array", "string"]} if is_in_json else {}
 
 
 def _comma_separated(self: Any, field: Field[Any], ret: dict[str, Any]) -> dict[str, Any]:

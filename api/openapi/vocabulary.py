@@ -21,12 +21,15 @@ HEAD, too.
 
 TAGS = {
     "tasks": "Create, read, list, change and delete tasks.",
+    "exports": "Tasks as files.",
     "jobs": "What became of writes that the client did not wait for.",
     "auth": "Registration, login, refresh and logout.",
     "users": "The caller's own profile.",
     "health": "For orchestrators and Prometheus.",
     "docs": "This document and its page.",
 }
+# Endpoints stand under the name of their module, but for these.
+TAG_OF_MODULE = {"tasklists": "tasks"}
 
 _TAG = r'(W/)?"[!#-~]*"'
 _SECONDS = {"type": "integer", "minimum": 0}
@@ -53,6 +56,18 @@ REQUEST_HEADERS: dict[str, dict[str, Any]] = {
     },
     "If-None-Match": {
         "description": 'The versions that the client has already: an `ETag` such as `"3"`, or several with commas.',
+        "schema": {"type": "string"},
+    },
+    "Range": {
+        "description": "The part that is wanted, such as `bytes=100-`; what is no single range is passed over.",
+        "schema": {"type": "string"},
+    },
+    "If-Range": {
+        "description": "The `ETag` of the file that `Range` is about: of another file the answer is the whole.",
+        "schema": {"type": "string"},
+    },
+    "If-Modified-Since": {
+        "description": "The `Last-Modified` of the file that the client has already.",
         "schema": {"type": "string"},
     },
     "X-Request-Id": {
@@ -93,6 +108,29 @@ ANSWER_HEADERS: dict[str, dict[str, Any]] = {
         "description": "Where it is.",
         "schema": {"type": "string", "format": "uri-reference"},
     },
+    "Last-Modified": {
+        "required": True,
+        "description": "When the file was made.",
+        "schema": {"type": "string"},
+        "example": "Sun, 01 Feb 2026 12:00:00 GMT",
+    },
+    "Accept-Ranges": {
+        "required": True,
+        "description": "Parts of the file can be had.",
+        "schema": {"type": "string", "enum": ["bytes"]},
+    },
+    "Content-Disposition": {
+        "required": True,
+        "description": "What to call the file.",
+        "schema": {"type": "string"},
+        "example": 'attachment; filename="tenfold-tasks-2026-02-01.csv"',
+    },
+    "Content-Range": {
+        "required": True,
+        "description": "Which part it is, and how long the whole is.",
+        "schema": {"type": "string", "pattern": "^bytes ([0-9]+-[0-9]+|[*])/[0-9]+$"},
+        "example": "bytes 0-99/1234",
+    },
     "Retry-After": {"description": "Seconds after which to come again.", "schema": _SECONDS, "example": 1},
     "Idempotent-Replayed": {
         "description": "`true`: the outcome of an earlier request with the same `Idempotency-Key`.",
@@ -118,9 +156,11 @@ PROBLEM_ANSWERS: dict[int, tuple[str, str, tuple[str, ...]]] = {
     403: ("Forbidden", "Not allowed to this user.", ()),
     404: ("NotFound", "It does not exist, or belongs to somebody else.", ()),
     409: ("Conflict", "It contradicts what is there.", ()),
+    410: ("Gone", "Its time is over.", ()),
     412: ("PreconditionFailed", "It has another version than `If-Match` names; nothing was changed.", ("ETag",)),
     413: ("ContentTooLarge", "The body is larger than `MAX_BODY_BYTES`.", ()),
     415: ("UnsupportedMediaType", "The body is of another media type.", ()),
+    416: ("RangeNotSatisfiable", "The file is shorter than that.", ("Content-Range",)),
     422: ("UnprocessableContent", "Not valid, field by field in `errors`; or an `Idempotency-Key` was reused.", ()),
     429: ("TooManyRequests", "Over the limit.", ("Retry-After",)),
     503: ("ServiceUnavailable", "The queue or the database is away; nothing was done.", ("Retry-After",)),
@@ -130,7 +170,9 @@ PROBLEM_ANSWERS: dict[int, tuple[str, str, tuple[str, ...]]] = {
 ANSWERS = {
     200: "Done.",
     201: "Made.",
+    202: "Begun: it goes on when nobody waits for it any more.",
     204: "Done; there is nothing to say.",
+    206: "The part that was asked for.",
     207: "One result an operation, in the order of the request.",
     304: "The client's version is the newest.",
     503: "It cannot serve.",

@@ -122,10 +122,11 @@ class ClaimedExport:
     attempts: int
 
 
+# One that was cancelled in the batch that began it, when it had no job's row yet, waits for its job to be ended.
 _WAITING = """
     SELECT e.id
     FROM   exports AS e JOIN jobs AS j USING (id)
-    WHERE  e.expires_at IS NULL
+    WHERE  (e.expires_at IS NULL OR e.attempts = 0)
     AND    (j.state = 'queued' OR j.state = 'processing' AND e.lease_until < now())
     AND    NOT EXISTS (SELECT FROM exports AS other
                        WHERE  other.user_id = e.user_id
@@ -150,11 +151,15 @@ WITH next AS MATERIALIZED (
     RETURNING e.*
 ), begun AS (
     UPDATE jobs AS j
-    SET    state = 'processing', started_at = coalesce(j.started_at, now()), progress = NULL
+    SET    state       = CASE WHEN claimed.expires_at IS NULL THEN 'processing' ELSE 'cancelled' END,
+           started_at  = CASE WHEN claimed.expires_at IS NULL THEN coalesce(j.started_at, now()) END,
+           finished_at = CASE WHEN claimed.expires_at IS NOT NULL THEN clock_timestamp() END,
+           progress    = NULL
     FROM   claimed
     WHERE  j.id = claimed.id
 )
-SELECT id::text, user_id, all_users, format, filters::text, attempts FROM claimed
+SELECT id::text, user_id, all_users, format, filters::text, attempts, expires_at IS NOT NULL AS is_given_up
+FROM   claimed
 """  # noqa: S608
 
 _RENEW = """
@@ -215,9 +220,12 @@ WHERE  jobs.id = done.id
 
 async def claim_export(pool: Pool, owner: str) -> ClaimedExport | None:
     """Takes the export that has waited longest, new or left by a worker whose lease has lapsed; None: there is none."""
-    row = await pool.fetchrow(_CLAIM, owner, LEASE_SECONDS)
-    if row is None:
-        return None
+    while True:
+        row = await pool.fetchrow(_CLAIM, owner, LEASE_SECONDS)
+        if row is None:
+            return None
+        if not row["is_given_up"]:
+            break
     return ClaimedExport(
         row["id"],
         owner,

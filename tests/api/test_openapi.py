@@ -32,6 +32,11 @@ OPERATIONS = {
     "put_task": "PUT /tasks/{id}",
     "update_task": "PATCH /tasks/{id}",
     "delete_task": "DELETE /tasks/{id}",
+    "create_export": "POST /exports",
+    "list_own_exports": "GET /exports",
+    "get_export": "GET /exports/{id}",
+    "get_export_file": "GET /exports/{id}/file",
+    "delete_export": "DELETE /exports/{id}",
     "list_own_jobs": "GET /jobs",
     "get_job": "GET /jobs/{id}",
     "cancel_job": "DELETE /jobs/{id}",
@@ -61,9 +66,14 @@ STATUSES = {
     "put_task": WRITE | BODY | {"200", "404", "412"},
     "update_task": WRITE | BODY | {"200", "404", "412"},
     "delete_task": WRITE | {"204", "404", "412", "413"},
+    "create_export": WRITE | BODY,
+    "list_own_exports": READ | {"400"},
+    "get_export": READ | {"404"},
+    "get_export_file": READ | {"206", "304", "404", "409", "410", "416"},
+    "delete_export": WRITE | {"204", "404", "409", "413"},
     "list_own_jobs": READ | {"400"},
     "get_job": READ | {"404"},
-    "cancel_job": (READ - {"200"}) | {"204", "404", "409"},
+    "cancel_job": WRITE | {"204", "404", "409", "413"},
     "get_liveness": {"200"},
     "get_readiness": {"200", "503"},
     "get_metrics": {"200"},
@@ -191,6 +201,7 @@ def test_conditions_stand_where_they_are_heeded() -> None:
     assert {name for name in OPERATIONS if "If-None-Match" in parameter_names(name, "header")} == {
         "get_task",
         "get_openapi",
+        "get_export_file",
     }
 
 
@@ -277,7 +288,7 @@ def test_requests_are_closed_and_answers_are_open_to_more_fields() -> None:
     closed = {name for name, found in DOCUMENT["components"]["schemas"].items() if "additionalProperties" in found}
     assert closed == {
         *("Register", "Login", "PasswordForm", "Refresh", "ProfileUpdate", "TaskCreate", "TaskUpdate"),
-        *("Batch", "BatchCreate", "BatchUpdate", "BatchDelete"),
+        *("Batch", "BatchCreate", "BatchUpdate", "BatchDelete", "ExportCreate"),
     }
 
 

@@ -406,6 +406,27 @@ async def test_a_cancelled_export_is_not_taken_up(services: Services, owner: asy
     assert (row["state"], row["started_at"], row["attempts"]) == ("cancelled", None, 0)
 
 
+async def test_an_export_that_is_cancelled_in_the_batch_that_begins_it_ends_as_cancelled(
+    services: Services, owner: asyncpg.Connection, alice: int
+) -> None:
+    ordering, unknown = ordered(alice), "00000000-0000-7000-8000-000000000000"
+    outcomes = await apply(
+        services,
+        command("export.cancel", alice, {"id": unknown}),
+        ordering,
+        command("export.cancel", alice, {"id": ordering.id}),
+    )
+    assert [outcome["status_code"] for outcome in outcomes] == [404, 202, 204]
+    await maintenance.sweep_exports(services)
+    assert await services.queue.zcard(BULK_QUEUE) == 1
+    await run_exports(services)
+    row = await row_of(owner, ordering.id)
+    assert (row["state"], row["started_at"], row["object"]) == ("cancelled", None, None)
+    assert row["finished_at"] is not None
+    await maintenance.sweep_exports(services)
+    assert await services.queue.zcard(BULK_QUEUE) == 1
+
+
 async def test_two_workers_write_an_export_once(
     services: Services, held: Services, owner: asyncpg.Connection, alice: int, tricky: list[int]
 ) -> None:

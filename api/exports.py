@@ -1,0 +1,399 @@
+"""Exports over HTTP: ordered as a command, written by a worker, fetched from the store of files."""
+
+import contextlib
+import re
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from email.utils import format_datetime, parsedate_to_datetime
+from typing import Any
+
+import orjson
+from aiohttp import Payload, web
+from aiohttp.abc import AbstractStreamWriter
+from marshmallow import Schema, ValidationError, fields, pre_load, validate
+
+from api.errors import Problem
+from api.filters import TaskFilters, sort_name, task_filter, user_id_filter
+from api.http import (
+    CommaSeparated,
+    Endpoint,
+    WholeNumber,
+    invalid,
+    is_unchanged,
+    not_found,
+    page_response,
+    read_body,
+    read_json,
+    read_query,
+)
+from api.keys import IDENTITY, POOL, SETTINGS, STORAGE
+from api.longwork import Job, begin, listed_as_queued, not_ready, path_job_id, position, when_ended
+from api.submission import build_command, perform, queued_job
+from core.errors import DatabaseUnavailable, ObjectGone, QueueUnavailable
+from core.exports.queries import ExportFile, ExportView, list_exports, read_export, read_export_file
+from core.exports.schemas import FORMATS, file_name
+from core.pagination import encode_cursor, scope_digest
+
+_RANGE = re.compile(r"bytes=(?:([0-9]{1,18})-([0-9]{1,18})?|-([0-9]{1,18}))\Z")
+
+
+class ExportCreate(TaskFilters):
+    """What to export, and as what: the filters and the sort of `GET /tasks`, and a format."""
+
+    takes_json = True
+
+    format = fields.String(required=True, validate=validate.OneOf(list(FORMATS)), metadata={"example": "csv"})
+    user_id = user_id_filter()
+
+    @pre_load
+    def _as_parameters(self, data: Any, **_: Any) -> Any:
+        """JSON's numbers, lists and truth values as query parameters say them, which the fields read."""
+        if not isinstance(data, dict):
+            return data
+        errors: dict[str, list[str]] = {}
+        parameters = {}
+        for name, value in data.items():
+            try:
+                parameters[name] = _as_parameter(self.fields.get(name), value)
+            except ValidationError as error:
+                errors[name] = [str(message) for message in error.messages]
+        if errors:
+            raise ValidationError(errors)
+        return parameters
+
+
+def _as_parameter(field: fields.Field[Any] | None, value: Any) -> Any:
+    if isinstance(field, WholeNumber):
+        if type(value) is not int:
+            raise ValidationError("Not a valid integer.")
+        return str(value)
+    if isinstance(field, fields.Boolean) and not isinstance(value, bool):
+        raise ValidationError("Not a valid boolean.")
+    if isinstance(field, CommaSeparated):
+        if isinstance(value, str):
+            return value
+        if not isinstance(value, list) or not value:
+            raise ValidationError("Not a list, nor values separated by commas.")
+        wanted: type = int if isinstance(field.inner, WholeNumber) else str
+        if any(type(item) is not wanted or "," in str(item) for item in value):
+            raise ValidationError("Not a valid integer." if wanted is int else "Not a valid string.")
+        return ",".join(map(str, value))
+    return value
+
+
+class ExportListQuery(Schema):
+    """How the list of exports is paged."""
+
+    limit = WholeNumber(validate=validate.Range(min=1))
+    cursor = fields.String(
+        validate=validate.Length(1, 512), metadata={"description": "`next_cursor` of the page before"}
+    )
+
+
+class Export(Job):
+    """An export: its job, what was ordered, and the file."""
+
+    format = fields.String(required=True, validate=validate.OneOf(list(FORMATS)))
+    filters = fields.Dict(
+        keys=fields.String(), required=True, metadata={"description": "as they were ordered", "example": {"q": "tax"}}
+    )
+    rows = fields.Integer(required=True, metadata={"description": "written so far"})
+    bytes = fields.Integer(required=True, allow_none=True, metadata={"description": "of the file, so far"})
+    expires_at = fields.String(
+        required=True, allow_none=True, metadata={"format": "date-time", "description": "until when the file is kept"}
+    )
+    file = fields.String(
+        required=True,
+        allow_none=True,
+        metadata={"format": "uri-reference", "description": "where the file is, as long as there is one"},
+    )
+
+
+class ExportPage(Schema):
+    """A page of exports, newest first; `next_cursor` is null on the last one, and only there."""
+
+    items = fields.List(fields.Nested(Export), required=True)
+    next_cursor = fields.String(required=True, allow_none=True)
+
+
+_CREATE = ExportCreate()
+_LIST_QUERY = ExportListQuery()
+
+
+# -- ordering -------------------------------------------------------------------------------------------------
+
+
+async def create_export(request: web.Request) -> web.Response:
+    """`POST /exports`: 202 with the export, once it is on record."""
+    given = await read_json(request, _CREATE)
+    task_filter(given)  # refuses what the schema cannot
+    export_format = given.pop("format")
+    filters = {name: value for name, value in given.items() if name != "sort_by_priority"}
+    if "sort" in given or "sort_by_priority" in given:
+        filters["sort"] = sort_name(given)
+    payload = {"format": export_format, "filters": filters, "all_users": request[IDENTITY].is_admin}
+    command = build_command(request, "export", payload)
+    return await begin(
+        request,
+        command,
+        queued=_queued(command.id, command.created_at, payload),
+        read=lambda: read_export(request.app[POOL], command.user_id, command.id),
+    )
+
+
+def _queued(export_id: str, created_at: str, payload: dict[str, Any]) -> bytes:
+    """An export that nobody has taken up yet."""
+    return orjson.dumps(
+        {
+            **queued_job(export_id, "export", created_at),
+            "format": payload["format"],
+            "filters": payload["filters"],
+            "rows": 0,
+            "bytes": None,
+            "expires_at": None,
+            "file": None,
+        }
+    )
+
+
+async def delete_export(request: web.Request) -> web.Response:
+    """`DELETE /exports/{id}`: ends one that has not ended, and gives up the file of one that has."""
+    export_id = path_job_id(request, noun="export")
+    await read_body(request)
+    return await perform(request, build_command(request, "export.cancel", {"id": export_id, "with_file": True}))
+
+
+# -- reading --------------------------------------------------------------------------------------------------
+
+
+async def get_export(request: web.Request) -> web.Response:
+    """`GET /exports/{id}`; with `Prefer: wait=N` it answers when the export has ended, or after N seconds."""
+    export_id = path_job_id(request, noun="export")
+    return await when_ended(request, lambda: _find_export(request, export_id))
+
+
+async def list_own_exports(request: web.Request) -> web.Response:
+    """`GET /exports`: the caller's own, newest first."""
+    given = read_query(request, _LIST_QUERY)
+    settings = request.app[SETTINGS]
+    limit = given.get("limit", settings.default_page_size)
+    if limit > settings.max_page_size:
+        raise invalid({"limit": [f"Must be at most {settings.max_page_size}."]})
+    scope = scope_digest("exports")
+    after = position(given["cursor"], scope) if "cursor" in given else None
+    exports = await list_exports(request.app[POOL], request[IDENTITY].user_id, after=after, limit=limit + 1)
+    page = exports[:limit]
+    cursor = encode_cursor(scope, page[-1].created_at, page[-1].id) if len(exports) > limit else None
+    return page_response(request, f"[{','.join(export.body for export in page)}]", cursor)
+
+
+async def _find_export(request: web.Request, export_id: str) -> ExportView:
+    """The caller's export from its row, else from the list of what waits in the lanes."""
+    user_id = request[IDENTITY].user_id
+    try:
+        export = await read_export(request.app[POOL], user_id, export_id)
+    except DatabaseUnavailable:
+        waiting = None
+        with contextlib.suppress(QueueUnavailable):
+            waiting = await _waiting_export(request, user_id, export_id)
+        if waiting is None:
+            raise
+        return waiting
+    if export is None:
+        waiting = await _waiting_export(request, user_id, export_id)
+        # It may have been taken off the list between the two looks.
+        export = waiting or await read_export(request.app[POOL], user_id, export_id)
+    if export is None:
+        raise not_found("There is no such export.")
+    return export
+
+
+async def _waiting_export(request: web.Request, user_id: int, export_id: str) -> ExportView | None:
+    listed = await listed_as_queued(request, user_id, export_id)
+    if listed is None or listed["kind"] != "export":
+        return None
+    return ExportView(_queued(export_id, listed["created_at"], listed["payload"]).decode(), "queued")
+
+
+# -- the file -------------------------------------------------------------------------------------------------
+
+
+class StoredFile(Payload):
+    """A part of an object as the body of an answer, read from the store as the client takes it."""
+
+    def __init__(self, pieces: AsyncIterator[bytes], first: bytes, size: int, media_type: str) -> None:
+        super().__init__(pieces, content_type=media_type)
+        self._size = size
+        self._first = first
+
+    async def write(self, writer: AbstractStreamWriter) -> None:
+        await writer.write(self._first)
+        async for piece in self._value:
+            await writer.write(piece)
+
+    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
+        raise TypeError("a file is not held in memory")
+
+
+async def get_export_file(request: web.Request) -> web.Response:
+    """`GET /exports/{id}/file`, whole or a part of it (RFC 9110, 14)."""
+    export_id = path_job_id(request, noun="export")
+    file = await read_export_file(request.app[POOL], request[IDENTITY].user_id, export_id)
+    if file is None or file.state in ("queued", "processing"):
+        await _find_export(request, export_id)
+        raise not_ready("The export is not finished yet: read it again, with Prefer: wait=5, until it has succeeded.")
+    if file.state != "succeeded":
+        raise not_found("The export has no file, because it did not succeed.")
+    if file.is_expired or file.object is None:
+        raise _expired()
+    assert file.etag is not None
+    assert file.bytes is not None
+    assert file.finished_at is not None
+    headers = {
+        "ETag": file.etag,
+        "Last-Modified": format_datetime(file.finished_at.astimezone(UTC), usegmt=True),
+        "Accept-Ranges": "bytes",
+        "Cache-Control": "private, no-cache",
+        "Content-Disposition": f'attachment; filename="{file_name(file.format, file.finished_at)}"',
+    }
+    if _is_known(request, file):
+        return web.Response(status=304, headers=headers)
+    part = _wanted_part(request, file)
+    start, end = part or (0, file.bytes)
+    if part is not None:
+        headers["Content-Range"] = f"bytes {start}-{end - 1}/{file.bytes}"
+    pieces = request.app[STORAGE].stream(file.object, start, end)
+    try:
+        # Before the answer begins: it could not take back that all is well.
+        first = b"" if request.method == "HEAD" else await anext(pieces, b"")
+    except ObjectGone:
+        raise _expired() from None
+    body = StoredFile(pieces, first, end - start, FORMATS[file.format].media_type)
+    return web.Response(status=200 if part is None else 206, headers=headers, body=body)
+
+
+def _expired() -> Problem:
+    return Problem("export-expired", "The file is not kept any more: order a new export.")
+
+
+def _is_known(request: web.Request, file: ExportFile) -> bool:
+    """Whether the client has this very file (RFC 9110, 13.1.2 and 13.1.3)."""
+    assert file.etag is not None
+    assert file.finished_at is not None
+    if "If-None-Match" in request.headers:
+        return is_unchanged(request, file.etag)
+    since = _http_date(request.headers.get("If-Modified-Since", ""))
+    return since is not None and file.finished_at.replace(microsecond=0) <= since
+
+
+def _wanted_part(request: web.Request, file: ExportFile) -> tuple[int, int] | None:
+    """Where the part that `Range` wants begins and ends; None for the whole file.
+
+    What is no single range of bytes is passed over, as RFC 9110, 14.2 allows, and so is one of another file than
+    `If-Range` names.
+
+    Raises:
+        Problem: 416, the file has no such part.
+    """
+    assert file.bytes is not None
+    found = _RANGE.match(request.headers.get("Range", "").replace(" ", ""))
+    if found is None or not _is_range_of(request.headers.get("If-Range"), file):
+        return None
+    first, last, suffix = found.groups()
+    if suffix is not None:
+        start, end = max(0, file.bytes - int(suffix)), file.bytes
+    else:
+        start, end = int(first), file.bytes if last is None else min(int(last) + 1, file.bytes)
+        if last is not None and int(last) < start:
+            return None
+    if start >= end:
+        raise Problem(
+            "range-not-satisfiable",
+            f"The file has {file.bytes} bytes.",
+            headers={"Content-Range": f"bytes */{file.bytes}"},
+        )
+    return start, end
+
+
+def _is_range_of(condition: str | None, file: ExportFile) -> bool:
+    assert file.finished_at is not None
+    if condition is None:
+        return True
+    condition = condition.strip()
+    if condition.startswith(('"', "W/")):
+        return condition == file.etag
+    return _http_date(condition) == file.finished_at.replace(microsecond=0)
+
+
+def _http_date(text: str) -> datetime | None:
+    try:
+        moment = parsedate_to_datetime(text)
+    except (ValueError, TypeError):
+        return None
+    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+
+
+routes = [
+    Endpoint(
+        "POST",
+        "/exports",
+        create_export,
+        "Export tasks as a file",
+        {202: Export},
+        body=ExportCreate,
+        problems=(400, 422),
+        headers=("Prefer", "Idempotency-Key"),
+        answer_headers=("Location", "Retry-After"),
+        description="CSV for spreadsheets, NDJSON or JSON for programs, iCalendar for calendars; what is exported as "
+        "CSV, NDJSON or JSON can be imported again. `GET` the export until it has succeeded, then its `file`.",
+    ),
+    Endpoint(
+        "GET",
+        "/exports",
+        list_own_exports,
+        "List the caller's exports, newest first",
+        {200: ExportPage},
+        query=ExportListQuery,
+        problems=(400,),
+        description="They are told of for a week after their files have expired.",
+    ),
+    Endpoint(
+        "GET",
+        "/exports/{id}",
+        get_export,
+        "Read an export",
+        {200: Export},
+        problems=(404,),
+        description="With `Prefer: wait=N` the answer comes when the export has ended, or after N seconds. "
+        "An unfinished export's answer carries `Retry-After`.",
+        path_id="uuid",
+        headers=("Prefer",),
+        answer_headers=("Retry-After",),
+    ),
+    Endpoint(
+        "GET",
+        "/exports/{id}/file",
+        get_export_file,
+        "Fetch the file of an export",
+        {200: None, 206: None, 304: None},
+        conditional=True,
+        problems=(404, 409, 410, 416),
+        media_type="application/octet-stream",
+        description="Its media type is that of the format. A download that broke off goes on with `Range` and "
+        "`If-Range`. Until the export has succeeded the answer is 409, after `EXPORT_RETENTION_HOURS` (24 unless set) "
+        "410.",
+        path_id="uuid",
+        headers=("Range", "If-Range", "If-Modified-Since"),
+        answer_headers=("ETag", "Last-Modified", "Accept-Ranges", "Content-Disposition"),
+    ),
+    Endpoint(
+        "DELETE",
+        "/exports/{id}",
+        delete_export,
+        "Cancel an export, or delete its file",
+        {204: None},
+        is_write=True,
+        problems=(404, 409, 413),
+        path_id="uuid",
+    ),
+]
