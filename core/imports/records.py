@@ -13,7 +13,7 @@ from itertools import chain, islice
 from typing import BinaryIO
 
 from core.imports.rows import BadRow, FileReport, Head, ImportRefused, ReadOptions
-from core.imports.text import MARK, Text
+from core.imports.text import MARK, Text, wide_encoding
 
 RECORD_MAXIMUM = 1024 * 1024
 COLUMNS_MAXIMUM = 1000
@@ -235,9 +235,16 @@ def is_blank(record: list[str]) -> bool:
     return not any(map(str.strip, record))
 
 
+def text_of(head: Head) -> str:
+    """A file's beginning as text, also where it is UTF-16 and does not say so."""
+    encoding = wide_encoding(head.data[:4096])
+    text = head.text if encoding is None else head.data[: 2 * _HEAD].decode(encoding, errors="replace")
+    return text[:_HEAD]
+
+
 def beginning(head: Head) -> list[list[str]]:
     """The first ten records of a file, split where that gives most columns; blanks around cells are off."""
-    text = head.text[:_HEAD]
+    text = text_of(head)
     best: list[list[str]] = []
     for delimiter in DELIMITERS:
         records = list(islice(_lenient(text, delimiter, False), 10))

@@ -71,7 +71,7 @@ class Text:
         marked, mark_bytes = encoding_of(self._first)
         self._first = self._first[mark_bytes:]
         self._position += mark_bytes
-        name = marked or encoding or _wide_encoding(self._first) or "ascii"
+        name = marked or encoding or wide_encoding(self._first) or "ascii"
         self.encoding = _normal(name)
         self._is_settled = name != "ascii" or self._is_named
         self._decoder = self._new_decoder()
@@ -143,7 +143,7 @@ def _normal(name: str) -> str:
     return normal
 
 
-def _wide_encoding(block: bytes) -> str | None:
+def wide_encoding(block: bytes) -> str | None:
     """UTF-16 without a mark: in the text of most languages, every other byte of many characters is 0."""
     even, odd = block[0:4096:2], block[1:4096:2]
     if len(odd) < 2:
