@@ -1,25 +1,20 @@
 """Exports over HTTP: ordered as a command, written by a worker, fetched from the store of files."""
 
 import contextlib
-import re
-from collections.abc import AsyncIterator
-from datetime import UTC, datetime
-from email.utils import format_datetime, parsedate_to_datetime
 from typing import Any
 
 import orjson
-from aiohttp import Payload, web
-from aiohttp.abc import AbstractStreamWriter
+from aiohttp import web
 from marshmallow import Schema, ValidationError, fields, pre_load, validate
 
 from api.errors import Problem
+from api.files import StoredFile, file_response
 from api.filters import TaskFilters, sort_name, task_filter, user_id_filter
 from api.http import (
     CommaSeparated,
     Endpoint,
     WholeNumber,
     invalid,
-    is_unchanged,
     not_found,
     page_response,
     read_body,
@@ -30,11 +25,9 @@ from api.keys import IDENTITY, POOL, SETTINGS, STORAGE
 from api.longwork import Job, begin, listed_as_queued, not_ready, path_job_id, position, when_ended
 from api.submission import build_command, perform, queued_job
 from core.errors import DatabaseUnavailable, ObjectGone, QueueUnavailable
-from core.exports.queries import ExportFile, ExportView, list_exports, read_export, read_export_file
+from core.exports.queries import ExportView, list_exports, read_export, read_export_file
 from core.exports.schemas import FORMATS, file_name
 from core.pagination import encode_cursor, scope_digest
-
-_RANGE = re.compile(r"bytes=(?:([0-9]{1,18})-([0-9]{1,18})?|-([0-9]{1,18}))\Z")
 
 
 class ExportCreate(TaskFilters):
@@ -218,25 +211,8 @@ async def _waiting_export(request: web.Request, user_id: int, export_id: str) ->
 # -- the file -------------------------------------------------------------------------------------------------
 
 
-class StoredFile(Payload):
-    """A part of an object as the body of an answer, read from the store as the client takes it."""
-
-    def __init__(self, pieces: AsyncIterator[bytes], first: bytes, size: int, media_type: str) -> None:
-        super().__init__(pieces, content_type=media_type)
-        self._size = size
-        self._first = first
-
-    async def write(self, writer: AbstractStreamWriter) -> None:
-        await writer.write(self._first)
-        async for piece in self._value:
-            await writer.write(piece)
-
-    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
-        raise TypeError("a file is not held in memory")
-
-
 async def get_export_file(request: web.Request) -> web.Response:
-    """`GET /exports/{id}/file`, whole or a part of it (RFC 9110, 14)."""
+    """`GET /exports/{id}/file`, whole or a part of it."""
     export_id = path_job_id(request, noun="export")
     file = await read_export_file(request.app[POOL], request[IDENTITY].user_id, export_id)
     if file is None or file.state in ("queued", "processing"):
@@ -249,88 +225,22 @@ async def get_export_file(request: web.Request) -> web.Response:
     assert file.etag is not None
     assert file.bytes is not None
     assert file.finished_at is not None
-    headers = {
-        "ETag": file.etag,
-        "Last-Modified": format_datetime(file.finished_at.astimezone(UTC), usegmt=True),
-        "Accept-Ranges": "bytes",
-        "Cache-Control": "private, no-cache",
-        "Content-Disposition": f'attachment; filename="{file_name(file.format, file.finished_at)}"',
-    }
-    if _is_known(request, file):
-        return web.Response(status=304, headers=headers)
-    part = _wanted_part(request, file)
-    start, end = part or (0, file.bytes)
-    if part is not None:
-        headers["Content-Range"] = f"bytes {start}-{end - 1}/{file.bytes}"
-    pieces = request.app[STORAGE].stream(file.object, start, end)
+    stored = StoredFile(
+        file.object,
+        file.bytes,
+        file.etag,
+        file.finished_at,
+        FORMATS[file.format].media_type,
+        file_name(file.format, file.finished_at),
+    )
     try:
-        # Before the answer begins: it could not take back that all is well.
-        first = b"" if request.method == "HEAD" else await anext(pieces, b"")
+        return await file_response(request, request.app[STORAGE], stored)
     except ObjectGone:
         raise _expired() from None
-    body = StoredFile(pieces, first, end - start, FORMATS[file.format].media_type)
-    return web.Response(status=200 if part is None else 206, headers=headers, body=body)
 
 
 def _expired() -> Problem:
     return Problem("export-expired", "The file is not kept any more: order a new export.")
-
-
-def _is_known(request: web.Request, file: ExportFile) -> bool:
-    """Whether the client has this very file (RFC 9110, 13.1.2 and 13.1.3)."""
-    assert file.etag is not None
-    assert file.finished_at is not None
-    if "If-None-Match" in request.headers:
-        return is_unchanged(request, file.etag)
-    since = _http_date(request.headers.get("If-Modified-Since", ""))
-    return since is not None and file.finished_at.replace(microsecond=0) <= since
-
-
-def _wanted_part(request: web.Request, file: ExportFile) -> tuple[int, int] | None:
-    """Where the part that `Range` wants begins and ends; None for the whole file.
-
-    What is no single range of bytes is passed over, as RFC 9110, 14.2 allows, and so is one of another file than
-    `If-Range` names.
-
-    Raises:
-        Problem: 416, the file has no such part.
-    """
-    assert file.bytes is not None
-    found = _RANGE.match(request.headers.get("Range", "").replace(" ", ""))
-    if found is None or not _is_range_of(request.headers.get("If-Range"), file):
-        return None
-    first, last, suffix = found.groups()
-    if suffix is not None:
-        start, end = max(0, file.bytes - int(suffix)), file.bytes
-    else:
-        start, end = int(first), file.bytes if last is None else min(int(last) + 1, file.bytes)
-        if last is not None and int(last) < start:
-            return None
-    if start >= end:
-        raise Problem(
-            "range-not-satisfiable",
-            f"The file has {file.bytes} bytes.",
-            headers={"Content-Range": f"bytes */{file.bytes}"},
-        )
-    return start, end
-
-
-def _is_range_of(condition: str | None, file: ExportFile) -> bool:
-    assert file.finished_at is not None
-    if condition is None:
-        return True
-    condition = condition.strip()
-    if condition.startswith(('"', "W/")):
-        return condition == file.etag
-    return _http_date(condition) == file.finished_at.replace(microsecond=0)
-
-
-def _http_date(text: str) -> datetime | None:
-    try:
-        moment = parsedate_to_datetime(text)
-    except (ValueError, TypeError):
-        return None
-    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
 
 
 routes = [
