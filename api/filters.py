@@ -7,7 +7,15 @@ from marshmallow import Schema, ValidationError, fields, validate, validates_sch
 from api.http import CommaSeparated, WholeNumber, invalid
 from core.ids import MAXIMUM_ID
 from core.tasks.queries import SORTS, TaskFilter
-from core.tasks.schemas import HIGHEST_PRIORITY, LOWEST_PRIORITY, STATUSES, Text, Timestamp
+from core.tasks.schemas import (
+    HIGHEST_PRIORITY,
+    LABELS_MAXIMUM,
+    LOWEST_PRIORITY,
+    STATUSES,
+    Text,
+    Timestamp,
+    label_field,
+)
 
 WORDS_MAXIMUM = 10
 _WORDS = rf"^\s*[^\s\x00]+(\s+[^\s\x00]+){{0,{WORDS_MAXIMUM - 1}}}\s*$"
@@ -31,6 +39,11 @@ class TaskFilters(Schema):
     due_before = Timestamp(metadata={"format": "date-time"})
     due_after = Timestamp(metadata={"format": "date-time"})
     overdue = fields.Boolean(metadata={"description": "`true`: due in the past and still open"})
+    label = CommaSeparated(
+        label_field(),
+        validate=validate.Length(1, LABELS_MAXIMUM),
+        metadata={"description": "one, or several with commas: tasks with any of them"},
+    )
     q = Text(
         validate=validate.Length(1, 200),
         metadata={

@@ -1,87 +1,43 @@
 """Tasks over HTTP: reads go to PostgreSQL (or the cache), writes become commands."""
 
 import re
+from collections.abc import Callable
 from typing import Any
 
 from aiohttp import web
-from marshmallow import Schema, ValidationError, fields, validate, validates_schema
+from marshmallow import Schema, ValidationError, fields
 
 from api.errors import Problem
-from api.filters import TaskFilters, sort_name, task_filter, user_id_filter
 from api.http import (
     ETAG,
     Endpoint,
     RejectionSchema,
-    WholeNumber,
     flatten_messages,
     invalid,
     is_unchanged,
     json_response,
     not_found,
-    page_response,
     path_id,
     read_body,
     read_json,
-    read_query,
+    read_raw_json,
     version_etag,
 )
-from api.keys import CACHE, IDENTITY, LIST_QUERIES, POOL, SETTINGS
+from api.keys import CACHE, IDENTITY, POOL
 from api.submission import build_command, perform
 from core.cache import Miss
 from core.commands import problem
-from core.ids import MAXIMUM_ID
-from core.settings import Settings
-from core.tasks.queries import Caller, TaskQuery, list_tasks, read_task
+from core.tasks.queries import Caller, read_task
 from core.tasks.schemas import (
-    BATCH_OPERATIONS,
     Batch,
     Task,
     TaskCreate,
     TaskUpdate,
 )
+from core.tasks.validation import load_create, load_operation, load_update
 
-_CREATE = TaskCreate()
-_UPDATE = TaskUpdate()
 _BATCH = Batch()
-_OPERATIONS = {name: schema() for name, schema in BATCH_OPERATIONS.items()}
-
-QUERIES_REMEMBERED = 4096
 _VERSION_TAG = re.compile(r'"[1-9][0-9]{0,8}"\Z')
-
-
-class TaskListQuery(TaskFilters):
-    """How a list of tasks is narrowed, ordered and paged."""
-
-    limit = WholeNumber(
-        validate=validate.Range(min=1),
-        metadata={"description": "DEFAULT_PAGE_SIZE unless given, MAX_PAGE_SIZE at the most"},
-    )
-    cursor = fields.String(
-        validate=validate.Length(1, 512),
-        metadata={"description": "`next_cursor` of the page before, with the same filters and sort"},
-    )
-    last_id = WholeNumber(
-        validate=validate.Range(1, MAXIMUM_ID),
-        metadata={"description": "start after this task, in the same sort", "format": "int64"},
-    )
-
-    @validates_schema
-    def _no_contradiction_of_places(self, data: dict[str, Any], **_: Any) -> None:
-        if "cursor" in data and "last_id" in data:
-            raise ValidationError("Give either the cursor or last_id.", "last_id")
-
-
-class AllTasksQuery(TaskListQuery):
-    """The same, and whose: for admins, who see everybody's."""
-
-    user_id = user_id_filter()
-
-
-class TaskPage(Schema):
-    """A page of tasks; `next_cursor` is null on the last one, and only there."""
-
-    items = fields.List(fields.Nested(Task), required=True)
-    next_cursor = fields.String(required=True, allow_none=True)
 
 
 class BatchResult(Schema):
@@ -98,67 +54,7 @@ class BatchResults(Schema):
     results = fields.List(fields.Nested(BatchResult), required=True)
 
 
-_ALL_TASKS_QUERY = AllTasksQuery()
-_OWN_TASKS_QUERY = TaskListQuery()
-
-
 # -- reading ----------------------------------------------------------------------------------------------
-
-
-async def list_visible_tasks(request: web.Request) -> web.Response:
-    """`GET /tasks`: a user's own; an admin's list spans everybody's."""
-    identity = request[IDENTITY]
-    query = _read_list_query(request, _ALL_TASKS_QUERY)
-    if not identity.is_admin:
-        return await _cached_page(request, query)
-    page = await list_tasks(request.app[POOL], Caller(identity.user_id, is_admin=True), query)
-    return page_response(request, page.items, page.next_cursor)
-
-
-async def list_own_tasks(request: web.Request) -> web.Response:
-    """`GET /user/tasks`: the caller's own, also for admins."""
-    return await _cached_page(request, _read_list_query(request, _OWN_TASKS_QUERY))
-
-
-def _read_list_query(request: web.Request, schema: TaskListQuery) -> TaskQuery:
-    """The query, remembered by its text: clients ask for the same lists again and again."""
-    memory = request.app[LIST_QUERIES]
-    key = (schema, request.rel_url.raw_query_string)
-    query = memory.get(key)
-    if query is None:
-        query = _task_query(read_query(request, schema), request.app[SETTINGS])
-        if len(memory) >= QUERIES_REMEMBERED:
-            memory.clear()
-        memory[key] = query
-    return query
-
-
-def _task_query(given: dict[str, Any], settings: Settings) -> TaskQuery:
-    limit = given.get("limit", settings.default_page_size)
-    if limit > settings.max_page_size:
-        raise invalid({"limit": [f"Must be at most {settings.max_page_size}."]})
-    return TaskQuery(
-        filter=task_filter(given),
-        sort=sort_name(given),
-        limit=limit,
-        cursor=given.get("cursor"),
-        last_id=given.get("last_id"),
-    )
-
-
-async def _cached_page(request: web.Request, query: TaskQuery) -> web.Response:
-    """A page of the caller's own tasks. What depends on the clock (`overdue`) is not cached."""
-    user_id = request[IDENTITY].user_id
-    cache = request.app[CACHE]
-    name = f"list {query.limit} {request.rel_url.raw_query_string}"
-    found = None if query.filter.overdue else await cache.look_up(user_id, name)
-    if isinstance(found, bytes):
-        cursor, _, items = found.decode().partition("\n")
-        return page_response(request, items, cursor or None)
-    page = await list_tasks(request.app[POOL], Caller(user_id), query)
-    if isinstance(found, Miss):
-        await cache.store(user_id, name, found, f"{page.next_cursor or ''}\n{page.items}".encode())
-    return page_response(request, page.items, page.next_cursor)
 
 
 async def get_task(request: web.Request) -> web.Response:
@@ -213,14 +109,14 @@ def read_if_match(request: web.Request) -> list[int] | None:
 
 async def create_task(request: web.Request) -> web.Response:
     """`POST /tasks`."""
-    wanted = await read_json(request, _CREATE)
+    wanted = await _read_fields(request, load_create)
     return await perform(request, build_command(request, "task.create", {"fields": wanted}))
 
 
 async def update_task(request: web.Request) -> web.Response:
     """`PUT` and `PATCH /tasks/{id}`: a merge patch."""
     task_id = path_id(request)
-    changes = await read_json(request, _UPDATE)
+    changes = await _read_fields(request, load_update)
     payload = {"id": task_id, "fields": changes, "if_versions": read_if_match(request)}
     return await perform(request, build_command(request, "task.update", _for_admin(request, payload)))
 
@@ -246,50 +142,25 @@ def _for_admin(request: web.Request, payload: dict[str, Any]) -> dict[str, Any]:
 def _operation(item: Any) -> dict[str, Any]:
     """An operation for the worker, or the problem that it is."""
     try:
-        given = _operation_schema(item).load(item)
+        operation = load_operation(item)
     except ValidationError as error:
         errors = flatten_messages(error.messages)
         return {"error": problem("validation-error", "This operation is not valid.", errors=errors)}
-    operation = {"op": given["op"]}
-    if "id" in given:
-        operation["id"] = given["id"]
-        operation["if_versions"] = [given["if_version"]] if "if_version" in given else None
-    if "fields_" in given:
-        operation["fields"] = given["fields_"]
+    if "id" in operation:
+        version = operation.pop("if_version", None)
+        operation["if_versions"] = None if version is None else [version]
     return operation
 
 
-def _operation_schema(item: Any) -> Schema:
-    if not isinstance(item, dict):
-        raise ValidationError("Not an object.")
-    name = item.get("op")
-    if not isinstance(name, str) or name not in _OPERATIONS:
-        raise ValidationError({"op": [f"Must be one of: {', '.join(_OPERATIONS)}."]})
-    return _OPERATIONS[name]
+async def _read_fields(request: web.Request, load: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
+    content = await read_raw_json(request)
+    try:
+        return load(content)
+    except ValidationError as error:
+        raise invalid(error.messages) from None
 
 
 routes = [
-    Endpoint(
-        "GET",
-        "/tasks",
-        list_visible_tasks,
-        "List the tasks that the caller may see",
-        {200: TaskPage},
-        query=AllTasksQuery,
-        problems=(400,),
-        description="A user's own tasks; an admin sees everybody's, narrowed by `user_id`. Every sort is made total "
-        "by the id, so that pages neither repeat nor skip a task that stays in its place.",
-    ),
-    Endpoint(
-        "GET",
-        "/user/tasks",
-        list_own_tasks,
-        "List the caller's own tasks",
-        {200: TaskPage},
-        query=TaskListQuery,
-        problems=(400,),
-        description="The same as `GET /tasks`, but the caller's own only, also for an admin.",
-    ),
     Endpoint("POST", "/tasks", create_task, "Create a task", {201: Task}, body=TaskCreate, is_write=True),
     Endpoint(
         "POST",

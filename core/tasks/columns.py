@@ -8,6 +8,7 @@ TASK_COLUMNS = (
     "priority",
     "status",
     "due_date",
+    "labels",
     "created_at",
     "updated_at",
     "completed_at",

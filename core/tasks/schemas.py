@@ -257,7 +257,7 @@ class BatchCreate(Schema):
     """Makes a task."""
 
     op = fields.String(required=True, validate=validate.Equal("create"))
-    fields_ = fields.Nested(TaskCreate, required=True, data_key="fields")
+    fields_ = fields.Nested(TaskCreate, required=True, data_key="fields", attribute="fields")
 
 
 class BatchUpdate(Schema):
@@ -266,7 +266,7 @@ class BatchUpdate(Schema):
     op = fields.String(required=True, validate=validate.Equal("update"))
     id = _id()
     if_version = _if_version()
-    fields_ = fields.Nested(TaskUpdate, required=True, data_key="fields")
+    fields_ = fields.Nested(TaskUpdate, required=True, data_key="fields", attribute="fields")
 
 
 class BatchDelete(Schema):

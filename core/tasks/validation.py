@@ -7,9 +7,11 @@ too long, of another type) goes to the schema, which decides: it alone refuses, 
 from collections.abc import Callable
 from typing import Any
 
-from marshmallow import RAISE, Schema
+from marshmallow import RAISE, Schema, ValidationError
 
+from core.ids import MAXIMUM_ID
 from core.tasks.schemas import (
+    BATCH_OPERATIONS,
     DEFAULT_PRIORITY,
     DEFAULT_STATUS,
     DESCRIPTION_MAXIMUM,
@@ -61,6 +63,24 @@ def load_import(content: Any) -> dict[str, Any]:
     if fields is None or "title" not in fields or not has_completed_at_rightly(fields):
         return _by_schema(_TASK_IMPORT, content)
     return fields
+
+
+def load_operation(content: Any) -> dict[str, Any]:
+    """An operation of a batch, as the schema of its `op` reads it.
+
+    Raises:
+        marshmallow.ValidationError: with the messages of each field.
+    """
+    if not isinstance(content, dict):
+        raise ValidationError("Not an object.")
+    op = content.get("op")
+    if not isinstance(op, str) or op not in _OPERATIONS:
+        raise ValidationError({"op": [f"Must be one of: {', '.join(_OPERATIONS)}."]})
+    schema, readers, required = _OPERATIONS[op]
+    operation = _read(content, readers)
+    if operation is None or any(name not in operation for name in required):
+        return _by_schema(schema, content)
+    return operation
 
 
 class _NotPlainError(Exception):
@@ -154,6 +174,36 @@ def _external_id(value: Any) -> str | None:
     raise _NotPlainError
 
 
+def _op(value: Any) -> Any:
+    return value  # its readers were found by it
+
+
+def _task_id(value: Any) -> int:
+    if type(value) is int and 1 <= value <= MAXIMUM_ID:
+        return value
+    raise _NotPlainError
+
+
+def _version(value: Any) -> int:
+    if type(value) is int:
+        return value
+    raise _NotPlainError
+
+
+def _creation(value: Any) -> dict[str, Any]:
+    fields = _read(value, _CREATE)
+    if fields is None or "title" not in fields:
+        raise _NotPlainError
+    return fields
+
+
+def _changes(value: Any) -> dict[str, Any]:
+    fields = _read(value, _UPDATE)
+    if fields is None:
+        raise _NotPlainError
+    return fields
+
+
 # Field, reader, what stands for an absent one; in the order of the schemas.
 _UPDATE = (
     ("title", _title, _ABSENT),
@@ -172,3 +222,14 @@ _IMPORT = (
     ("external_id", _external_id, _ABSENT),
 )
 _TASK_CREATE, _TASK_UPDATE, _TASK_IMPORT = TaskCreate(), TaskUpdate(), TaskImport()
+
+_OP = ("op", _op, _ABSENT)
+_ID = ("id", _task_id, _ABSENT)
+_IF_VERSION = ("if_version", _version, _ABSENT)
+_OPERATION_READERS = {
+    "create": (_OP, ("fields", _creation, _ABSENT)),
+    "update": (_OP, _ID, _IF_VERSION, ("fields", _changes, _ABSENT)),
+    "delete": (_OP, _ID, _IF_VERSION),
+}
+_REQUIRED = {"create": ("fields",), "update": ("id", "fields"), "delete": ("id",)}
+_OPERATIONS = {op: (schema(), _OPERATION_READERS[op], _REQUIRED[op]) for op, schema in BATCH_OPERATIONS.items()}

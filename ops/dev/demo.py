@@ -112,6 +112,7 @@ STATUSES = ("pending", "in_progress", "blocked", "completed", "cancelled")
 STATUS_WEIGHTS = (45, 15, 6, 30, 4)
 PRIORITY_WEIGHTS = (3, 6, 10, 14, 26, 14, 11, 8, 5, 3)
 OLDEST_DAYS = 120
+LABELS = ("quick win", "waiting for reply", "needs budget", "on-call", "für Zoë", "次回")
 
 
 def demo_tasks(count: int, now: datetime, *, seed: int) -> Iterator[dict[str, Any]]:
@@ -132,10 +133,17 @@ def _demo_task(dice: random.Random, created_at: datetime, now: datetime) -> dict
         "priority": dice.choices(range(1, 11), PRIORITY_WEIGHTS)[0],
         "status": status,
         "due_date": _due(dice, created_at, now, status),
+        "labels": _labels(dice, area),
         "created_at": created_at,
         "updated_at": updated_at,
         "completed_at": updated_at if status == "completed" else None,
     }
+
+
+def _labels(dice: random.Random, area: str) -> list[str]:
+    """Some tasks have the name of their area, some another label, and some have both."""
+    labels = [area.lower()] if dice.random() < 0.4 else []
+    return [*labels, dice.choice(LABELS)] if dice.random() < 0.25 else labels
 
 
 def _due(dice: random.Random, created_at: datetime, now: datetime, status: str) -> datetime | None:
@@ -151,11 +159,11 @@ _USER = """
 INSERT INTO users (username, email, password_hash, role, time_zone) VALUES ($1, $2, $3, $4, $5) RETURNING id
 """
 _TASKS = """
-INSERT INTO tasks (user_id, title, description, priority, status, due_date,
+INSERT INTO tasks (user_id, title, description, priority, status, due_date, labels,
                    created_at, updated_at, completed_at)
-SELECT $1, title, description, priority, status, due_date, created_at, updated_at, completed_at
+SELECT $1, title, description, priority, status, due_date, labels, created_at, updated_at, completed_at
 FROM   jsonb_to_recordset($2::jsonb) AS r (
-           title text, description text, priority smallint, status text, due_date timestamptz,
+           title text, description text, priority smallint, status text, due_date timestamptz, labels text[],
            created_at timestamptz, updated_at timestamptz, completed_at timestamptz
        )
 """

@@ -11,8 +11,8 @@ from tests.factories import create_task, task_fields
 from tests.harness import Service
 
 FIELDS = [
-    "id", "user_id", "title", "description", "priority", "status", "due_date", "created_at", "updated_at",
-    "completed_at", "version",
+    "id", "user_id", "title", "description", "priority", "status", "due_date", "labels", "created_at",
+    "updated_at", "completed_at", "version",
 ]  # fmt: skip
 
 
@@ -36,6 +36,7 @@ async def test_a_created_task_has_every_field_and_the_defaults(service: Service)
         "priority": 5,
         "status": "pending",
         "due_date": None,
+        "labels": [],
         "created_at": "",
         "updated_at": "",
         "completed_at": None,
@@ -54,6 +55,7 @@ async def test_every_field_can_be_given(service: Service) -> None:
         "priority": 1,
         "status": "in_progress",
         "due_date": "2031-05-06T07:08:09.123456+00:00",
+        "labels": ["security", "次回", 'a "quoted" \\ one', "{}", "null", "on call"],
     }
     created = await service.alice.post("/tasks", given)
     assert created.status == 201
@@ -86,6 +88,29 @@ async def test_characters_count_and_not_bytes(service: Service) -> None:
     answer = await service.alice.post("/tasks", {"title": "🚀" * 255, "description": "🚀" * 20_000})
     assert answer.status == 201
     assert len(answer.json["description"]) == 20_000
+
+
+async def test_labels_are_trimmed_and_each_stands_once_in_the_order_sent(service: Service) -> None:
+    task = await create_task(service.alice, labels=["zebra", " \tapple ", "zebra", "Zebra", "apple"])
+    assert task["labels"] == ["zebra", "apple", "Zebra"]
+    assert (await service.alice.get(f"/tasks/{task['id']}")).json == task
+
+
+async def test_twenty_labels_of_fifty_characters_fit(service: Service) -> None:
+    labels = [f"{number:02}{'🚀' * 48}" for number in range(20)]
+    assert (await create_task(service.alice, labels=labels))["labels"] == labels
+
+
+@pytest.mark.parametrize("none", [[], None])
+async def test_no_labels_are_an_empty_list(service: Service, none: Any) -> None:
+    assert (await create_task(service.alice, labels=none))["labels"] == []
+
+
+async def test_an_update_replaces_the_labels_as_a_whole(service: Service) -> None:
+    task = await create_task(service.alice, labels=["a", "b", "c"])
+    changed = (await service.alice.patch(f"/tasks/{task['id']}", {"labels": ["d", "b"]})).json
+    assert changed["labels"] == ["d", "b"]
+    assert (await service.alice.patch(f"/tasks/{task['id']}", {"labels": []})).json["labels"] == []
 
 
 @pytest.mark.parametrize("status", ["pending", "in_progress", "blocked", "completed", "cancelled"])
@@ -155,6 +180,17 @@ async def test_a_due_date_is_answered_as_the_same_instant_in_utc(service: Servic
         ("due_date", "0001-01-01T00:00:00+01:00"),
         ("due_date", "infinity"),
         ("due_date", 1_900_000_000),
+        ("labels", "security"),
+        ("labels", {"security": True}),
+        ("labels", [""]),
+        ("labels", [" "]),
+        ("labels", [None]),
+        ("labels", [5]),
+        ("labels", [["security"]]),
+        ("labels", ["a,b"]),
+        ("labels", ["a\x00b"]),
+        ("labels", ["x" * 51]),
+        ("labels", [str(number) for number in range(21)]),
         ("id", 5),
         ("user_id", 5),
         ("version", 1),
@@ -200,7 +236,12 @@ async def test_a_task_that_does_not_exist_is_404(service: Service, method: str) 
 @pytest.mark.parametrize("method", ["PUT", "PATCH"])
 async def test_an_update_changes_only_what_it_names(service: Service, method: str) -> None:
     task = await create_task(
-        service.alice, description="Keep me", priority=2, status="blocked", due_date="2031-05-06T07:08:09Z"
+        service.alice,
+        description="Keep me",
+        priority=2,
+        status="blocked",
+        due_date="2031-05-06T07:08:09Z",
+        labels=["keep", "us"],
     )
     answer = await service.alice.request(method, f"/tasks/{task['id']}", json={"title": "Another title"})
     assert answer.status == 200
@@ -212,10 +253,13 @@ async def test_an_update_changes_only_what_it_names(service: Service, method: st
 
 @pytest.mark.parametrize("method", ["PUT", "PATCH"])
 async def test_null_clears_what_may_be_empty(service: Service, method: str) -> None:
-    task = await create_task(service.alice, description="Away with me", due_date="2031-05-06T07:08:09Z")
-    answer = await service.alice.request(method, f"/tasks/{task['id']}", json={"description": None, "due_date": None})
+    task = await create_task(
+        service.alice, description="Away with me", due_date="2031-05-06T07:08:09Z", labels=["away", "with us"]
+    )
+    cleared = {"description": None, "due_date": None, "labels": None}
+    answer = await service.alice.request(method, f"/tasks/{task['id']}", json=cleared)
     assert answer.status == 200
-    assert (answer.json["description"], answer.json["due_date"]) == (None, None)
+    assert (answer.json["description"], answer.json["due_date"], answer.json["labels"]) == (None, None, [])
     assert answer.json["title"] == task["title"]
 
 
@@ -227,6 +271,7 @@ async def test_null_clears_what_may_be_empty(service: Service, method: str) -> N
         ("priority", 10),
         ("status", "cancelled"),
         ("due_date", "2032-01-01T00:00:00+00:00"),
+        ("labels", ["security", "on-call"]),
     ],
 )
 async def test_each_field_can_be_changed_alone(service: Service, field: str, value: Any) -> None:
@@ -265,10 +310,10 @@ async def test_updates_of_different_fields_at_once_all_hold(service: Service) ->
     task = await create_task(service.alice)
     changes: list[dict[str, Any]] = [
         {"title": "Changed"}, {"description": "Changed"}, {"priority": 1}, {"status": "blocked"},
-        {"due_date": "2032-01-01T00:00:00+00:00"},
+        {"due_date": "2032-01-01T00:00:00+00:00"}, {"labels": ["changed"]},
     ]  # fmt: skip
     answers = await asyncio.gather(*(service.alice.patch(f"/tasks/{task['id']}", change) for change in changes))
-    assert sorted(answer.json["version"] for answer in answers) == [2, 3, 4, 5, 6]
+    assert sorted(answer.json["version"] for answer in answers) == [2, 3, 4, 5, 6, 7]
     read = (await service.alice.get(f"/tasks/{task['id']}")).json
     assert {name: read[name] for change in changes for name in change} == {
         name: value for change in changes for name, value in change.items()

@@ -10,8 +10,10 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from marshmallow import RAISE, Schema, ValidationError
 
+from core.ids import MAXIMUM_ID
 from core.tasks import validation
 from core.tasks.schemas import (
+    BATCH_OPERATIONS,
     DESCRIPTION_MAXIMUM,
     EXTERNAL_ID_MAXIMUM,
     LABEL_MAXIMUM,
@@ -23,7 +25,7 @@ from core.tasks.schemas import (
     TaskUpdate,
     utc_timestamp,
 )
-from core.tasks.validation import load_create, load_import, load_update
+from core.tasks.validation import load_create, load_import, load_operation, load_update
 
 Load = Callable[[Any], dict[str, Any]]
 WAYS = {
@@ -155,6 +157,35 @@ def test_the_fast_way_and_the_schema_agree_on_a_good_task_with_any_value_in_one_
     assert_agreement(way, {**rest, field: value})
 
 
+numbers = st.sampled_from([1, 0, -1, True, 5.0, "5", None, MAXIMUM_ID, MAXIMUM_ID + 1, 1 << 70])
+operation_parts = {
+    "op": st.sampled_from([*BATCH_OPERATIONS] * 4 + ["Create", None, 5, ["create"], b"create"]),
+    "id": st.just(7) | numbers,
+    "if_version": st.just(7) | numbers,
+    "fields": st.just({"title": "x"}) | st.just({"priority": 3}) | st.just({}) | contents() | anything,
+    "unknown": st.none(),
+}
+operations = st.one_of(
+    st.fixed_dictionaries({"op": st.just("create"), "fields": contents()}),
+    st.fixed_dictionaries({"op": st.just("update"), "id": st.just(7) | numbers, "fields": contents()}),
+    st.fixed_dictionaries({"op": st.just("delete"), "id": st.just(7) | numbers}, optional={"if_version": numbers}),
+    st.fixed_dictionaries({}, optional=operation_parts),
+    anything,
+)
+
+
+@given(operations)
+@settings(max_examples=500, deadline=None)
+def test_the_fast_way_and_the_schema_agree_on_any_operation_of_a_batch(operation: Any) -> None:
+    if not isinstance(operation, dict) or operation.get("op") not in [*BATCH_OPERATIONS]:
+        with pytest.raises(ValidationError):
+            load_operation(operation)
+    else:
+        schema = BATCH_OPERATIONS[operation["op"]]()
+        expected = outcome(lambda: schema.load(operation, unknown=RAISE))
+        assert outcome(lambda: load_operation(operation)) == expected
+
+
 @given(st.fixed_dictionaries({}, optional=FIELDS))
 @settings(max_examples=200, deadline=None)
 def test_what_the_import_makes_of_the_fields_of_a_create_is_what_a_create_makes(fields: dict[str, Any]) -> None:
@@ -162,19 +193,36 @@ def test_what_the_import_makes_of_the_fields_of_a_create_is_what_a_create_makes(
     assert outcome(lambda: load_import(content)) == outcome(lambda: load_create(content))
 
 
+def unexpected(schema: Schema, content: Any) -> dict[str, Any]:
+    raise AssertionError(f"{content} came to {schema}")
+
+
 @pytest.mark.parametrize("way", WAYS)
 def test_a_well_formed_task_does_not_come_to_the_schema(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
     load, _ = WAYS[way]
-
-    def unexpected(schema: Schema, content: Any) -> dict[str, Any]:
-        raise AssertionError(f"{content} came to {schema}")
-
     monkeypatch.setattr(validation, "_by_schema", unexpected)
     whole = IMPORTED if way == "import" else UPDATE
     assert load({"title": " x "})["title"] == "x"
     assert list(load(whole)) == list(whole)
     for name in whole.keys() - {"title", "completed_at"}:
         assert load({"title": "x", name: whole[name]})[name]
+
+
+@pytest.mark.parametrize(
+    "operation",
+    [
+        {"op": "create", "fields": UPDATE},
+        {"op": "update", "id": 7, "fields": {"title": "x"}},
+        {"op": "update", "id": 7, "if_version": 2, "fields": {}},
+        {"op": "delete", "id": 7},
+        {"op": "delete", "id": 7, "if_version": 2},
+    ],
+)
+def test_a_well_formed_operation_does_not_come_to_the_schema(
+    operation: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(validation, "_by_schema", unexpected)
+    assert load_operation(operation).keys() == operation.keys()
 
 
 def test_what_is_left_out_of_a_new_task_gets_its_default_and_labels_none() -> None:

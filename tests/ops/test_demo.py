@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
 from core.tasks.schemas import STATUSES, TITLE_MAXIMUM
+from core.tasks.validation import load_update
 from ops.dev.demo import OLDEST_DAYS, USERS, demo_tasks
 
 NOW = datetime(2026, 3, 14, 12, tzinfo=UTC)
@@ -42,6 +43,13 @@ def test_some_are_overdue_some_have_no_date_and_titles_repeat_little() -> None:
     assert 0 < len(overdue) < len(TASKS) / 4
     assert any(task["due_date"] is None for task in TASKS)
     assert len({task["title"] for task in TASKS}) > 200
+
+
+def test_some_have_a_label_or_two_and_many_have_none() -> None:
+    labels = [task["labels"] for task in TASKS]
+    assert {len(some) for some in labels} == {0, 1, 2}
+    assert all(load_update({"labels": some}) == {"labels": some} for some in labels)
+    assert sum(not some for some in labels) > len(TASKS) / 3
 
 
 def test_titles_go_beyond_ascii() -> None:

@@ -1,0 +1,137 @@
+"""Lists of tasks over HTTP: pages from PostgreSQL, or from the cache."""
+
+from typing import Any
+
+from aiohttp import web
+from marshmallow import Schema, ValidationError, fields, validate, validates_schema
+
+from api.filters import TaskFilters, sort_name, task_filter, user_id_filter
+from api.http import Endpoint, WholeNumber, invalid, page_response, read_query
+from api.keys import CACHE, IDENTITY, LIST_QUERIES, POOL, SETTINGS
+from core.cache import Miss
+from core.ids import MAXIMUM_ID
+from core.settings import Settings
+from core.tasks.queries import Caller, TaskQuery, list_tasks
+from core.tasks.schemas import Task
+
+QUERIES_REMEMBERED = 4096
+
+
+class TaskListQuery(TaskFilters):
+    """How a list of tasks is narrowed, ordered and paged."""
+
+    limit = WholeNumber(
+        validate=validate.Range(min=1),
+        metadata={"description": "DEFAULT_PAGE_SIZE unless given, MAX_PAGE_SIZE at the most"},
+    )
+    cursor = fields.String(
+        validate=validate.Length(1, 512),
+        metadata={"description": "`next_cursor` of the page before, with the same filters and sort"},
+    )
+    last_id = WholeNumber(
+        validate=validate.Range(1, MAXIMUM_ID),
+        metadata={"description": "start after this task, in the same sort", "format": "int64"},
+    )
+
+    @validates_schema
+    def _no_contradiction_of_places(self, data: dict[str, Any], **_: Any) -> None:
+        if "cursor" in data and "last_id" in data:
+            raise ValidationError("Give either the cursor or last_id.", "last_id")
+
+
+class AllTasksQuery(TaskListQuery):
+    """The same, and whose: for admins, who see everybody's."""
+
+    user_id = user_id_filter()
+
+
+class TaskPage(Schema):
+    """A page of tasks; `next_cursor` is null on the last one, and only there."""
+
+    items = fields.List(fields.Nested(Task), required=True)
+    next_cursor = fields.String(required=True, allow_none=True)
+
+
+_ALL_TASKS_QUERY = AllTasksQuery()
+_OWN_TASKS_QUERY = TaskListQuery()
+
+
+async def list_visible_tasks(request: web.Request) -> web.Response:
+    """`GET /tasks`: a user's own; an admin's list spans everybody's."""
+    identity = request[IDENTITY]
+    query = _read_list_query(request, _ALL_TASKS_QUERY)
+    if not identity.is_admin:
+        return await _cached_page(request, query)
+    page = await list_tasks(request.app[POOL], Caller(identity.user_id, is_admin=True), query)
+    return page_response(request, page.items, page.next_cursor)
+
+
+async def list_own_tasks(request: web.Request) -> web.Response:
+    """`GET /user/tasks`: the caller's own, also for admins."""
+    return await _cached_page(request, _read_list_query(request, _OWN_TASKS_QUERY))
+
+
+def _read_list_query(request: web.Request, schema: TaskListQuery) -> TaskQuery:
+    """The query, remembered by its text: clients ask for the same lists again and again."""
+    memory = request.app[LIST_QUERIES]
+    key = (schema, request.rel_url.raw_query_string)
+    query = memory.get(key)
+    if query is None:
+        query = _task_query(read_query(request, schema), request.app[SETTINGS])
+        if len(memory) >= QUERIES_REMEMBERED:
+            memory.clear()
+        memory[key] = query
+    return query
+
+
+def _task_query(given: dict[str, Any], settings: Settings) -> TaskQuery:
+    limit = given.get("limit", settings.default_page_size)
+    if limit > settings.max_page_size:
+        raise invalid({"limit": [f"Must be at most {settings.max_page_size}."]})
+    return TaskQuery(
+        filter=task_filter(given),
+        sort=sort_name(given),
+        limit=limit,
+        cursor=given.get("cursor"),
+        last_id=given.get("last_id"),
+    )
+
+
+async def _cached_page(request: web.Request, query: TaskQuery) -> web.Response:
+    """A page of the caller's own tasks. What depends on the clock (`overdue`) is not cached."""
+    user_id = request[IDENTITY].user_id
+    cache = request.app[CACHE]
+    name = f"list {query.limit} {request.rel_url.raw_query_string}"
+    found = None if query.filter.overdue else await cache.look_up(user_id, name)
+    if isinstance(found, bytes):
+        cursor, _, items = found.decode().partition("\n")
+        return page_response(request, items, cursor or None)
+    page = await list_tasks(request.app[POOL], Caller(user_id), query)
+    if isinstance(found, Miss):
+        await cache.store(user_id, name, found, f"{page.next_cursor or ''}\n{page.items}".encode())
+    return page_response(request, page.items, page.next_cursor)
+
+
+routes = [
+    Endpoint(
+        "GET",
+        "/tasks",
+        list_visible_tasks,
+        "List the tasks that the caller may see",
+        {200: TaskPage},
+        query=AllTasksQuery,
+        problems=(400,),
+        description="A user's own tasks; an admin sees everybody's, narrowed by `user_id`. Every sort is made total "
+        "by the id, so that pages neither repeat nor skip a task that stays in its place.",
+    ),
+    Endpoint(
+        "GET",
+        "/user/tasks",
+        list_own_tasks,
+        "List the caller's own tasks",
+        {200: TaskPage},
+        query=TaskListQuery,
+        problems=(400,),
+        description="The same as `GET /tasks`, but the caller's own only, also for an admin.",
+    ),
+]
