@@ -60,7 +60,7 @@ class Records:
         Raises:
             ImportRefused: the encoding or the delimiter is none, or the file is empty.
         """
-        self._text = Text(stream, options.encoding)
+        self._text = Text(stream, options.encoding or None)
         blocks = self._text.blocks()
         first = next(blocks, "")
         if not first.strip("\ufeff\r\n\t ,;|"):

@@ -29,7 +29,7 @@ def _marked(error: UnicodeError) -> tuple[str, int]:
 codecs.register_error(_MARKING, _marked)
 
 # Python's codecs that turn bytes into text, but are no encodings of files.
-_NO_ENCODINGS = frozenset({"idna", "punycode", "undefined", "unicode_escape", "raw_unicode_escape", "utf-7"})
+_NO_ENCODINGS = frozenset({"idna", "punycode", "undefined", "unicode-escape", "raw-unicode-escape", "utf-7"})
 # Encodings with letters of their own, among which `charset-normalizer` chooses. Not the Western and Central European
 # ones: they differ in a few letters, for which it takes a guess.
 _SCRIPTS = [
@@ -134,13 +134,14 @@ class Text:
 def _normal(name: str) -> str:
     """Python's own name of an encoding."""
     try:
-        normal = codecs.lookup(name).name
-        b"".decode(normal)  # refuses codecs which do not make text, such as zlib
-    except (LookupError, ValueError):
-        normal = ""
-    if not normal or normal in _NO_ENCODINGS:
+        codec = codecs.lookup(name)
+        # Others turn bytes into bytes, or text into text.
+        is_encoding = isinstance(codec.incrementaldecoder().decode(b""), str)
+    except (LookupError, TypeError, ValueError):
+        is_encoding = False
+    if not is_encoding or codec.name in _NO_ENCODINGS:
         raise ImportRefused("import-unreadable", f"There is no encoding {name!r}; utf-8 and windows-1252 are common.")
-    return normal
+    return codec.name
 
 
 def wide_encoding(block: bytes) -> str | None:
@@ -158,17 +159,21 @@ def wide_encoding(block: bytes) -> str | None:
 
 def _narrow_encoding(block: bytes) -> str:
     """The encoding of a block in which the first bytes stand that are not ASCII."""
+    try:
+        # The end of a full block may cut a character.
+        codecs.utf_8_decode(block, "strict", len(block) < BLOCK)
+    except UnicodeDecodeError:
+        pass
+    else:
+        return "utf-8"
     text = block.decode(errors=_MARKING)
     marks = len(MARK.findall(text))
-    # A character that the block's end cuts counts as up to three marks.
-    if marks <= 3 and not MARK.search(text[:-3]):
-        return "utf-8"
     others = sum(character > "\x7f" for character in text) - marks
     if others > marks:
         return "utf-8"
     lines = b"\n".join(line for line in block.split(b"\n") if not line.isascii())[:_SAMPLE]
     letters = sum(byte > 0x7F or chr(byte).isalpha() for byte in lines)
-    if sum(byte > 0x7F for byte in lines) > letters / 3:
+    if sum(byte > 0x7F for byte in lines) > letters / 2:
         best = from_bytes(lines, cp_isolation=_SCRIPTS).best()
         if best is not None:
             return best.encoding
