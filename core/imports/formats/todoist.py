@@ -128,7 +128,10 @@ class _Project:
         content = record["CONTENT"].removeprefix("* ")
         title = " ".join(_LABEL.sub("", content).split()) or content
         draft = Draft(title)
-        level = min(int(record.get("INDENT") or "1"), _INDENT_MAXIMUM, len(self._parents) + 1)
+        indent = record.get("INDENT") or "1"
+        if not (indent.isdecimal() and len(indent) < 4):
+            return BadRow(number, "INDENT", f"“{indent[:60]}” is no level of indentation, 1 and up.", cells)
+        level = min(int(indent), _INDENT_MAXIMUM, len(self._parents) + 1)
         del self._parents[max(level - 1, 0) :]
         if self._parents:
             draft.parent = self._parents[-1]
@@ -216,7 +219,8 @@ def _mended(cells: list[str], places: Mapping[str, int], width: int) -> list[str
     if _fits(cells, places, width):
         # An empty priority may be half of a torn content that moved to the right.
         return cells if len(cells) <= width or not _is_torn(cells, places) else _joined(cells, places, width)
-    return _joined(cells, places, width) if len(cells) > width else None
+    # Without a cell too many nothing is torn: the cell itself is wrong.
+    return _joined(cells, places, width) if len(cells) > width else cells
 
 
 def _is_torn(cells: list[str], places: Mapping[str, int]) -> bool:
