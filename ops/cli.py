@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from ops.client.commands import export_tasks, import_file
 from ops.environment import load_settings, merged_environment
 from ops.faults import FAILED, Fault, complain, told_plainly
 
@@ -23,6 +24,8 @@ app = typer.Typer(
 )
 users = typer.Typer(help="Make and change users, past the API.", no_args_is_help=True)
 app.add_typer(users, name="users")
+app.command("import")(import_file)
+app.command("export")(export_tasks)
 
 
 class Role(StrEnum):

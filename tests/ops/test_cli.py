@@ -58,7 +58,7 @@ def test_settings_come_from_a_file_and_the_environment_wins(tmp_path: Path) -> N
 def test_help_needs_no_settings(tmp_path: Path) -> None:
     run = tenfold("--help", cwd=tmp_path)
     assert run.returncode == 0
-    for command in ("dev", "api", "worker", "migrate", "check", "users", "openapi"):
+    for command in ("dev", "api", "worker", "migrate", "check", "users", "import", "export", "openapi"):
         assert command in run.stdout
 
 

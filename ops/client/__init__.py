@@ -1,0 +1,1 @@
+"""`tenfold import` and `tenfold export`: clients of any Tenfold server, by its URL and a token."""

@@ -1,0 +1,59 @@
+"""What a person sees while a client command works; nothing of it where standard error is no terminal."""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    ProgressColumn,
+    SpinnerColumn,
+    Task,
+    TaskProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
+from rich.table import Table
+from rich.text import Text
+
+console = Console(stderr=True, soft_wrap=True, highlight=False)
+"""Standard output is for what was asked for."""
+
+
+class _RowSpeed(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        return Text(f"{task.speed:,.0f}/s" if task.speed else "", style="progress.data.speed")
+
+
+@contextmanager
+def byte_bars() -> Iterator[Progress]:
+    """For files on their way."""
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as progress:
+        yield progress
+
+
+@contextmanager
+def row_bars() -> Iterator[Progress]:
+    """For rows that a worker reads or writes."""
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TaskProgressColumn())
+    counts = (TextColumn("{task.fields[counts]}"), _RowSpeed(), TimeRemainingColumn())
+    with Progress(*columns, *counts, console=console, transient=True) as progress:
+        yield progress
+
+
+def summary(rows: Iterable[tuple[str, object]]) -> None:
+    """Prints names and values; numbers with separators."""
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(style="bold")
+    for name, value in rows:
+        table.add_row(name, Text(f"{value:,}" if isinstance(value, int) else str(value)))
+    console.print(table)
+
+
+def say(line: str) -> None:
+    """A line among the bars."""
+    console.print(Text(line, style="yellow"))

@@ -1,0 +1,160 @@
+"""The options of `tenfold import` and `tenfold export`; what they do is imported when they run."""
+
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ops.environment import merged_environment
+from ops.faults import Fault, told_plainly
+
+if TYPE_CHECKING:
+    from ops.client.server import Server
+
+
+class OnConflict(StrEnum):
+    skip = "skip"
+    update = "update"
+    error = "error"
+
+
+ServerUrl = Annotated[str | None, typer.Option("--server", help="The server's address; else TENFOLD_URL.")]
+Token = Annotated[str | None, typer.Option(help="An access token; else TENFOLD_TOKEN.")]
+Username = Annotated[str | None, typer.Option(help="Log in by this name instead; asks for the password.")]
+PasswordStdin = Annotated[
+    bool, typer.Option("--password-stdin", help="Read the password from standard input instead of asking.")
+]
+
+
+def import_file(
+    file: Annotated[str | None, typer.Argument(help="What to import; - is standard input.", show_default=False)] = None,
+    format_: Annotated[str | None, typer.Option("--format", help="Instead of finding it out.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Look at every row, and change nothing.")] = False,
+    watch: Annotated[bool, typer.Option("--watch/--no-watch", help="Wait until it has ended.")] = True,
+    on_conflict: Annotated[
+        OnConflict | None, typer.Option(help="What to do with rows that were imported before; skip, unless given.")
+    ] = None,
+    mapping: Annotated[
+        str | None, typer.Option(help="Which column is which field, for a CSV: JSON, or a file that holds it.")
+    ] = None,
+    time_zone: Annotated[str | None, typer.Option(help="Of dates without one, such as Europe/Berlin.")] = None,
+    delimiter: Annotated[str | None, typer.Option(help="Of a CSV: one character, or tab.")] = None,
+    encoding: Annotated[str | None, typer.Option(help="Of a text, such as windows-1252.")] = None,
+    pull_requests: Annotated[bool, typer.Option("--pull-requests", help="Also GitHub's pull requests.")] = False,
+    max_errors: Annotated[int | None, typer.Option(min=0, help="Give up after so many rows that failed.")] = None,
+    errors: Annotated[str | None, typer.Option(help="Where the rows that failed go, as CSV; - is the output.")] = None,
+    import_id: Annotated[str | None, typer.Option("--id", help="Watch an import that was begun before.")] = None,
+    server: ServerUrl = None,
+    token: Token = None,
+    username: Username = None,
+    password_stdin: PasswordStdin = False,
+) -> None:
+    """Import tasks from a file of Tenfold or of another program."""
+    with told_plainly():
+        if (file is None) == (import_id is None):
+            raise Fault("name a file to import, or - for standard input")
+        if file == "-" and password_stdin:
+            raise Fault("standard input cannot be both the file and the password")
+        from ops.client.imports import follow, mapping_of
+        from ops.client.imports import import_file as send
+
+        given = {
+            "format": format_,
+            "on_conflict": on_conflict.value if on_conflict else None,
+            "mapping": mapping_of(mapping) if mapping is not None else None,
+            "time_zone": time_zone,
+            "delimiter": delimiter,
+            "encoding": encoding,
+            "max_errors": None if max_errors is None else str(max_errors),
+            "dry_run": "true" if dry_run else None,
+            "pull_requests": "true" if pull_requests else None,
+        }
+        options = {name: value for name, value in given.items() if value is not None}
+
+        async def work(server: "Server") -> int:
+            if import_id is not None:
+                return await follow(server, import_id, errors=errors)
+            assert file is not None
+            return await send(server, file, options, watch=watch, errors=errors)
+
+        raise typer.Exit(_run(work, server, token, username, password_stdin))
+
+
+def export_tasks(
+    output: Annotated[str, typer.Option("--output", "-o", help="Where to; - is standard output.")],
+    format_: Annotated[str | None, typer.Option("--format", help="csv, ndjson, json or ics; else by the name.")] = None,
+    priority: Annotated[str | None, typer.Option(help="One, or several with commas.")] = None,
+    priority_min: Annotated[int | None, typer.Option()] = None,
+    priority_max: Annotated[int | None, typer.Option()] = None,
+    status: Annotated[str | None, typer.Option(help="One, or several with commas.")] = None,
+    label: Annotated[str | None, typer.Option(help="One, or several with commas.")] = None,
+    due_before: Annotated[str | None, typer.Option(help="Such as 2026-01-31T17:00:00+01:00.")] = None,
+    due_after: Annotated[str | None, typer.Option()] = None,
+    overdue: Annotated[bool, typer.Option("--overdue", help="Only what is due in the past and still open.")] = False,
+    q: Annotated[str | None, typer.Option("--search", "-q", help="Words in title or description.")] = None,
+    sort: Annotated[str | None, typer.Option(help="Such as priority or -updated_at.")] = None,
+    user_id: Annotated[int | None, typer.Option(help="One user's, for admins.")] = None,
+    export_id: Annotated[str | None, typer.Option("--id", help="Fetch an export that was ordered before.")] = None,
+    server: ServerUrl = None,
+    token: Token = None,
+    username: Username = None,
+    password_stdin: PasswordStdin = False,
+) -> None:
+    """Export tasks to a file."""
+    with told_plainly():
+        from ops.client.exports import export, format_of, resume
+
+        given: dict[str, Any] = {
+            "priority": priority,
+            "priority_min": priority_min,
+            "priority_max": priority_max,
+            "status": status,
+            "label": label,
+            "due_before": due_before,
+            "due_after": due_after,
+            "overdue": overdue or None,
+            "q": q,
+            "sort": sort,
+            "user_id": user_id,
+        }
+        filters = {name: value for name, value in given.items() if value is not None}
+        export_format = "" if export_id is not None else format_of(output, format_)
+
+        async def work(server: "Server") -> int:
+            if export_id is not None:
+                return await resume(server, output, export_id)
+            return await export(server, output, export_format, filters)
+
+        raise typer.Exit(_run(work, server, token, username, password_stdin))
+
+
+def _run(
+    work: "Callable[[Server], Awaitable[int]]",
+    url: str | None,
+    token: str | None,
+    username: str | None,
+    password_stdin: bool,
+) -> int:
+    from ops.client.bars import say
+    from ops.client.server import DEFAULT_URL, Credentials, Server
+
+    environment = merged_environment(TENFOLD_URL=url, TENFOLD_TOKEN=token)
+    if username is None:
+        credentials = Credentials(token=environment.get("TENFOLD_TOKEN", ""))
+    else:
+        password = sys.stdin.readline().rstrip("\r\n") if password_stdin else _ask_password()
+        credentials = Credentials(username=username, password=password)
+
+    async def connected() -> int:
+        async with Server(environment.get("TENFOLD_URL", DEFAULT_URL), credentials, say=say) as server:
+            return await work(server)
+
+    return asyncio.run(connected())
+
+
+def _ask_password() -> str:
+    text: str = typer.prompt("Password", hide_input=True, err=True)
+    return text

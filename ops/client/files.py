@@ -1,0 +1,66 @@
+"""Files of the client commands: read from disk or standard input, written whole or not at all."""
+
+import contextlib
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from ops.faults import Fault
+
+STANDARD = "-"
+
+
+@contextlib.contextmanager
+def rewindable(source: str) -> Iterator[BinaryIO]:
+    """What shall be sent; standard input goes to a temporary file first, for it may have to be sent again.
+
+    Raises:
+        Fault: it cannot be read.
+    """
+    if source == STANDARD:
+        with tempfile.TemporaryFile() as spooled:
+            shutil.copyfileobj(sys.stdin.buffer, spooled)
+            spooled.seek(0)
+            yield spooled
+        return
+    with contextlib.ExitStack() as stack:
+        try:
+            file = stack.enter_context(Path(source).open("rb"))
+        except OSError as error:
+            raise Fault(f"{source} cannot be read: {error.strerror}") from None
+        yield file
+
+
+@contextlib.contextmanager
+def whole_or_not_at_all(output: str) -> Iterator[BinaryIO]:
+    """A file to write to, which takes its place when it is complete."""
+    if output == STANDARD:
+        with tempfile.TemporaryFile() as spooled:
+            yield spooled
+            spooled.seek(0)
+            shutil.copyfileobj(spooled, sys.stdout.buffer)
+            sys.stdout.buffer.flush()
+        return
+    target = Path(output)
+    try:
+        descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+        try:
+            with os.fdopen(descriptor, "w+b") as file:
+                yield file
+            os.chmod(name, 0o666 & ~_umask())
+            os.replace(name, target)
+        except BaseException:
+            os.unlink(name)
+            raise
+    except OSError as error:
+        raise Fault(f"{output} cannot be written: {error.strerror}") from None
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

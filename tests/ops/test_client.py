@@ -1,0 +1,351 @@
+"""`tenfold import` and `tenfold export` against a running server, over good connections and bad ones."""
+
+import asyncio
+import csv
+import json
+import signal
+import subprocess
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from ops.client import server as server_module
+from ops.client.exports import export, format_of
+from ops.client.imports import import_file, mapping_of
+from ops.client.server import Credentials, Server
+from ops.faults import Fault
+from tests.conftest import MakeService
+from tests.factories import create_tasks
+from tests.harness import PASSWORD, Service, WorkerInProcess
+from tests.ops.running import TENFOLD, environment, tenfold
+
+
+@pytest.fixture(scope="module")
+async def _working(_shared_service: Service) -> AsyncIterator[None]:
+    worker = WorkerInProcess(_shared_service.settings, ("bulk",))
+    await worker.start()
+    yield
+    await worker.stop()
+
+
+@pytest.fixture
+async def serving(_working: None, service: Service) -> Service:
+    """The shared service, which carries imports and exports out."""
+    return service
+
+
+async def run(
+    service: Service, folder: Path, *arguments: str, stdin: str = "", **variables: str
+) -> "subprocess.CompletedProcess[str]":
+    """`tenfold …` as alice, unless `variables` say otherwise."""
+    given = {"TENFOLD_URL": str(service.base), "TENFOLD_TOKEN": service.alice.token, **variables}
+    return await asyncio.to_thread(tenfold, *arguments, cwd=folder, stdin=stdin, **given)
+
+
+def names_in(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()}
+
+
+class Link:
+    """A connection to a server that can be cut: after so many bytes either way, so many times."""
+
+    def __init__(self, service: Service) -> None:
+        self._target = service.base
+        self.cut_after_sent: list[int] = []
+        self.cut_after_received: list[int] = []
+        self.connections = 0
+
+    async def __aenter__(self) -> "Link":
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self.url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._server.close()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        assert self._target.host is not None
+        there, to_there = await asyncio.open_connection(self._target.host, self._target.port)
+        try:
+            ways = (
+                self._pass_on(reader, to_there, self.cut_after_sent),
+                self._pass_on(there, writer, self.cut_after_received),
+            )
+            tasks = [asyncio.create_task(way) for way in ways]
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        finally:
+            for one in (writer, to_there):
+                one.transport.abort()
+
+    async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, cuts: list[int]) -> None:
+        passed = 0
+        while data := await reader.read(1 << 14):
+            passed += len(data)
+            if cuts and passed >= cuts[0]:
+                cuts.pop(0)
+                return
+            writer.write(data)
+            await writer.drain()
+
+
+def connected(url: str, service: Service, said: list[str] | None = None) -> Server:
+    return Server(url, Credentials(token=service.alice.token), say=(said if said is not None else []).append)
+
+
+# -- exporting
+
+
+async def test_tasks_are_exported_to_a_file_whose_name_tells_the_format(serving: Service, tmp_path: Path) -> None:
+    tasks = await create_tasks(serving.alice, [{"priority": 1}, {"priority": 2, "status": "blocked"}])
+    for name, read in (("t.json", orjson.loads), ("t.ndjson", lambda text: [*map(orjson.loads, text.splitlines())])):
+        ran = await run(serving, tmp_path, "export", "-o", name)
+        assert (ran.returncode, ran.stdout) == (0, ""), ran.stderr
+        assert read((tmp_path / name).read_bytes()) == tasks
+        assert "exported" in ran.stderr
+    ran = await run(serving, tmp_path, "export", "-o", "t.csv", "--status", "blocked,completed", "--priority-min", "2")
+    assert [row["id"] for row in csv.DictReader((tmp_path / "t.csv").open())] == [str(tasks[1]["id"])], ran.stderr
+    assert names_in(tmp_path) == {"t.json", "t.ndjson", "t.csv"}, "nothing else is left"
+
+
+async def test_an_export_to_standard_output_is_the_file_alone(serving: Service, tmp_path: Path) -> None:
+    tasks = await create_tasks(serving.alice, [{"title": "Ü"}])
+    ran = await run(serving, tmp_path, "export", "-o", "-", "--format", "json")
+    assert orjson.loads(ran.stdout) == tasks, ran.stderr
+
+
+async def test_a_password_will_do_instead_of_a_token(serving: Service, tmp_path: Path) -> None:
+    who = ("--username", "alice", "--password-stdin")
+    ran = await run(
+        serving, tmp_path, "export", "-o", "-", "--format", "ndjson", *who, stdin=f"{PASSWORD}\n", TENFOLD_TOKEN=""
+    )
+    assert (ran.returncode, ran.stdout) == (0, ""), ran.stderr
+    ran = await run(serving, tmp_path, "export", "-o", "t.csv", *who, stdin="wrong\n", TENFOLD_TOKEN="")
+    assert (ran.returncode, ran.stderr) == (1, "tenfold: The username or the password is wrong.\n")
+
+
+async def test_an_access_token_that_expires_on_the_way_is_renewed(
+    serving: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    credentials = Credentials(username="alice", password=PASSWORD)
+    async with Server(str(serving.base), credentials, say=print) as server:
+        assert (await server.ask("GET", "/user/me"))["username"] == "alice"
+        for _ in range(2):
+            server._token = "expired"
+            assert (await server.ask("GET", "/user/me"))["username"] == "alice"
+        server._token, server._refresh_token = "expired", "revoked"
+        assert (await server.ask("GET", "/user/me"))["username"] == "alice"
+
+
+async def test_without_a_token_it_says_how_to_get_one(serving: Service, tmp_path: Path) -> None:
+    ran = await run(serving, tmp_path, "export", "-o", "t.csv", TENFOLD_TOKEN="")
+    assert ran.returncode == 1
+    assert "--username" in ran.stderr
+    assert f"curl -s {str(serving.base).rstrip('/')}/auth/login" in ran.stderr
+    ran = await run(serving, tmp_path, "export", "-o", "t.csv", TENFOLD_TOKEN="nonsense")
+    assert (ran.returncode, "--username" in ran.stderr) == (1, True)
+    assert not (tmp_path / "t.csv").exists()
+
+
+async def test_what_the_server_refuses_is_told_field_by_field(serving: Service, tmp_path: Path) -> None:
+    ran = await run(serving, tmp_path, "export", "-o", "t.csv", "--priority", "11", "--sort", "title")
+    assert ran.returncode == 1
+    assert "priority: Must be greater than or equal to 1 and less than or equal to 10." in ran.stderr
+    assert "sort: Must be one of" in ran.stderr
+
+
+def test_a_format_that_nothing_tells_is_asked_for() -> None:
+    assert format_of("-", "ics") == "ics"
+    assert format_of("a/B.NDJSON", None) == "ndjson"
+    for output, named in (("-", None), ("tasks", None), ("tasks.xml", None), ("t.csv", "xml")):
+        with pytest.raises(Fault, match="csv, ndjson, json, ics"):
+            format_of(output, named)
+
+
+async def test_a_file_that_cannot_be_written_is_said_so(serving: Service, tmp_path: Path) -> None:
+    ran = await run(serving, tmp_path, "export", "-o", "nowhere/t.csv")
+    assert (ran.returncode, ran.stderr.splitlines()[-1]) == (
+        1,
+        "tenfold: nowhere/t.csv cannot be written: No such file or directory",
+    )
+
+
+async def test_a_download_goes_on_where_the_connection_broke(serving: Service, tmp_path: Path) -> None:
+    tasks = await create_tasks(serving.alice, [{"description": "x" * 5000} for _ in range(100)])
+    output = tmp_path / "t.json"
+    async with Link(serving) as link, connected(link.url, serving) as server:
+        link.cut_after_received[:] = [100_000, 250_000]
+        assert await export(server, str(output), "json", {}) == 0
+        assert link.cut_after_received == []
+    assert orjson.loads(output.read_bytes()) == tasks
+
+
+async def test_an_order_whose_answer_was_lost_is_not_carried_out_twice(serving: Service, tmp_path: Path) -> None:
+    async with Link(serving) as link, connected(link.url, serving) as server:
+        link.cut_after_received[:] = [1]
+        assert await export(server, str(tmp_path / "t.csv"), "csv", {}) == 0
+        assert link.connections >= 2
+    assert len((await serving.alice.get("/exports")).items) == 1
+
+
+async def test_a_server_that_was_never_there_is_not_waited_for_long(
+    serving: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server_module, "FIRST_PATIENCE_SECONDS", 0.5)
+    async with connected("http://127.0.0.1:1", serving) as server:
+        with pytest.raises(Fault, match="cannot be reached"):
+            await server.ask("GET", "/user/me")
+
+
+@pytest.mark.parametrize("url", ["localhost:8000", "ftp://x", "", "http://"])
+def test_an_address_that_is_none_is_said_so(url: str) -> None:
+    with pytest.raises(Fault, match="no address of a server"):
+        Server(url, Credentials(), say=print)
+
+
+async def test_something_that_is_no_tenfold_server_is_said_so(serving: Service) -> None:
+    async with connected(f"{str(serving.base).rstrip('/')}/docs/nothing", serving) as server:
+        with pytest.raises(Fault, match="nothing at this address"):
+            await server.ask("GET", "/exports")
+
+
+async def test_a_busy_server_is_asked_again_when_it_says_so(make_service: MakeService) -> None:
+    service = await make_service(RATE_LIMIT_PER_MINUTE="1")
+    async with connected(str(service.base), service) as server:
+        assert await server.ask("GET", "/user/me")
+        asking = asyncio.create_task(server.ask("GET", "/user/me"))
+        done, _ = await asyncio.wait({asking}, timeout=1)
+        assert not done, "it waits as long as Retry-After says"
+        asking.cancel()
+        await asyncio.wait({asking})
+
+
+async def test_ctrl_c_says_that_the_export_goes_on_and_how_to_fetch_it(
+    make_service: MakeService, tmp_path: Path
+) -> None:
+    service = await make_service()  # which carries no exports out
+    process = await asyncio.create_subprocess_exec(
+        *(*TENFOLD, "export", "-o", "t.csv"),
+        cwd=tmp_path,
+        env=environment(TENFOLD_URL=str(service.base), TENFOLD_TOKEN=service.alice.token),
+        stderr=asyncio.subprocess.PIPE,
+    )
+    for _ in range(500):
+        exports = (await service.alice.get("/exports")).items
+        if exports:
+            break
+        await asyncio.sleep(0.02)
+    await asyncio.sleep(0.5)
+    process.send_signal(signal.SIGINT)
+    _, said = await process.communicate()
+    assert process.returncode == 130
+    assert f"tenfold export --id {exports[0]['id']} -o t.csv" in said.decode()
+    assert "-X DELETE" in said.decode()
+    assert names_in(tmp_path) == set()
+    worker = WorkerInProcess(service.settings, ("bulk",))
+    await worker.start()
+    ran = await run(service, tmp_path, "export", "--id", exports[0]["id"], "-o", "t.csv")
+    await worker.stop()
+    assert (ran.returncode, names_in(tmp_path)) == (0, {"t.csv"}), ran.stderr
+
+
+# -- importing
+
+
+def test_a_mapping_is_json_or_a_file_that_holds_it(tmp_path: Path) -> None:
+    file = tmp_path / "mapping.json"
+    file.write_text('\ufeff{"columns": {"Übersicht": "title"}}')
+    assert mapping_of(str(file)) == mapping_of(' {"columns":{"Übersicht":"title"}}')
+    for given in (str(tmp_path / "nothing"), "{", "[]"):
+        with pytest.raises(Fault, match="mapping"):
+            mapping_of(given)
+
+
+NDJSON = "".join(json.dumps({"title": f"task {number} ü", "priority": number % 10 + 1}) + "\n" for number in range(200))
+
+
+async def titles(service: Service) -> list[str]:
+    rows = await service.rows("SELECT title FROM tasks WHERE user_id = $1 ORDER BY id", service.alice.id)
+    return [row["title"] for row in rows]
+
+
+async def test_a_file_is_imported_and_told_of(serving: Service, tmp_path: Path) -> None:
+    (tmp_path / "tasks.ndjson").write_text(NDJSON)
+    ran = await run(serving, tmp_path, "import", "tasks.ndjson")
+    assert ran.returncode == 0, ran.stderr
+    shown = dict(line.split(maxsplit=1) for line in ran.stderr.splitlines() if line.startswith(("created", "failed")))
+    assert shown == {"created": "200", "failed": "0"}
+    assert await titles(serving) == [f"task {number} ü" for number in range(200)]
+    [listed] = (await serving.alice.get("/imports")).items
+    assert listed["filename"] == "tasks.ndjson"
+
+
+async def test_standard_input_is_imported(serving: Service, tmp_path: Path) -> None:
+    ran = await run(serving, tmp_path, "import", "-", "--format", "tenfold-ndjson", stdin=NDJSON)
+    assert ran.returncode == 0, ran.stderr
+    assert len(await titles(serving)) == 200
+
+
+async def test_rows_that_failed_are_written_and_make_the_exit_status_1(serving: Service, tmp_path: Path) -> None:
+    (tmp_path / "tasks.csv").write_text("title,priority\ngood,1\nbad,eleven\n")
+    ran = await run(serving, tmp_path, "import", "tasks.csv", "--format", "tenfold-csv", "--errors", "errors.csv")
+    assert ran.returncode == 1, ran.stderr
+    [row] = csv.DictReader((tmp_path / "errors.csv").open())
+    assert (row["title"], row["priority"]) == ("bad", "eleven")
+    assert row["error"]
+    assert await titles(serving) == ["good"]
+
+
+async def test_a_dry_run_changes_nothing(serving: Service, tmp_path: Path) -> None:
+    (tmp_path / "tasks.ndjson").write_text(NDJSON)
+    ran = await run(serving, tmp_path, "import", "tasks.ndjson", "--dry-run")
+    assert (ran.returncode, await titles(serving)) == (0, []), ran.stderr
+    assert "nothing was changed" in ran.stderr
+
+
+async def test_an_import_that_is_refused_or_fails_makes_the_exit_status_1(serving: Service, tmp_path: Path) -> None:
+    (tmp_path / "tasks.bin").write_bytes(bytes(range(256)) * 10)
+    ran = await run(serving, tmp_path, "import", "tasks.bin", "--format", "nonsense")
+    assert (ran.returncode, "format" in ran.stderr) == (1, True)
+    ran = await run(serving, tmp_path, "import", "tasks.bin")
+    assert ran.returncode == 1
+    ran = await run(serving, tmp_path, "import", "nothing.csv")
+    assert (ran.returncode, ran.stderr) == (1, "tenfold: nothing.csv cannot be read: No such file or directory\n")
+
+
+async def test_unwatched_it_prints_the_id_to_watch_later(serving: Service, tmp_path: Path) -> None:
+    (tmp_path / "tasks.ndjson").write_text(NDJSON)
+    ran = await run(serving, tmp_path, "import", "tasks.ndjson", "--no-watch")
+    assert ran.returncode == 0, ran.stderr
+    later = await run(serving, tmp_path, "import", "--id", ran.stdout.strip())
+    assert later.returncode == 0, later.stderr
+    assert len(await titles(serving)) == 200
+
+
+@pytest.mark.parametrize("cuts", [{"sent": [200_000, 300_000]}, {"received": [1, 1]}], ids=["upload", "answer"])
+async def test_an_upload_over_a_bad_connection_is_imported_once(
+    serving: Service, tmp_path: Path, cuts: dict[str, Any]
+) -> None:
+    file = tmp_path / "tasks.ndjson"
+    file.write_text(
+        "".join(json.dumps({"title": f"task {number}", "description": "x" * 5000}) + "\n" for number in range(200))
+    )
+    async with Link(serving) as link, connected(link.url, serving) as server:
+        link.cut_after_sent[:] = cuts.get("sent", [])
+        link.cut_after_received[:] = cuts.get("received", [])
+        assert await import_file(server, str(file), {}, watch=True, errors=None) == 0
+        assert link.cut_after_sent == link.cut_after_received == []
+    assert len(await titles(serving)) == 200
+    assert len((await serving.alice.get("/imports")).items) == 1
+
+
+async def test_the_file_and_the_password_cannot_both_be_standard_input(serving: Service, tmp_path: Path) -> None:
+    for arguments in (("-", "--password-stdin", "--username", "alice"), (), ("x", "--id", "y")):
+        ran = await run(serving, tmp_path, "import", *arguments)
+        assert (ran.returncode, ran.stderr.startswith("tenfold: ")) == (1, True)
