@@ -221,6 +221,75 @@ async def test_words_are_looked_for_in_title_and_description(service: Service, w
     assert [names[task["id"]] for task in answer.items] == expected.split()
 
 
+@pytest.mark.parametrize("path", ["/tasks", "/user/tasks"])
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("label=red", "red both"),
+        ("label=green", "green both"),
+        ("label=red,green", "red green both"),
+        ("label=%20green%20,red", "red green both"),
+        ("label=Red", "capital"),
+        ("label=re", ""),
+        ("label=on%20call", "spaced"),
+        ("label=%E6%AC%A1%E5%9B%9E", "japanese"),
+        ("label=%7B%7D", "braces"),
+        ("label=%22red%22", ""),
+        ("label=red&priority=1", "both"),
+    ],
+)
+async def test_labels_narrow_the_list_to_tasks_with_any_of_them(
+    service: Service, path: str, query: str, expected: str
+) -> None:
+    labels: dict[str, list[str]] = {
+        "red": ["red"],
+        "green": ["green", "blue"],
+        "both": ["green", "red"],
+        "capital": ["Red"],
+        "spaced": ["on call"],
+        "japanese": ["次回"],
+        "braces": ["{}"],
+        "none": [],
+    }
+    await create_tasks(
+        service.alice,
+        [{"title": name, "labels": some, "priority": 1 if name == "both" else 5} for name, some in labels.items()],
+    )
+    await create_task(service.bob, labels=["red", "green", "Red"])
+    assert titles(await service.alice.get(URL(f"{path}?{query}", encoded=True))) == expected.split()
+
+
+async def test_an_admins_list_of_a_label_spans_all_users_and_can_be_narrowed_to_one(service: Service) -> None:
+    await create_tasks(service.alice, [{"title": "a1", "labels": ["red"]}, {"title": "a2", "labels": ["green"]}])
+    await create_tasks(service.bob, [{"title": "b1", "labels": ["red", "green"], "priority": 1}, {"title": "b2"}])
+    assert titles(await service.admin.get("/tasks?label=red")) == ["a1", "b1"]
+    assert titles(await service.admin.get("/tasks?label=red,green&sort_by_priority=true")) == ["b1", "a1", "a2"]
+    assert titles(await service.admin.get(f"/tasks?label=red&user_id={service.bob.id}")) == ["b1"]
+    assert titles(await service.admin.get("/user/tasks?label=red")) == []
+    [task] = (await service.admin.get("/tasks?label=green&status=pending&sort=-id&q=b1")).items
+    assert task == (await service.admin.get(f"/tasks/{task['id']}")).json
+
+
+@pytest.mark.parametrize("who", ["alice", "admin"])
+async def test_a_list_of_a_label_pages_without_gap_or_repeat(service: Service, who: str) -> None:
+    await create_tasks(
+        service.alice, [{"title": str(n), "labels": ["even"] if n % 2 == 0 else ["odd"]} for n in range(20)]
+    )
+    client = getattr(service, who)
+    found = [task["title"] for task in await everything(client, label="even", limit=3, sort="-id")]
+    assert found == [str(n) for n in range(18, -1, -2)]
+
+
+async def test_a_page_of_a_label_is_not_that_of_another_also_from_the_cache(service: Service) -> None:
+    task = await create_task(service.alice, title="red", labels=["red"])
+    for _ in range(2):
+        assert titles(await service.alice.get("/tasks?label=red")) == ["red"]
+        assert titles(await service.alice.get("/tasks?label=green")) == []
+    await service.alice.patch(f"/tasks/{task['id']}", {"labels": ["green"]})
+    assert titles(await service.alice.get("/tasks?label=red")) == []
+    assert titles(await service.alice.get("/tasks?label=green")) == ["red"]
+
+
 async def test_filters_narrow_together(service: Service) -> None:
     await create_tasks(
         service.alice,
@@ -337,7 +406,7 @@ async def test_a_cursor_does_not_depend_on_the_size_of_the_page(service: Service
 @pytest.mark.parametrize(
     "other",
     ["sort=-id", "sort=priority", "priority=5", "priority_min=2", "status=pending", "q=a", "overdue=true",
-     "due_before=2031-01-01T00:00:00Z"],
+     "due_before=2031-01-01T00:00:00Z", "label=red"],
 )  # fmt: skip
 async def test_a_cursor_of_other_filters_or_another_sort_is_400(service: Service, other: str) -> None:
     await create_tasks(service.alice, [{}] * 3)
@@ -433,6 +502,14 @@ async def test_a_last_id_of_somebody_else_is_400_as_one_that_is_gone(service: Se
         ("status=", "status"),
         ("status=pending,done", "status"),
         ("status=%00", "status"),
+        ("label=", "label"),
+        ("label=red,", "label"),
+        ("label=%20", "label"),
+        ("label=a%00b", "label"),
+        ("label=" + "x" * 51, "label"),
+        ("label=" + ",".join(map(str, range(21))), "label"),
+        ("label=red&label=green", "label"),
+        ("labels=red", "labels"),
         ("due_before=yesterday", "due_before"),
         ("due_after=2031-01-01", "due_after"),
         ("due_after=2031-01-01T00:00:00", "due_after"),

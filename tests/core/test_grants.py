@@ -187,6 +187,24 @@ async def test_an_identity_shows_ones_own_rows_alone(api: Pool, cast: Cast, rows
         assert [row["whose"] for row in seen] == [cast.alice], table
 
 
+async def test_only_an_admin_sees_anything_through_the_view_that_reads_as_its_owner(
+    api: Pool, owner: asyncpg.Connection, cast: Cast, rows: dict[int, Any]
+) -> None:
+    await owner.execute("UPDATE tasks SET labels = '{red}'")
+    seen = "LATERAL (SELECT user_id FROM labelled_tasks WHERE me IS NOT NULL LIMIT 100) t"
+    assert await api.fetchval("SELECT count(*) FROM labelled_tasks") == 0
+    for identity in ("", None, "0", str(cast.alice), str(cast.admin)):
+        assert await api.fetchval(f"SELECT count(*) FROM {AS_USER}, {seen}", identity) == 0, identity
+    as_admin = f"{AS_USER}, set_config('app.role', 'admin', true) AS my_role"
+    assert await api.fetchval(f"SELECT count(*) FROM {as_admin}, {seen}", "") == 0
+    found = await api.fetch(
+        f"SELECT t.user_id FROM {as_admin},"
+        " LATERAL (SELECT user_id FROM labelled_tasks WHERE (me || my_role) IS NOT NULL LIMIT 100) t",
+        str(cast.admin),
+    )
+    assert {row["user_id"] for row in found} == set(rows)
+
+
 async def test_a_predicate_that_names_another_user_finds_nothing(api: Pool, cast: Cast, rows: dict[int, Any]) -> None:
     for table, column in (("users", "id"), ("tasks", "user_id"), ("jobs", "user_id")):
         sql = (

@@ -134,10 +134,11 @@ async def loaded(servers: Servers) -> AsyncIterator[Settings]:
             for number in range(10):
                 await insert_user(owner, f"user-{number}")
             await owner.execute("""
-                INSERT INTO tasks (id, user_id, title, priority, due_date)
+                INSERT INTO tasks (id, user_id, title, priority, due_date, labels)
                 SELECT task_id_floor(make_timestamptz(extract(year FROM now())::int + n % 3, 3, 1, 0, 0, 0, 'UTC')) + n,
-                       (SELECT min(id) FROM users) + CASE WHEN n % 600 = 0 THEN 0 ELSE 1 + hashint4(n) & 7 END,
-                       'title ' || n, 1 + n % 10, now() + n * interval '1 minute'
+                       (SELECT min(id) FROM users) + CASE WHEN n % 600 = 0 THEN 0 ELSE 1 + (hashint4(n) & 7) END,
+                       'title ' || n, 1 + n % 10, now() + n * interval '1 minute',
+                       CASE WHEN n % 3000 = 1 THEN '{common,rare}' WHEN n % 10 = 0 THEN '{common}' ELSE '{}' END::text[]
                 FROM   generate_series(1, 60000) AS n
             """)
             await owner.execute("VACUUM ANALYZE tasks")
@@ -252,6 +253,34 @@ async def test_an_admins_first_page_of_all_reads_a_page_and_not_the_table(
     sql, _ = list_statement(sort, all_users=True)
     plan = await explain(as_api, sql, str(user_id), how="ANALYZE, COSTS OFF, TIMING OFF")
     assert 21 <= rows_read(plan) <= 21 + len(YEARS)
+
+
+@pytest.mark.parametrize("sort", ["id", "-priority"])
+@pytest.mark.parametrize("labels", [["rare"], ["rare", "unknown"], ["unknown"]], ids=str)
+async def test_an_admins_page_of_a_rare_label_reads_those_tasks_alone_by_the_index_of_labels(
+    as_api: asyncpg.Connection, user_id: int, sort: str, labels: list[str]
+) -> None:
+    sql, values = list_statement(sort, all_users=True, label=labels)
+    plan = await explain(as_api, sql, str(user_id), *values, how="ANALYZE, COSTS OFF, TIMING OFF")
+    assert rows_read(plan) == (20 if "rare" in labels else 0)
+    assert any("labels" in node.get("Index Name", "") and node.get("Index Cond") for node in nodes(plan))
+
+
+async def test_an_admins_page_of_a_common_label_stops_when_it_is_full(as_api: asyncpg.Connection, user_id: int) -> None:
+    sql, values = list_statement("id", all_users=True, label=["common"])
+    plan = await explain(as_api, sql, str(user_id), *values, how="ANALYZE, COSTS OFF, TIMING OFF")
+    assert rows_read(plan) < 1000
+
+
+@pytest.mark.parametrize("number", [0, 9], ids=["few tasks", "no task"])
+@pytest.mark.parametrize("label", ["rare", "common"])
+async def test_a_page_of_a_label_among_ones_own_tasks_never_reads_those_of_others(
+    as_api: asyncpg.Connection, user_id: int, label: str, number: int
+) -> None:
+    sql, values = list_statement("id", all_users=False, label=[label])
+    plan = await explain(as_api, sql, str(user_id + number), *values, how="ANALYZE, COSTS OFF, TIMING OFF")
+    assert rows_read(plan) <= 100
+    assert not any("labels" in node.get("Index Name", "") for node in nodes(plan))
 
 
 async def test_tasks_of_one_status_come_by_their_index(as_api: asyncpg.Connection, user_id: int) -> None:

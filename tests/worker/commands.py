@@ -16,6 +16,7 @@ from worker.writes import apply_batch
 TAKEN_AT = "2026-01-31T12:00:00.000000+00:00"
 TAKEN_LATER = "2026-01-31T12:00:01.000000+00:00"
 LANE = 0
+TASK_FIELDS = ("description", "priority", "status", "due_date", "labels")
 
 _numbers = itertools.count(1)
 
@@ -27,7 +28,7 @@ def command(kind: str, user_id: int, payload: dict[str, Any], **more: Any) -> Co
 
 
 def create(user_id: int, title: Any = "a task", **more: Any) -> Command:
-    fields = {name: more.pop(name) for name in ("description", "priority", "status", "due_date") if name in more}
+    fields = {name: more.pop(name) for name in TASK_FIELDS if name in more}
     return command("task.create", user_id, {"fields": {"title": title, **fields}}, **more)
 
 

@@ -175,6 +175,37 @@ async def test_no_field_is_touched_that_was_not_sent_and_a_null_clears(
     assert (second["result"]["description"], second["result"]["priority"]) == (None, 9)
 
 
+async def test_each_new_task_of_a_batch_has_its_own_labels_however_many(services: Services, alice: int) -> None:
+    labels: list[list[str]] = [
+        [],
+        ["one"],
+        ["one", "two"],
+        [str(n) for n in range(20)],
+        ['"', "\\", "{}", "NULL", "次回"],
+    ]
+    made = await apply(services, *(create(alice, labels=some) for some in labels), create(alice))
+    assert [one["result"]["labels"] for one in made] == [*labels, []]
+    one_by_one = [{"op": "create", "fields": {"title": "x", "labels": some}} for some in labels]
+    [many] = await apply(services, batch(alice, *one_by_one))
+    assert [one["task"]["labels"] for one in many["result"]["results"]] == labels
+
+
+async def test_an_update_replaces_all_labels_or_leaves_them(
+    services: Services, owner: asyncpg.Connection, alice: int
+) -> None:
+    task = await insert_task(owner, alice, labels=["old", "older"])
+    kept, replaced, emptied = await apply(
+        services,
+        update(alice, task, {"title": "x"}),
+        update(alice, task, {"labels": ["b", "a", '"', "次回"]}),
+        update(alice, task, {"labels": []}),
+    )
+    assert kept["result"]["labels"] == ["old", "older"]
+    assert replaced["result"]["labels"] == ["b", "a", '"', "次回"]
+    assert emptied["result"]["labels"] == []
+    assert emptied["result"]["version"] == 4
+
+
 async def test_an_update_that_names_nothing_changes_nothing_not_even_the_version(
     services: Services, owner: asyncpg.Connection, alice: int
 ) -> None:
