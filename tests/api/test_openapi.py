@@ -274,6 +274,18 @@ def test_what_may_be_null_is_a_type_array() -> None:
     assert schema("TaskUpdate")["properties"]["title"]["type"] == "string"
 
 
+def test_labels_are_told_as_they_are_validated() -> None:
+    for name in ("TaskCreate", "TaskUpdate"):
+        labels = schema(name)["properties"]["labels"]
+        assert (labels["type"], labels["maxItems"]) == (["array", "null"], 20)
+        assert (labels["items"]["minLength"], labels["items"]["maxLength"]) == (1, 50)
+        assert re.search(labels["items"]["pattern"], "on call")
+        assert not re.search(labels["items"]["pattern"], "a,b")
+        assert not re.search(labels["items"]["pattern"], " ")
+    assert schema("Task")["properties"]["labels"]["type"] == "array"
+    assert "labels" in schema("Task")["required"]
+
+
 def test_a_batch_operation_is_one_of_three() -> None:
     items = schema("Batch")["properties"]["operations"]["items"]
     assert [resolve(choice)["properties"]["op"]["enum"] for choice in items["oneOf"]] == [
