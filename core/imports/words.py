@@ -52,7 +52,7 @@ _STATUS_WORDS = {
         |klar|klart|färdig|stängd|löst|slutförd|færdig|udført|lukket|løst|ferdig|utført|hotovo|dokončeno|uzavřeno
         |vyřešeno|tamamlandı|bitti|kapalı|зроблено|закрито|valmis|完了|終了|解決済み|クローズ|完成|已完成|已关闭|已解决|关闭
         |완료|완료됨|해결됨
-        |true|yes|1|x|✓|✔|✅|☑|ja|oui|sí|si|sim|tak|да|100%""",
+        |true|yes|1|x|✓|✔|✅|☑|ja|oui|sí|sì|si|sim|tak|да|100%""",
     "cancelled": """
         cancelled|canceled|won't do|won't fix|wont do|wont fix|wontfix|rejected|declined|duplicate|invalid|abandoned
         |dropped|discarded|obsolete|not planned|deleted|withdrawn|cannot reproduce|not a bug|not a problem
