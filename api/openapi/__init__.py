@@ -14,6 +14,7 @@ from api.openapi.vocabulary import (
     ANSWER_HEADERS,
     ANSWERS,
     DESCRIPTION,
+    FILE_BODY,
     PROBLEM_ANSWERS,
     REQUEST_HEADERS,
     TAG_OF_MODULE,
@@ -124,7 +125,7 @@ def _links(endpoints: Sequence[Endpoint], path: str) -> dict[str, Any]:
             "parameters": {"id": "$response.body#/id"},
         }
         for endpoint in endpoints
-        if endpoint.path == f"{path}/{{id}}"
+        if f"{endpoint.path}/".startswith(f"{path}/{{id}}/")
     }
 
 
@@ -152,6 +153,8 @@ def _operation(endpoint: Endpoint, endpoints: Sequence[Endpoint]) -> dict[str, A
             "required": True,
             "content": {kind: {"schema": endpoint.body} for kind in kinds},
         }
+    if endpoint.takes_file:
+        operation["requestBody"] = {"required": True, "content": FILE_BODY}
     return operation
 
 
@@ -197,7 +200,7 @@ def _problem_statuses(endpoint: Endpoint) -> set[int]:
     """Those that follow from what the endpoint is, and its own."""
     takes_headers = set(_request_headers(endpoint))
     statuses = set(endpoint.problems)
-    if endpoint.body is not None:
+    if endpoint.body is not None or endpoint.takes_file:
         statuses |= {400, 413, 415, 422}
     if "Idempotency-Key" in takes_headers:
         statuses |= {400, 422}
@@ -235,6 +238,8 @@ def _answer(endpoint: Endpoint, status: int, schema: Any, endpoints: Sequence[En
         answer["content"] = {endpoint.media_type: {"schema": schema}}
     elif status not in {204, 304}:
         answer["content"] = {endpoint.media_type: {"schema": {"type": "string"}}}
+    for media_type in endpoint.other_media_types:
+        answer["content"][media_type] = {"schema": {"type": "string"}}
     return answer
 
 
