@@ -21,8 +21,8 @@ from ops.signals import ignore_signals
 
 WIDTH = 170
 """Of the table where nobody looks at a terminal."""
-FULL = Extent(seconds=3, rounds=3, slow_seconds=20, warmup=1, settle=3)
-QUICK = Extent(seconds=1, rounds=1, slow_seconds=2, warmup=0.3, settle=0.5)
+FULL = Extent(seconds=3, rounds=3, slow_seconds=20, warmup=1, settle=3, bulk_rows=1_000_000)
+QUICK = Extent(seconds=1, rounds=1, slow_seconds=2, warmup=0.3, settle=0.5, bulk_rows=50_000)
 QUICK_TASKS, QUICK_USERS = 20_000, 50
 
 app = typer.Typer(pretty_exceptions_enable=False, add_completion=False)

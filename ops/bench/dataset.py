@@ -91,6 +91,7 @@ async def _fresh_copy(postgres: PostgresServer, dataset: Dataset, anew: bool, sa
     return postgres.url(COPY)
 
 
+_FILLED = tuple(column for column in TASK_COLUMNS if column != "labels")
 _USERS = """
 INSERT INTO users (username, email, password_hash, role)
 SELECT 'bench-' || number, 'bench-' || number || '@example.org', 'none',
@@ -117,7 +118,7 @@ async def _load(url: str, dataset: Dataset) -> None:
                 f"CREATE TABLE tasks_{year} PARTITION OF tasks FOR VALUES FROM ({bounds[0]}) TO ({bounds[1]})"
             )
         await connection.copy_to_table(
-            "tasks", source=_rows(dataset, now), columns=TASK_COLUMNS, format="text", timeout=3600
+            "tasks", source=_rows(dataset, now), columns=_FILLED, format="text", timeout=3600
         )
         await connection.execute(_LIMIT_TABLE, timeout=600)
         await connection.execute("VACUUM (ANALYZE, FREEZE)", timeout=3600)
@@ -152,10 +153,10 @@ NULL = r"\N"
 def _kind(task: dict[str, Any]) -> tuple[str, str, bool]:
     """Title, the columns from `description` to `due_date`, and whether it is completed."""
     columns = (task[column] for column in ("description", "priority", "status", "due_date"))
-    return _quoted(task["title"]), "\t".join(map(_quoted, columns)), task["status"] == "completed"
+    return quoted(task["title"]), "\t".join(map(quoted, columns)), task["status"] == "completed"
 
 
-def _quoted(value: Any) -> str:
+def quoted(value: Any) -> str:
     if value is None:
         return NULL
     return re.sub(r"[\\\t\r\n]", lambda found: "\\" + found.group(), str(value))

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import asyncpg
 
 from ops.bench.rig import Process, Rig
-from ops.bench.rows import Findings, Row, Sample, Stage
+from ops.bench.rows import Findings, Row, Stage
+from ops.bench.sample import Sample
 from ops.bench.traffic import Traffic
 
 Say = Callable[[str], None]
@@ -26,6 +27,7 @@ class Extent:
         slow_seconds: the most for a row that has a time of its own.
         warmup: seconds before a measurement of ours.
         settle: seconds before idleness is measured, until what a start leaves to be done has been done.
+        bulk_rows: of an import or export.
     """
 
     seconds: float
@@ -33,6 +35,7 @@ class Extent:
     slow_seconds: float
     warmup: float
     settle: float
+    bulk_rows: int
 
 
 def measure(rig: Rig, rows: Sequence[Row], extent: Extent, say: Say) -> Findings:
@@ -41,10 +44,11 @@ def measure(rig: Rig, rows: Sequence[Row], extent: Extent, say: Say) -> Findings
     traffic = Traffic(rig)
     with ExitStack() as cleanup:
         worker = cleanup.enter_context(rig.tier("worker"))
+        bulk = cleanup.enter_context(rig.tier("bulk"))
         empty = cleanup.enter_context(rig.empty_handler())
         for variables, group in itertools.groupby(rows, key=lambda row: row.api):
             with rig.tier("api", **variables) as api:
-                stage = Stage(rig, traffic, api, empty, extent.seconds)
+                stage = Stage(rig, traffic, api, bulk, empty, extent.seconds, extent.bulk_rows)
                 _measure_group(stage, worker, list(group), extent, findings, say)
     return findings
 
@@ -64,17 +68,24 @@ def _measure_group(
                     say(f"{limit.title}{turn}")
                     findings.limits.setdefault(limit.name, []).append(limit.measure(stage))
             say(f"{row.title}{turn}")
-            sample = _idle(stage, worker, extent) if row.requests is None else _loaded(stage, row, extent)
+            if row.bulk is not None:
+                sample = row.bulk(stage)
+            elif row.requests is None:
+                sample = _idle(stage, worker, extent)
+            else:
+                sample = _loaded(stage, row, extent)
             findings.samples.setdefault(row.name, []).append(sample)
 
 
 def _idle(stage: Stage, worker: Process, extent: Extent) -> Sample:
     seconds = extent.slow_seconds
     time.sleep(extent.settle)
-    before = stage.api.cpu_seconds, worker.cpu_seconds
+    processes = (stage.api, worker, stage.bulk)
+    before = [process.cpu_seconds for process in processes]
     time.sleep(seconds)
-    after = stage.api.cpu_seconds, worker.cpu_seconds
-    cores = {name: (late - early) / seconds for name, early, late in zip(("api", "worker"), before, after, strict=True)}
+    cores = {
+        process.name: (process.cpu_seconds - early) / seconds for process, early in zip(processes, before, strict=True)
+    }
     return Sample(idle_percent=sum(cores.values()) * 100, cores=cores, memory_mb=stage.api.memory_mb)
 
 

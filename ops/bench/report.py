@@ -39,7 +39,8 @@ def facts(rig: Rig, extent: Extent) -> dict[str, str]:
         "servers": f"{_program_version(rig.postgres.bin_dir / 'postgres')}; {_program_version(rig.queue.program)}: "
         "queue with appendfsync always, cache without a file",
         "PostgreSQL": parameters,
-        "set-up": "one API process, one worker; authentication, validation, rate limits, metrics and JSON logs on; "
+        "set-up": "one API process, one worker, and one for imports and exports; "
+        "authentication, validation, rate limits, metrics and JSON logs on; "
         "clients, servers and limits share the machine",
         "data": f"{rig.dataset.tasks:,} tasks of {rig.dataset.users:,} users over "
         "three years' partitions; each request by any of the users",

@@ -36,6 +36,13 @@ LOOK_SECONDS = 0.05
 SLACK_SECONDS = 60.0
 MEGABYTE = 1 << 20
 
+TIERS: dict[str, tuple[list[str], str, str]] = {
+    "api": (["api"], "PORT", "/health/ready"),
+    "worker": (["worker", "--queue", "writes", "--queue", "maintenance"], "WORKER_METRICS_PORT", "/metrics"),
+    "bulk": (["worker", "--queue", "bulk"], "WORKER_METRICS_PORT", "/metrics"),
+}
+"""Name → module and arguments, the variable that names its port, and what answers when it is ready."""
+
 Say = Callable[[str], None]
 
 
@@ -92,11 +99,11 @@ class Rig:
 
     @contextmanager
     def tier(self, name: str, **changes: str) -> Iterator[Process]:
-        """Runs `python -m NAME`; returns to the caller when it is ready."""
+        """Runs a tier's process, a key of `TIERS`; returns to the caller when it is ready."""
         port = free_port(HOST)
-        own = {"api": {"PORT": str(port)}, "worker": {"WORKER_METRICS_PORT": str(port)}}[name]
-        ready = {"api": "/health/ready", "worker": "/metrics"}[name]
-        with self._process(name, ["-m", name], port, ready, {**self.environment, **own, **changes}) as process:
+        arguments, port_variable, ready = TIERS[name]
+        environment = {**self.environment, port_variable: str(port), **changes}
+        with self._process(name, ["-m", *arguments], port, ready, environment) as process:
             yield process
 
     @contextmanager

@@ -4,30 +4,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 
+from ops.bench.bulk import copy_in, copy_out, export_rows, import_rows, importing
 from ops.bench.client import Request
 from ops.bench.limits import insert_script, page_script, pgbench, update_script
 from ops.bench.rig import Process, Rig
+from ops.bench.sample import Sample
 from ops.bench.traffic import CACHED_REQUESTS, Traffic
 from ops.faults import Fault
 
 EMPTY_WARMUP_SECONDS = 0.3
 NO_ERRORS = "none"
-
-
-@dataclass
-class Sample:
-    """One measurement of ours; what a row does not have is None."""
-
-    rate: float | None = None
-    p50_ms: float | None = None
-    p99_ms: float | None = None
-    longest_ms: float | None = None
-    created: int = 0
-    errors: dict[str, int] = field(default_factory=dict)
-    cores: dict[str, float] = field(default_factory=dict)
-    generator: float | None = None
-    memory_mb: float | None = None
-    idle_percent: float | None = None
 
 
 @dataclass
@@ -68,8 +54,10 @@ class Stage:
     rig: Rig
     traffic: Traffic
     api: Process
+    bulk: Process
     empty: Process
     seconds: float
+    bulk_rows: int
 
 
 @dataclass(frozen=True)
@@ -101,6 +89,7 @@ class Row:
         api: settings of the API process that differ; rows with the same share one process.
         once: measured once instead of once in every round.
         slow: takes longer than `--seconds`.
+        bulk: measures something else than requests, once.
     """
 
     name: str
@@ -113,6 +102,7 @@ class Row:
     once: bool = False
     interval: float = 0.0
     slow: bool = False
+    bulk: Callable[[Stage], Sample] | None = None
 
 
 # -- limits -----------------------------------------------------------------------------------------------
@@ -154,6 +144,10 @@ def pg_page(limit: int) -> Limit:
     )
 
 
+PG_COPY_IN = Limit("copy-in", "COPY FROM", lambda stage: copy_in(stage.rig, stage.bulk_rows))
+PG_COPY_OUT = Limit("copy-out", "COPY TO", lambda stage: copy_out(stage.rig, stage.bulk_rows))
+
+
 # -- checks -----------------------------------------------------------------------------------------------
 
 
@@ -181,6 +175,17 @@ def times_row(other: str, least: float) -> Check:
             return Verdict(f"{other} was not measured")
         times = findings.rate(row.name) / max(findings.rate(other), 0.001)
         return Verdict(f"{times:.2f} × {other}", f"≥ {least:g}", times >= least)
+
+    return check
+
+
+def p99_times_row(other: str, most: float) -> Check:
+    def check(row: Row, findings: Findings) -> Verdict:
+        own = findings.figure(row.name, "p99_ms") or 0.0
+        theirs = (findings.figure(other, "p99_ms") or 0.0) if other in findings.samples else 0.0
+        if not theirs:
+            return Verdict(f"{other} was not measured")
+        return Verdict(f"p99 {own / theirs:.2f} × that of {other}", f"< {most:g}", own / theirs < most)
 
     return check
 
@@ -231,8 +236,45 @@ def _cached_pages(limit: int) -> Row:
     )
 
 
+CALM_CONNECTIONS = 16
+CALM_INTERVAL = 0.25
+
+
+def _import(name: str, title: str, form: str, times: int = 1) -> Row:
+    return Row(
+        name,
+        title,
+        None,
+        limits=(PG_COPY_IN,),
+        checks=(share_of(PG_COPY_IN, 0.4), at_most("memory_mb", "worker", 250, "MB"), no_errors),
+        once=True,
+        bulk=lambda stage: import_rows(stage.rig, stage.api, stage.bulk, form, stage.bulk_rows * times),
+    )
+
+
+def _creates_beside_import(stage: Stage) -> Sample:
+    """People's writes while somebody else's giant import goes on."""
+    with importing(stage.rig, stage.api, stage.bulk, "tenfold-ndjson", stage.bulk_rows):
+        result, cores = stage.rig.load(
+            stage.api,
+            stage.traffic.creates(),
+            connections=CALM_CONNECTIONS,
+            seconds=stage.bulk_rows / 125_000,
+            warmup=0.0,
+            interval=CALM_INTERVAL,
+        )
+    return Sample(
+        rate=result.rate,
+        p50_ms=result.p50_ms,
+        p99_ms=result.p99_ms,
+        longest_ms=result.longest_ms,
+        errors=result.errors,
+        cores=cores,
+    )
+
+
 ROWS: tuple[Row, ...] = (
-    Row("idle", "idle: API and worker", None, checks=(at_most("idle_percent", "", 3, "% of a core"),), once=True,
+    Row("idle", "idle: API and workers", None, checks=(at_most("idle_percent", "", 3, "% of a core"),), once=True,
         slow=True),
     _creates(1, at_most("p50_ms", "p50", 6, "ms"), share_of(EMPTY[1])),
     _creates(32, share_of(EMPTY[32], 0.13), share_of(PG_INSERTS, 0.18), also=(PG_INSERTS,)),
@@ -252,4 +294,17 @@ ROWS: tuple[Row, ...] = (
         api=UNCACHED),
     Row("admin-page", "all users' tasks by priority, page of 100", Traffic.admin_pages, 1,
         checks=(at_most("p99_ms", "p99", 100, "ms"),), api=UNCACHED),
+    Row("create-calm", "create, 16 connections, each four times a second", Traffic.creates, CALM_CONNECTIONS,
+        interval=CALM_INTERVAL, once=True, slow=True),
+    Row("create-beside-import", "the same, while a file is imported", None, once=True,
+        checks=(p99_times_row("create-calm", 4), no_errors), bulk=_creates_beside_import),
+    _import("import-ndjson", "import of 1,000,000 rows, NDJSON", "tenfold-ndjson"),
+    _import("import-csv", "import of 1,000,000 rows, CSV", "tenfold-csv"),
+    _import("import-ndjson-3", "import of 3,000,000 rows, NDJSON", "tenfold-ndjson", times=3),
+    Row("export-csv", "export of 1,000,000 tasks, CSV", None, limits=(PG_COPY_OUT,), once=True,
+        checks=(share_of(PG_COPY_OUT, 0.4), at_most("memory_mb", "worker", 250, "MB"), no_errors),
+        bulk=lambda stage: export_rows(stage.rig, stage.api, stage.bulk, "csv", stage.bulk_rows)),
+    Row("export-ndjson", "export of 1,000,000 tasks, NDJSON", None, limits=(PG_COPY_OUT,), once=True,
+        checks=(share_of(PG_COPY_OUT, 0.4), at_most("memory_mb", "worker", 250, "MB"), no_errors),
+        bulk=lambda stage: export_rows(stage.rig, stage.api, stage.bulk, "ndjson", stage.bulk_rows)),
 )  # fmt: skip

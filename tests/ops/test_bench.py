@@ -16,7 +16,8 @@ import pytest
 from ops.bench.client import ANSWER_SECONDS, Plan, Request, Result, percentile, run
 from ops.bench.dataset import Dataset
 from ops.bench.limits import page_script
-from ops.bench.rows import ROWS, Findings, Sample, no_errors, share_of, times_row
+from ops.bench.rows import ROWS, Findings, no_errors, share_of, times_row
+from ops.bench.sample import Sample
 from tests.ops.running import ROOT, environment
 
 PAGE = b'HTTP/1.1 200 OK\r\nContent-Length: 28\r\n\r\n[{"version":1},{"version":2}]'[:-1]
