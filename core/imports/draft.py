@@ -10,7 +10,6 @@ import html
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import tzinfo
-from html.parser import HTMLParser
 from typing import Any
 
 from core.imports.dates import parse_due, parse_moment
@@ -23,7 +22,6 @@ UNTITLED = "(untitled)"
 _SHOWN_MAXIMUM = 500
 _GAP = "\n\n"
 _OMISSIONS_MAXIMUM = 120  # what the lines that tell of omissions take
-_HTML_MAXIMUM = 100_000
 
 
 class WrongValueError(Exception):
@@ -301,76 +299,52 @@ def _shown_text(text: str) -> str:
     return text.replace("\0", "�")
 
 
-_ITEM_TAGS = frozenset({"li"})
+# No "<" inside, so that what never ends is not looked for again and again.
+_TAG = re.compile(r"<(/?)([A-Za-z][A-Za-z0-9]*)([^<>]*)>|<[!?][^<>]*>")
+_ADDRESS = re.compile(r"\bhref\s*=\s*[\"']?([^\"'\s]+)", re.IGNORECASE)
 _LINE_TAGS = frozenset({"br", "div", "dd", "dt", "li", "ol", "td", "tr", "ul"})
 _PARAGRAPH_TAGS = frozenset({"blockquote", "h1", "h2", "h3", "h4", "h5", "h6", "p", "pre", "table"})
 _HIDDEN_TAGS = frozenset({"head", "script", "style", "title"})
-_BLANK_LINES = re.compile(r"\n[ \t]*(?:\n[ \t]*)+")
-
-# How Java's programs write characters beyond U+FFFF, which HTML calls an error.
-_SURROGATES = re.compile(r"&#(5[56]\d{3});&#(5[67]\d{3});")
-
-
-class _PlainText(HTMLParser):
-    def __init__(self) -> None:
-        super().__init__(convert_charrefs=True)
-        self.parts: list[str] = []
-        self._hidden = 0
-        self._preformatted = 0
-        self._link = ""
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self._break(tag)
-        if tag in _ITEM_TAGS:
-            self.parts.append("- ")
-        if tag in _HIDDEN_TAGS:
-            self._hidden += 1
-        if tag == "pre":
-            self._preformatted += 1
-        if tag == "a":
-            self._link = dict(attrs).get("href") or ""
-            self._link_from = len(self.parts)
-
-    def handle_endtag(self, tag: str) -> None:
-        if tag in _HIDDEN_TAGS and self._hidden:
-            self._hidden -= 1
-        if tag == "pre" and self._preformatted:
-            self._preformatted -= 1
-        if tag == "a" and self._link:
-            if "://" in self._link and self._link not in "".join(self.parts[self._link_from :]):
-                self.parts.append(f" ({self._link})")
-            self._link = ""
-        if tag != "br":
-            self._break(tag)
-
-    def handle_data(self, data: str) -> None:
-        if not self._hidden:
-            self.parts.append(data if self._preformatted else re.sub(r"\s+", " ", data))
-
-    def _break(self, tag: str) -> None:
-        if tag in _PARAGRAPH_TAGS:
-            self.parts.append("\n\n")
-        elif tag in _LINE_TAGS:
-            self.parts.append("\n")
+_SPACES = re.compile(r"\s+")
+_BLANK_LINES = re.compile(r"\n(?:[ \t]*\n){2,}")
 
 
 def text_of_html(source: str) -> str:
     """The text of an HTML fragment: paragraphs, lines, list items and the addresses of links stay."""
-    source = _SURROGATES.sub(_astral, source)
-    if "<" not in source:
-        return html.unescape(source)
-    if len(source) > _HTML_MAXIMUM:
-        return source  # the parser takes its time over malice, and no description could hold it
-    parser = _PlainText()
-    try:
-        parser.feed(source)
-        parser.close()
-    except AssertionError:  # how the parser says that a declaration is none
-        return source
-    lines = [line.strip() if line.strip() else "" for line in "".join(parser.parts).split("\n")]
+    parts: list[str] = []
+    at = 0
+    hidden = ""  # the element whose contents are not shown
+    preformatted = 0
+    address = ""
+    link_begin = 0
+
+    def add(data: str) -> None:
+        if data and not hidden:
+            text = html.unescape(data)
+            parts.append(text if preformatted else _SPACES.sub(" ", text))
+
+    for tag in _TAG.finditer(source):
+        add(source[at : tag.start()])
+        at = tag.end()
+        is_end, name = bool(tag[1]), (tag[2] or "").lower()
+        if hidden:
+            hidden = "" if is_end and name == hidden else hidden
+        elif name in _HIDDEN_TAGS and not is_end:
+            hidden = name
+        elif name == "a" and not is_end:
+            found = _ADDRESS.search(tag[3])
+            address = html.unescape(found[1]) if found else ""
+            link_begin = len(parts)
+        elif name == "a":
+            if "://" in address and address not in "".join(parts[link_begin:]):
+                parts.append(f" ({address})")
+            address = ""
+        elif name in _PARAGRAPH_TAGS:
+            parts.append("\n\n")
+            if name == "pre":
+                preformatted = max(0, preformatted + (-1 if is_end else 1))
+        elif name in _LINE_TAGS:
+            parts.append("\n" if name != "li" else "" if is_end else "\n- ")
+    add(source[at:])
+    lines = [line.rstrip() if line.startswith("  ") else line.strip() for line in "".join(parts).split("\n")]
     return _BLANK_LINES.sub("\n\n", "\n".join(lines)).strip()
-
-
-def _astral(match: re.Match[str]) -> str:
-    pair = chr(int(match[1])) + chr(int(match[2]))
-    return pair.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

@@ -1,36 +1,50 @@
 """The formats that can be imported: each a module that tells whether a file is its own and reads it, row by row."""
 
+from operator import itemgetter
+
 from core.imports.formats import (
     github,
     google_tasks,
     gtg,
     ical,
+    jira,
     jira_xml,
+    mapped,
     microsoft_todo,
     taskwarrior,
+    tenfold_csv,
     tenfold_json,
     tenfold_ndjson,
+    ticktick,
+    todoist,
+    toodledo,
     trello,
     wekan,
 )
 from core.imports.rows import Format, Head
 from core.imports.utf8 import encoding_of
 
-# Where two are equally certain, the earlier has it.
+# Where two are equally certain, the earlier has it; `mapped` takes any CSV that nobody else does.
 FORMATS: dict[str, Format] = {
     module.FORMAT.name: module.FORMAT
     for module in (
+        tenfold_csv,
         tenfold_ndjson,
         tenfold_json,
+        todoist,
         trello,
         github,
+        jira,
+        jira_xml,
+        ical,
         taskwarrior,
         microsoft_todo,
         google_tasks,
+        ticktick,
+        toodledo,
         wekan,
-        ical,
         gtg,
-        jira_xml,
+        mapped,
     )
 }
 """Name, as clients say it → format."""
@@ -38,8 +52,8 @@ FORMATS: dict[str, Format] = {
 
 def recognise(head: Head) -> Format | None:
     """The format that is most certain to be that of a file which begins so; None: none of ours."""
-    best = max(FORMATS.values(), key=lambda format_: format_.recognise(head))
-    return best if best.recognise(head) > 0 else None
+    certainty, best = max(((format_.recognise(head), format_) for format_ in FORMATS.values()), key=itemgetter(0))
+    return best if certainty > 0 else None
 
 
 def head_of(data: bytes, filename: str, is_whole: bool) -> Head:

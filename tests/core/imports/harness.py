@@ -2,7 +2,7 @@
 
 import io
 from datetime import UTC, tzinfo
-from typing import Any
+from typing import Any, BinaryIO
 from zoneinfo import ZoneInfo
 
 from core.imports.rows import BadRow, FileReport, Format, ImportRefused, ReadOptions, Row
@@ -53,3 +53,26 @@ def read(format_: Format, data: bytes | str, *, time_zone: tzinfo = UTC, **optio
     """Reads a file to its end."""
     content = data.encode() if isinstance(data, str) else data
     return Result(format_, content, ReadOptions(time_zone=time_zone, **options))
+
+
+class Repeated(io.RawIOBase, BinaryIO):  # type: ignore[misc]
+    """A file of many megabytes that is never whole in memory: a beginning, and then the same again and again."""
+
+    def __init__(self, beginning: bytes, unit: bytes, size: int) -> None:
+        self._beginning = beginning
+        self._unit = unit
+        self._units = unit * (2 + 65536 // len(unit))
+        self._at = 0
+        self._size = size
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        if self._beginning:
+            block, self._beginning = self._beginning[:size], self._beginning[size:]
+            return block
+        begin = self._at % len(self._unit)
+        block = self._units[begin : begin + min(size, 65536, self._size - self._at)]
+        self._at += len(block)
+        return block

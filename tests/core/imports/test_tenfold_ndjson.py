@@ -1,6 +1,5 @@
 """Tenfold's NDJSON: a task a line."""
 
-import io
 import json
 import tracemalloc
 from collections.abc import Iterator
@@ -12,7 +11,7 @@ from core.imports.formats import head_of
 from core.imports.formats.tenfold_ndjson import FORMAT
 from core.imports.lines import LINE_MAXIMUM
 from core.imports.rows import BadRow, FileReport, ReadOptions, Row
-from tests.core.imports.harness import BERLIN, read
+from tests.core.imports.harness import BERLIN, Repeated, read
 
 FULL: dict[str, Any] = {
     "id": 7,
@@ -101,25 +100,10 @@ def test_lines_that_lie_across_blocks_are_whole() -> None:
     assert [row.number for row in result.good] == list(range(1, 3001))
 
 
-class LongLine(io.RawIOBase):
-    """A line of 50 MB that is never whole in memory."""
-
-    def __init__(self) -> None:
-        self._left = 50_000_000
-
-    def readable(self) -> bool:
-        return True
-
-    def read(self, size: int = -1) -> bytes:
-        taken = min(self._left, size)
-        self._left -= taken
-        return b"x" * taken
-
-
 def test_a_line_of_50_megabytes_takes_little_memory() -> None:
     tracemalloc.start()
     try:
-        rows: Iterator[Row | BadRow] = FORMAT.read(LongLine(), ReadOptions(BERLIN), FileReport())  # type: ignore[arg-type]
+        rows: Iterator[Row | BadRow] = FORMAT.read(Repeated(b"", b"x", 50_000_000), ReadOptions(BERLIN), FileReport())
         assert [row.number for row in rows] == [1]
         _, peak = tracemalloc.get_traced_memory()
     finally:
