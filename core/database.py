@@ -13,6 +13,7 @@ import asyncpg
 from sqlalchemy import MetaData
 
 from core.errors import DatabaseUnavailable
+from core.logs import get_logger
 from core.settings import Settings
 
 SCHEMA_REVISION = "0002"
@@ -33,6 +34,8 @@ metadata = MetaData(
         "pk": "%(table_name)s_pkey",
     }
 )
+
+log = get_logger()
 
 T = TypeVar("T")
 
@@ -145,7 +148,7 @@ async def fetch_rows(pool: Pool, sql: str, *arguments: Any) -> list[asyncpg.Reco
     """The rows of one statement in autocommit; once more on a fresh connection if the first was broken.
 
     Raises:
-        DatabaseUnavailable: the server is away, or did not answer in time.
+        DatabaseUnavailable: the server is away, did not answer in time, or has not been migrated yet.
     """
     try:
         try:
@@ -159,6 +162,9 @@ async def fetch_rows(pool: Pool, sql: str, *arguments: Any) -> list[asyncpg.Reco
     except Exception as error:
         if is_transient(error):
             raise DatabaseUnavailable("the database cannot answer just now") from error
+        if is_schema_fault(error):
+            log.error("the database's schema is not the one that this version needs: migrate it", exc_info=error)
+            raise DatabaseUnavailable("the database is being brought up to date") from error
         raise
 
 

@@ -115,7 +115,12 @@ async def test_a_read_outlives_the_end_of_every_pooled_connection(api: Pool, own
 
 
 async def test_a_fault_of_ours_is_not_told_as_one_of_the_database(api: Pool) -> None:
-    with pytest.raises(asyncpg.UndefinedTableError):
+    with pytest.raises(asyncpg.PostgresSyntaxError):
+        await fetch_rows(api, "SELECT FROM WHERE")
+
+
+async def test_a_database_that_is_still_to_be_migrated_cannot_answer_yet(api: Pool) -> None:
+    with pytest.raises(DatabaseUnavailable):
         await fetch_rows(api, "SELECT * FROM nowhere")
 
 
