@@ -399,6 +399,61 @@ async def test_many_can_fetch_a_file_at_once(exporting: Service, export: dict[st
     assert len(answers[0].body) == export["bytes"]
 
 
+# -- there and back
+
+NASTY = (
+    "=1+1", "+49 30", "-5", "@home", "'quoted", "''twice", "'=both", 'say "hi"', '"', "a,b;c", "ends\\", "\\n", "\\.",
+    "a\u2028b", "\x01\x1b\x7f", "Überweisung 読み ☕ 👩‍👩‍👧", "[", ",", "{}", "null", "0001", "1e5", "TRUE",
+)  # fmt: skip
+NASTY_DESCRIPTIONS = (
+    *NASTY,
+    "\u2028",
+    "two\nlines",
+    "\tindented",
+    "\rreturned",
+    "\r\n",
+    "\n",
+    " spaced ",
+    "x" * 20_000,
+)
+
+
+@pytest.mark.parametrize("export_format", ["csv", "ndjson", "json"])
+async def test_what_is_exported_is_imported_again_as_equal_tasks(exporting: Service, export_format: str) -> None:
+    moments = [datetime(2019, 2, 3, 4, 5, 6, 789_012, UTC), datetime(1970, 1, 1, tzinfo=UTC), None]
+    rows = [
+        {
+            "title": NASTY[number % len(NASTY)],
+            "description": text,
+            "priority": number % 10 + 1,
+            "status": ("pending", "completed", "blocked", "in_progress", "cancelled")[number % 5],
+            "completed_at": moments[number % 2] if number % 5 == 1 else None,
+            "due_date": moments[number % 3],
+            "created_at": moments[number % 2],
+            "labels": [label.replace(",", "") for label in ("=sum", NASTY[number % len(NASTY)] + "!", "a b\\")][
+                : number % 4
+            ],
+        }
+        for number, text in enumerate([*NASTY_DESCRIPTIONS, None])
+    ]
+    await insert_tasks(exporting, exporting.alice, rows)
+    file = await fetched(exporting.alice, export_format)
+    answer = await exporting.bob.request("POST", f"/imports?format=tenfold-{export_format}", data=file.body)
+    assert answer.status == 202, answer
+
+    async def ended() -> Any:
+        found = await exporting.bob.get(f"/imports/{answer.json['id']}", headers={"Prefer": "wait=5"})
+        return found.json if found.json["finished_at"] else None
+
+    imported = await eventually(ended)
+    errors = (await exporting.bob.get(f"/imports/{imported['id']}/errors")).items
+    assert (imported["state"], imported["created"], errors) == ("succeeded", len(rows), [])
+    columns = "title, description, priority, status, due_date, labels, created_at, completed_at"
+    of_user = f"SELECT {columns} FROM tasks WHERE user_id = $1 ORDER BY id"
+    there, back = [await exporting.rows(of_user, user.id) for user in (exporting.alice, exporting.bob)]
+    assert back == there
+
+
 # -- ending
 
 

@@ -279,7 +279,8 @@ async def test_a_file_is_imported_and_told_of(serving: Service, tmp_path: Path) 
     (tmp_path / "tasks.ndjson").write_text(NDJSON)
     ran = await run(serving, tmp_path, "import", "tasks.ndjson")
     assert ran.returncode == 0, ran.stderr
-    shown = dict(line.split(maxsplit=1) for line in ran.stderr.splitlines() if line.startswith(("created", "failed")))
+    lines = (line.split() for line in ran.stderr.splitlines())
+    shown = {name: value for name, *_, value in filter(None, lines) if name in ("created", "failed")}
     assert shown == {"created": "200", "failed": "0"}
     assert await titles(serving) == [f"task {number} ü" for number in range(200)]
     [listed] = (await serving.alice.get("/imports")).items
