@@ -5,7 +5,7 @@ import signal
 
 from aiohttp import web
 
-from api import auth, docs, exports, health, jobs, tasklists, tasks, users
+from api import auth, docs, exports, health, imports, jobs, tasklists, tasks, users
 from api.contexts import CONTEXTS
 from api.http import Endpoint
 from api.keys import SETTINGS, TOKENS
@@ -20,6 +20,7 @@ ENDPOINTS: list[Endpoint] = [
     *users.routes,
     *tasklists.routes,
     *tasks.routes,
+    *imports.routes,
     *exports.routes,
     *jobs.routes,
     *health.routes,

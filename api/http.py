@@ -49,6 +49,8 @@ class Endpoint:
         headers: request headers that it takes beside those which follow from the above.
         answer_headers: headers of its answers beside those which follow from the above.
         documented: False keeps it out of the OpenAPI document.
+        takes_file: its body is a file of any type, or the field `file` of a form.
+        other_media_types: of its answers, for those who prefer one of them (`Accept`).
     """
 
     method: str
@@ -71,6 +73,8 @@ class Endpoint:
     headers: tuple[str, ...] = ()
     answer_headers: tuple[str, ...] = ()
     documented: bool = True
+    takes_file: bool = False
+    other_media_types: tuple[str, ...] = ()
 
 
 class RejectionSchema(Schema):

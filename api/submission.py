@@ -72,7 +72,13 @@ def read_idempotency_key(request: web.Request) -> str | None:
 
 
 def build_command(
-    request: web.Request, kind: str, payload: dict[str, Any], *, user_id: int | None = None, scope: str = ""
+    request: web.Request,
+    kind: str,
+    payload: dict[str, Any],
+    *,
+    user_id: int | None = None,
+    scope: str = "",
+    body: bytes | None = None,
 ) -> Command:
     """A command for this request; its job id follows from the idempotency key where there is one.
 
@@ -82,6 +88,7 @@ def build_command(
         payload: of the command; holds no secret.
         user_id: on whose behalf, where that is not the caller.
         scope: tells keys of users apart who have no id yet.
+        body: stands for the request's body where that was not read into memory.
     """
     identity = request.get(IDENTITY)
     owner = user_id if user_id is not None else (identity.user_id if identity else ANONYMOUS)
@@ -93,13 +100,14 @@ def build_command(
         payload=payload,
         created_at=clock.now().isoformat(timespec="microseconds"),
         request_id=request[REQUEST_ID],
-        fingerprint=None if key is None else request_fingerprint(request),
+        fingerprint=None if key is None else request_fingerprint(request, body),
     )
 
 
-def request_fingerprint(request: web.Request) -> str:
+def request_fingerprint(request: web.Request, body: bytes | None = None) -> str:
     """What makes a repeat the same request: method, path, condition and body."""
-    body: bytes = request._read_bytes or b""  # read by every write before its command is made
+    if body is None:
+        body = request._read_bytes or b""  # read by every write before its command is made
     condition = request.headers.get("If-Match", "")
     return request.app[TOKENS].fingerprint(f"{request.method} {request.path} {condition}\n".encode() + body)
 

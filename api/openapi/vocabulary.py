@@ -21,6 +21,7 @@ HEAD, too.
 
 TAGS = {
     "tasks": "Create, read, list, change and delete tasks.",
+    "imports": "Files of other programs, and of this one, as tasks.",
     "exports": "Tasks as files.",
     "jobs": "What became of writes that the client did not wait for.",
     "auth": "Registration, login, refresh and logout.",
@@ -68,6 +69,10 @@ REQUEST_HEADERS: dict[str, dict[str, Any]] = {
     },
     "If-Modified-Since": {
         "description": "The `Last-Modified` of the file that the client has already.",
+        "schema": {"type": "string"},
+    },
+    "Content-Disposition": {
+        "description": 'The name of the file that is sent, such as `attachment; filename="tasks.csv"`.',
         "schema": {"type": "string"},
     },
     "X-Request-Id": {
@@ -149,6 +154,18 @@ ANSWER_HEADERS: dict[str, dict[str, Any]] = {
     },
 }
 
+FILE_BODY: dict[str, Any] = {
+    "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
+    "multipart/form-data": {
+        "schema": {
+            "type": "object",
+            "required": ["file"],
+            "properties": {"file": {"type": "string", "format": "binary"}},
+            "additionalProperties": False,
+        }
+    },
+}
+
 # Status → name of the component, when it comes, headers beside the usual ones.
 PROBLEM_ANSWERS: dict[int, tuple[str, str, tuple[str, ...]]] = {
     400: ("BadRequest", "The body, a header or the cursor cannot be read.", ()),
@@ -158,7 +175,7 @@ PROBLEM_ANSWERS: dict[int, tuple[str, str, tuple[str, ...]]] = {
     409: ("Conflict", "It contradicts what is there.", ()),
     410: ("Gone", "Its time is over.", ()),
     412: ("PreconditionFailed", "It has another version than `If-Match` names; nothing was changed.", ("ETag",)),
-    413: ("ContentTooLarge", "The body is larger than `MAX_BODY_BYTES`.", ()),
+    413: ("ContentTooLarge", "The body is larger than `MAX_BODY_BYTES`, a file than `MAX_IMPORT_BYTES`.", ()),
     415: ("UnsupportedMediaType", "The body is of another media type.", ()),
     416: ("RangeNotSatisfiable", "The file is shorter than that.", ("Content-Range",)),
     422: ("UnprocessableContent", "Not valid, field by field in `errors`; or an `Idempotency-Key` was reused.", ()),

@@ -16,6 +16,7 @@ from core.jobs import BEGUN
 from core.leases import LEASE_SECONDS
 from core.storage import Storage
 
+UNPROCESSABLE = 422
 _CLAIM_LOCK_CLASS = 1_010_103
 
 # -- commands -------------------------------------------------------------------------------------------------
@@ -236,6 +237,8 @@ async def finish_import(pool: Pool, claim: ClaimedImport) -> None:
 async def fail_import(pool: Pool, claim: ClaimedImport, name: str, detail: str) -> None:
     """The import ends with a problem of a kind in `REJECTIONS`; what was written stays."""
     content = problem(name, detail)
+    if content["status"] == UNPROCESSABLE:
+        content["errors"] = {"file": [detail]}
     await pool.execute(_END, claim.id, claim.owner, "failed", content["status"], orjson.dumps(content).decode())
 
 

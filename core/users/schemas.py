@@ -16,7 +16,8 @@ def _time_zones() -> frozenset[str]:
     return frozenset(available_timezones())
 
 
-def _is_time_zone(name: str) -> None:
+def known_time_zone(name: str) -> None:
+    """Refuses what is no IANA time zone."""
     if name not in _time_zones():
         raise ValidationError("Not an IANA time zone, such as Europe/Berlin.")
 
@@ -80,7 +81,7 @@ class ProfileUpdate(Schema):
     """Changes only what it names. A new `password` needs the `current_password` and ends all sessions."""
 
     email = _email()
-    time_zone = fields.String(validate=_is_time_zone, metadata={"format": "time-zone", "example": "Europe/Berlin"})
+    time_zone = fields.String(validate=known_time_zone, metadata={"format": "time-zone", "example": "Europe/Berlin"})
     password = _password()
     current_password = fields.String(
         validate=validate.Length(max=1024), load_only=True, metadata={"format": "password"}

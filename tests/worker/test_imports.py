@@ -539,6 +539,7 @@ async def test_who_was_served_least_recently_is_next(
 async def test_a_small_import_does_not_wait_for_a_large_one(
     services: Services, owner: asyncpg.Connection, alice: int, bob: int, small_chunks: None, paused: "Paused"
 ) -> None:
+    paused.rows = 150
     large = await begin(services, alice, b"x", format="paused")
     running = asyncio.create_task(run_imports(services))
     await paused.reached(4)
@@ -595,11 +596,11 @@ async def test_uploads_that_no_import_needs_are_purged_when_they_are_old(
 
 
 class Paused:
-    """A format of ten rows that waits where it is told to."""
+    """A format that waits where it is told to."""
 
     def __init__(self) -> None:
+        self.rows = 10
         self.place = 0
-        self.loop = asyncio.get_running_loop()
         self._go = False
         self._waits = 0
 
@@ -614,7 +615,7 @@ class Paused:
         self._go = True
 
     def read(self, stream: BinaryIO, options: ReadOptions, report: FileReport) -> Rows:
-        for number in range(1, 11):
+        for number in range(1, self.rows + 1):
             self.place = number
             while not self._go and 0 < self._waits <= number:
                 time.sleep(0.005)

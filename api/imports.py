@@ -1,0 +1,474 @@
+"""Imports over HTTP: a file is stored as it arrives, an import ordered as a command, and carried on by workers."""
+
+import codecs
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import orjson
+from aiohttp import Payload, web
+from aiohttp.abc import AbstractStreamWriter
+from marshmallow import Schema, ValidationError, fields, validate
+
+from api.http import Endpoint, WholeNumber, invalid, not_found, page_response, read_body, read_query
+from api.keys import IDENTITY, POOL, SETTINGS, STORAGE
+from api.longwork import Job, begin, listed_as_queued, path_job_id, position, when_ended
+from api.submission import build_command, perform, queued_job
+from api.uploads import receive, refused
+from core.errors import DatabaseUnavailable, QueueUnavailable, StorageUnavailable
+from core.ids import MAXIMUM_ID, new_job_id
+from core.imports.errorfile import error_csv
+from core.imports.formats import FORMATS, recognise
+from core.imports.queries import (
+    ImportView,
+    all_errors,
+    columns_of,
+    list_errors,
+    list_imports,
+    read_import,
+)
+from core.imports.rows import Head
+from core.logs import get_logger
+from core.pagination import decode_cursor, encode_cursor, scope_digest
+from core.users.schemas import known_time_zone
+
+CSV = "text/csv"
+ANY_CSV = "csv"
+CERTAIN = 3
+
+log = get_logger()
+
+
+def _known_encoding(name: str) -> None:
+    try:
+        "".encode(name)
+    except (LookupError, UnicodeError, ValueError):
+        raise ValidationError("Not an encoding that is known, such as utf-8 or windows-1252.") from None
+    if not name.isascii() or codecs.lookup(name).name in ("idna", "punycode", "undefined"):
+        raise ValidationError("Not an encoding of files.")
+
+
+class Delimiter(fields.String):
+    """One character, or `tab`."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
+        text = super()._deserialize(value, attr, data, **kwargs)
+        text = "\t" if text in ("tab", "\\t") else text
+        if len(text) != 1 or text in '"\r\n\x00':
+            raise ValidationError("Must be one character, or tab.")
+        return text
+
+
+class Mapping(fields.Field[dict[str, Any]]):
+    """A JSON object in a query parameter."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> dict[str, Any]:
+        try:
+            content = orjson.loads(value)
+        except orjson.JSONDecodeError as error:
+            raise ValidationError(f"Not valid JSON: {error.msg} (column {error.colno}).") from None
+        if not isinstance(content, dict):
+            raise ValidationError("Not a JSON object.")
+        return content
+
+
+class ImportQuery(Schema):
+    """What is to be known about the file, and what to do with its rows."""
+
+    format = fields.String(
+        validate=validate.OneOf(list(FORMATS)),
+        metadata={"description": "the program that wrote the file; found out from its beginning unless given"},
+    )
+    dry_run = fields.Boolean(metadata={"description": "`true`: tell the same counts and errors, and write nothing"})
+    on_conflict = fields.String(
+        validate=validate.OneOf(["skip", "update", "error"]),
+        metadata={
+            "description": "what becomes of a row that was imported before, by its `external_id`, or else by all of "
+            "its content: `skip` unless given; `update` changes the fields that the row has"
+        },
+    )
+    mapping = Mapping(
+        metadata={
+            "type": "string",
+            "description": "of the columns of any CSV, as a JSON object: `columns` (name → field, or "
+            "`{field, values}`), `constants`, `header`, `date_format`; a dry run offers a guess",
+            "example": '{"columns": {"Task": "title", "Prio": {"field": "priority", "values": {"A": 1}}}}',
+        }
+    )
+    time_zone = fields.String(
+        validate=known_time_zone,
+        metadata={"format": "time-zone", "description": "of dates that have none; the user's unless given"},
+    )
+    delimiter = Delimiter(metadata={"description": "of a CSV: one character, or `tab`; found out unless given"})
+    encoding = fields.String(
+        validate=[validate.Length(1, 40), _known_encoding],
+        metadata={"description": "of the file's text; found out unless given", "example": "windows-1252"},
+    )
+    max_errors = WholeNumber(
+        validate=validate.Range(0, MAXIMUM_ID),
+        metadata={"description": "with more rows than that failed, the import ends `failed`; any number unless given"},
+    )
+    pull_requests = fields.Boolean(metadata={"description": "`true`: GitHub's pull requests become tasks, too"})
+
+
+class ImportListQuery(Schema):
+    """How a list of imports, or of errors, is paged."""
+
+    limit = WholeNumber(validate=validate.Range(min=1))
+    cursor = fields.String(
+        validate=validate.Length(1, 512), metadata={"description": "`next_cursor` of the page before"}
+    )
+
+
+class Import(Job):
+    """An import: its job, the file, and what became of its rows: `read = created + updated + skipped + failed`."""
+
+    format = fields.String(required=True, metadata={"example": "todoist-csv"})
+    filename = fields.String(required=True, allow_none=True)
+    dry_run = fields.Boolean(required=True)
+    on_conflict = fields.String(required=True, validate=validate.OneOf(["skip", "update", "error"]))
+    bytes = fields.Integer(required=True, metadata={"description": "of the file, as it was sent"})
+    bytes_read = fields.Integer(required=True)
+    read = fields.Integer(required=True)
+    created = fields.Integer(required=True)
+    updated = fields.Integer(required=True)
+    skipped = fields.Integer(required=True)
+    failed = fields.Integer(required=True)
+    rows_per_second = fields.Float(required=True, allow_none=True)
+    eta_seconds = fields.Integer(required=True, allow_none=True, metadata={"description": "an estimate"})
+    ignored = fields.Dict(
+        keys=fields.String(),
+        values=fields.Integer(),
+        required=True,
+        metadata={"description": "reason → how many records were passed over on purpose, and are no rows"},
+    )
+    mapping = fields.Dict(
+        required=True,
+        allow_none=True,
+        metadata={"description": "that was guessed for a CSV; can be sent back as `mapping`, mended where need be"},
+    )
+
+
+class ImportPage(Schema):
+    """A page of imports, newest first; `next_cursor` is null on the last one, and only there."""
+
+    items = fields.List(fields.Nested(Import), required=True)
+    next_cursor = fields.String(required=True, allow_none=True)
+
+
+class RowError(Schema):
+    """What is wrong with a row."""
+
+    row = fields.Integer(required=True, metadata={"description": "from 1, as a person would count in the file"})
+    column = fields.String(
+        required=True, allow_none=True, metadata={"description": "in the file's own words; null: the row as a whole"}
+    )
+    message = fields.String(required=True)
+    values = fields.Raw(
+        required=True,
+        allow_none=True,
+        metadata={"description": "the row as it stands in the file; null where it was too large to be kept"},
+    )
+
+
+class RowErrorPage(Schema):
+    """A page of errors in the order of the file; `next_cursor` is null on the last one, and only there."""
+
+    items = fields.List(fields.Nested(RowError), required=True)
+    next_cursor = fields.String(required=True, allow_none=True)
+
+
+_QUERY = ImportQuery()
+_LIST_QUERY = ImportListQuery()
+
+
+# -- ordering -------------------------------------------------------------------------------------------------
+
+
+async def create_import(request: web.Request) -> web.Response:
+    """`POST /imports`: 202 with the import, once the file and its row are on disk."""
+    given = read_query(request, _QUERY)
+    name = f"imports/{new_job_id()}"
+    storage = request.app[STORAGE]
+    async with storage.writer(name) as writer:
+        upload = await receive(request, writer, _inspector(given), maximum_bytes=request.app[SETTINGS].max_import_bytes)
+    dry_run = given.pop("dry_run", False)
+    given.pop("format", None)
+    payload = {
+        "format": upload.format,
+        "filename": upload.filename,
+        "dry_run": dry_run,
+        "options": given,
+        "object": name,
+        "digest": upload.digest,
+        "bytes": upload.bytes,
+    }
+    stands_for_body = orjson.dumps([upload.digest, upload.format, dry_run, given], option=orjson.OPT_SORT_KEYS)
+    command = build_command(request, "import", payload, body=stands_for_body)
+    response: web.Response | None = None
+    try:
+        response = await begin(
+            request,
+            command,
+            queued=_queued(command.id, command.created_at, payload),
+            read=lambda: read_import(request.app[POOL], command.user_id, command.id),
+        )
+    except QueueUnavailable:
+        await _drop(request, name)
+        raise
+    if response.status != 202 or "Idempotent-Replayed" in response.headers:
+        await _drop(request, name)
+    return response
+
+
+def _inspector(given: dict[str, Any]) -> Callable[[Head], str]:
+    """Tells the format of a file that begins so."""
+    wanted: str | None = given.get("format")
+    if wanted is None and "mapping" in given:
+        wanted = ANY_CSV
+    if "mapping" in given and wanted != ANY_CSV:
+        raise invalid({"mapping": [f"Goes with format={ANY_CSV} only."]})
+
+    def inspect(head: Head) -> str:
+        found = recognise(head)
+        if wanted is not None:
+            if found is not None and FORMATS[wanted].recognise(head) == 0 and found.recognise(head) == CERTAIN:
+                raise refused(
+                    "import-wrong-format",
+                    f"This is no file of {FORMATS[wanted].title}, but looks like one of {found.title}: "
+                    f"leave format out, or send format={found.name}.",
+                )
+            return wanted
+        if found is None:
+            raise refused(
+                "import-format-unknown",
+                "It cannot be told what program wrote this file: name its format, or give a mapping for a CSV.",
+            )
+        return found.name
+
+    return inspect
+
+
+async def _drop(request: web.Request, name: str) -> None:
+    """Deletes an upload that no import needs; what stays is purged later."""
+    try:
+        await request.app[STORAGE].delete(name)
+    except StorageUnavailable as error:
+        log.warning("an upload stays for now", object=name, error=repr(error.__cause__))
+
+
+def _queued(import_id: str, created_at: str, payload: dict[str, Any]) -> bytes:
+    """An import that nobody has taken up yet."""
+    return orjson.dumps(
+        {
+            **queued_job(import_id, "import", created_at),
+            "format": payload["format"],
+            "filename": payload["filename"],
+            "dry_run": payload["dry_run"],
+            "on_conflict": payload["options"].get("on_conflict", "skip"),
+            "bytes": payload["bytes"],
+            "bytes_read": 0,
+            "read": 0,
+            "created": 0,
+            "updated": 0,
+            "skipped": 0,
+            "failed": 0,
+            "rows_per_second": None,
+            "eta_seconds": None,
+            "ignored": {},
+            "mapping": None,
+        }
+    )
+
+
+async def cancel_import(request: web.Request) -> web.Response:
+    """`DELETE /imports/{id}`: what was imported so far stays."""
+    import_id = path_job_id(request, noun="import")
+    await read_body(request)
+    return await perform(request, build_command(request, "import.cancel", {"id": import_id}))
+
+
+# -- reading --------------------------------------------------------------------------------------------------
+
+
+async def get_import(request: web.Request) -> web.Response:
+    """`GET /imports/{id}`; with `Prefer: wait=N` it answers when the import has ended, or after N seconds."""
+    import_id = path_job_id(request, noun="import")
+    return await when_ended(request, lambda: _find_import(request, import_id))
+
+
+async def list_own_imports(request: web.Request) -> web.Response:
+    """`GET /imports`: the caller's own, newest first."""
+    given = read_query(request, _LIST_QUERY)
+    limit = _limit(request, given)
+    scope = scope_digest("imports")
+    after = position(given["cursor"], scope) if "cursor" in given else None
+    imports = await list_imports(request.app[POOL], request[IDENTITY].user_id, after=after, limit=limit + 1)
+    page = imports[:limit]
+    cursor = encode_cursor(scope, page[-1].created_at, page[-1].id) if len(imports) > limit else None
+    return page_response(request, f"[{','.join(one.body for one in page)}]", cursor)
+
+
+def _limit(request: web.Request, given: dict[str, Any]) -> int:
+    settings = request.app[SETTINGS]
+    limit: int = given.get("limit", settings.default_page_size)
+    if limit > settings.max_page_size:
+        raise invalid({"limit": [f"Must be at most {settings.max_page_size}."]})
+    return limit
+
+
+async def _find_import(request: web.Request, import_id: str) -> ImportView:
+    """The caller's import from its row, else from the list of what waits in the lanes."""
+    user_id = request[IDENTITY].user_id
+    try:
+        found = await read_import(request.app[POOL], user_id, import_id)
+    except DatabaseUnavailable:
+        waiting = None
+        with contextlib.suppress(QueueUnavailable):
+            waiting = await _waiting_import(request, user_id, import_id)
+        if waiting is None:
+            raise
+        return waiting
+    if found is None:
+        waiting = await _waiting_import(request, user_id, import_id)
+        # It may have been taken off the list between the two looks.
+        found = waiting or await read_import(request.app[POOL], user_id, import_id)
+    if found is None:
+        raise not_found("There is no such import.")
+    return found
+
+
+async def _waiting_import(request: web.Request, user_id: int, import_id: str) -> ImportView | None:
+    listed = await listed_as_queued(request, user_id, import_id)
+    if listed is None or listed["kind"] != "import":
+        return None
+    return ImportView(_queued(import_id, listed["created_at"], listed["payload"]).decode(), "queued")
+
+
+# -- errors ---------------------------------------------------------------------------------------------------
+
+
+class _Report(Payload):
+    """A CSV as the body of an answer, made as the client takes it."""
+
+    def __init__(self, first: bytes, rest: AsyncIterator[bytes]) -> None:
+        super().__init__(rest, content_type=f"{CSV}; charset=utf-8; header=present")
+        self._first = first
+
+    async def write(self, writer: AbstractStreamWriter) -> None:
+        await writer.write(self._first)
+        async for piece in self._value:
+            await writer.write(piece)
+
+    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
+        raise TypeError("a report is not held in memory")
+
+
+async def list_import_errors(request: web.Request) -> web.Response:
+    """`GET /imports/{id}/errors`: pages, or all of them as a CSV."""
+    import_id = path_job_id(request, noun="import")
+    given = read_query(request, _LIST_QUERY)
+    limit = _limit(request, given)
+    scope = scope_digest("import errors", import_id)
+    row, number = decode_cursor(given["cursor"], scope, int, int) if "cursor" in given else (0, 0)
+    await _find_import(request, import_id)
+    if _prefers_csv(request):
+        return await _error_report(request, import_id)
+    user_id = request[IDENTITY].user_id
+    errors = await list_errors(request.app[POOL], user_id, import_id, after=(row, number), limit=limit + 1)
+    page = errors[:limit]
+    cursor = encode_cursor(scope, page[-1].row, page[-1].number) if len(errors) > limit else None
+    return page_response(request, f"[{','.join(error.body for error in page)}]", cursor)
+
+
+async def _error_report(request: web.Request, import_id: str) -> web.Response:
+    pool, user_id = request.app[POOL], request[IDENTITY].user_id
+    pieces = error_csv(await columns_of(pool, user_id, import_id), all_errors(pool, user_id, import_id))
+    return web.Response(
+        body=_Report(await anext(pieces), pieces),
+        headers={"Content-Disposition": f'attachment; filename="import-{import_id}-errors.csv"', "Vary": "Accept"},
+    )
+
+
+def _prefers_csv(request: web.Request) -> bool:
+    """Whether `Accept` names CSV, and nothing that is JSON before it (RFC 9110, 12.5.1)."""
+    weights: dict[str, float] = {}
+    for part in ",".join(request.headers.getall("Accept", [])).split(","):
+        media_type, *parameters = (piece.strip().lower() for piece in part.split(";"))
+        weight = 1.0
+        for parameter in parameters:
+            if parameter.startswith("q="):
+                try:
+                    weight = float(parameter[2:])
+                except ValueError:
+                    weight = 0.0
+        weights[media_type] = max(weight, weights.get(media_type, 0.0))
+    return weights.get(CSV, 0.0) > weights.get("application/json", 0.0)
+
+
+routes = [
+    Endpoint(
+        "POST",
+        "/imports",
+        create_import,
+        "Import a file",
+        {202: Import},
+        query=ImportQuery,
+        takes_file=True,
+        headers=("Prefer", "Idempotency-Key", "Content-Disposition"),
+        answer_headers=("Location", "Retry-After"),
+        description="The file is the body as it is, of any content type, or the field `file` of a form; gzip and zstd "
+        "are unpacked. Read the import until it has ended, then its `errors`: rows that are wrong are told and stop "
+        "nothing. Sent again, a file makes nothing new: rows are known by their `external_id`, or else by their "
+        "content.",
+    ),
+    Endpoint(
+        "GET",
+        "/imports",
+        list_own_imports,
+        "List the caller's imports, newest first",
+        {200: ImportPage},
+        query=ImportListQuery,
+        problems=(400,),
+        description="Those that have ended are kept for `JOB_RETENTION_HOURS` (24 unless set).",
+    ),
+    Endpoint(
+        "GET",
+        "/imports/{id}",
+        get_import,
+        "Read an import",
+        {200: Import},
+        problems=(404,),
+        description="An import whose rows were all looked at has `succeeded`, also when some failed. With "
+        "`Prefer: wait=N` the answer comes when it has ended, or after N seconds. An unfinished import's answer "
+        "carries `Retry-After`.",
+        path_id="uuid",
+        headers=("Prefer",),
+        answer_headers=("Retry-After",),
+    ),
+    Endpoint(
+        "GET",
+        "/imports/{id}/errors",
+        list_import_errors,
+        "List what is wrong with rows of an import",
+        {200: RowErrorPage},
+        query=ImportListQuery,
+        problems=(400, 404),
+        description="With `Accept: text/csv` all of them as a file: for a CSV the rows that failed as they were, and "
+        "`error`, ready to be mended and sent again; else `row`, `column`, `error` and `values`. The first 100 000 "
+        "errors are kept.",
+        path_id="uuid",
+        other_media_types=(CSV,),
+    ),
+    Endpoint(
+        "DELETE",
+        "/imports/{id}",
+        cancel_import,
+        "Cancel an import",
+        {204: None},
+        is_write=True,
+        problems=(404, 409, 413),
+        description="It stops within a chunk; what was imported so far stays.",
+        path_id="uuid",
+    ),
+]

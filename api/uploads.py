@@ -1,0 +1,139 @@
+"""Takes a file as it arrives: into the store of files piece by piece, never whole into memory."""
+
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+
+from aiohttp import BodyPartReader, ContentTypeError, MultipartReader, web
+from aiohttp.multipart import content_disposition_filename, parse_content_disposition
+
+from api.errors import Problem
+from api.http import invalid
+from core.imports.decompress import HEAD_BYTES, decompressed_head
+from core.imports.formats import head_of
+from core.imports.rows import Head, ImportRefused
+from core.storage import ObjectWriter
+
+FILE_FIELD = "file"
+FILENAME_MAXIMUM = 255
+PIECE_BYTES = 64 << 10
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """A file that was stored, and what was seen of it.
+
+    Attributes:
+        filename: as the client calls it; without folders.
+        bytes: as they were stored.
+        digest: SHA-256 of them.
+        format: what `inspect` made of its beginning.
+    """
+
+    filename: str | None
+    bytes: int
+    digest: str
+    format: str
+
+
+async def receive(
+    request: web.Request, writer: ObjectWriter, inspect: Callable[[Head], str], *, maximum_bytes: int
+) -> Upload:
+    """Stores the body, or the field `file` of a multipart body, and commits it when it is whole.
+
+    Args:
+        request: its body has not been read.
+        writer: gets the bytes.
+        inspect: tells the format from how the file begins, decompressed, as soon as that is there; called in a
+            thread. May raise `Problem`.
+        maximum_bytes: of the file.
+
+    Raises:
+        Problem: 400 it breaks off, 413 it is too large (told as soon as that shows), 422 there is no file in it, or it
+            is compressed in a way that is not known.
+        StorageUnavailable: it cannot be stored.
+    """
+    # A multipart body has a little more than its file.
+    if not request.content_type.startswith("multipart/") and (request.content_length or 0) > maximum_bytes:
+        raise _too_large(maximum_bytes)
+    digest = hashlib.sha256()
+    beginning = bytearray()
+    filename: str | None = None
+    name: str | None = None
+    try:
+        async for filename, piece in _pieces(request):
+            if writer.bytes + len(piece) > maximum_bytes:
+                raise _too_large(maximum_bytes)
+            if len(beginning) < HEAD_BYTES:
+                beginning += piece[: HEAD_BYTES - len(beginning)]
+                if len(beginning) == HEAD_BYTES:
+                    name = await asyncio.to_thread(_inspect, bytes(beginning), filename, False, inspect)
+            digest.update(piece)
+            await writer.write(piece)
+    except (web.RequestPayloadError, ConnectionError, ContentTypeError, ValueError, AssertionError, EOFError):
+        raise Problem("bad-request", "The body breaks off, or is not encoded as its headers say.") from None
+    if not writer.bytes:
+        raise refused("import-empty", "The file is empty.")
+    if name is None:
+        name = await asyncio.to_thread(_inspect, bytes(beginning), filename, True, inspect)
+    await writer.commit()
+    return Upload(filename, writer.bytes, digest.hexdigest(), name)
+
+
+def _inspect(beginning: bytes, filename: str | None, is_whole: bool, inspect: Callable[[Head], str]) -> str:
+    try:
+        contents = decompressed_head(beginning)
+    except ImportRefused as refusal:
+        raise refused(refusal.name, refusal.detail) from None
+    return inspect(head_of(contents, filename or "", is_whole and contents == beginning))
+
+
+def refused(name: str, detail: str) -> Problem:
+    """A problem that lies in the file."""
+    return Problem(name, detail, errors={FILE_FIELD: [detail]})
+
+
+def _too_large(maximum_bytes: int) -> Problem:
+    return Problem("payload-too-large", f"The file is larger than {maximum_bytes} bytes: split it.")
+
+
+async def _pieces(request: web.Request) -> AsyncIterator[tuple[str | None, bytes]]:
+    """The file's name with each piece of it."""
+    if request.content_type.startswith("multipart/"):
+        async for found in _pieces_of_field(request):
+            yield found
+        return
+    filename = _filename(request.headers.get("Content-Disposition"))
+    async for piece in request.content.iter_chunked(PIECE_BYTES):
+        yield filename, piece
+
+
+async def _pieces_of_field(request: web.Request) -> AsyncIterator[tuple[str | None, bytes]]:
+    reader = await request.multipart()
+    has_file = False
+    while (part := await reader.next()) is not None:
+        if isinstance(part, MultipartReader) or part.name != FILE_FIELD or has_file:
+            name = "body" if isinstance(part, MultipartReader) or not part.name else part.name
+            told = "Give one file." if name == FILE_FIELD else f"Unknown field: the file is in the field {FILE_FIELD}."
+            raise invalid({name: [told]})
+        has_file = True
+        async for piece in _pieces_of_part(part):
+            yield _filename(part.headers.get("Content-Disposition")), piece
+    if not has_file:
+        raise invalid({FILE_FIELD: ["Missing data for required field."]})
+
+
+async def _pieces_of_part(part: BodyPartReader) -> AsyncIterator[bytes]:
+    while piece := await part.read_chunk(PIECE_BYTES):
+        async for decoded in part.decode_iter(piece):
+            yield decoded
+
+
+def _filename(disposition: str | None) -> str | None:
+    """The last part of the name in `Content-Disposition`, as far as it can be shown."""
+    _, parameters = parse_content_disposition(disposition)
+    name = content_disposition_filename(parameters) or ""
+    name = name.replace("\\", "/").rpartition("/")[2]
+    name = "".join(character for character in name if character.isprintable())
+    return name.encode(errors="replace").decode()[:FILENAME_MAXIMUM] or None

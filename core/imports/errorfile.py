@@ -1,0 +1,71 @@
+"""The errors of an import as a CSV: the original columns and what is wrong, ready to be mended and sent again."""
+
+import csv
+import io
+import re
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any
+
+import orjson
+
+from core.imports.queries import ListedError
+
+ERROR_COLUMN = "error"
+OTHER_COLUMNS = ("row", "column", "error", "values")
+
+# What a spreadsheet would run as a formula gets an apostrophe in front; a number is none.
+_FORMULA = re.compile(r"['=+\-@\t\r]")
+_NUMBER = re.compile(r"[+-]?[0-9]+([.,][0-9]+)?\Z")
+
+
+async def error_csv(columns: Sequence[str] | None, pages: AsyncIterator[list[ListedError]]) -> AsyncIterator[bytes]:
+    """The file, in pieces; the first is there at once.
+
+    Args:
+        columns: of the CSV that was imported: a record for each row that failed, its cells as they were, and `error`.
+            None for other files: a record for each error.
+        pages: the errors in their order.
+    """
+    yield _records([[*columns, ERROR_COLUMN] if columns is not None else list(OTHER_COLUMNS)])
+    waiting: list[ListedError] = []
+    async for page in pages:
+        if columns is None:
+            yield _records([_record(error) for error in page])
+            continue
+        records = []
+        for error in page:
+            if waiting and waiting[0].row != error.row:
+                records.append(_original(columns, waiting))
+                waiting = []
+            waiting.append(error)
+        yield _records(records)
+    if waiting and columns is not None:
+        yield _records([_original(columns, waiting)])
+
+
+def _original(columns: Sequence[str], errors: Sequence[ListedError]) -> list[str]:
+    """A row's cells, and all that is wrong with it."""
+    values = errors[0].values
+    if isinstance(values, Mapping):
+        values = [values.get(column, "") for column in columns]
+    cells = ["" if value is None else str(value) for value in (values or [])]
+    # A row with more cells than the header has keeps them; with fewer, it is filled up, so that the errors stand below
+    # each other.
+    cells += [""] * (len(columns) - len(cells))
+    told = [f"{error.column}: {error.message}" if error.column else error.message for error in errors]
+    return [*cells[: len(columns)], "; ".join(told), *cells[len(columns) :]]
+
+
+def _record(error: ListedError) -> list[str]:
+    values = "" if error.values is None else orjson.dumps(error.values).decode()
+    return [str(error.row), error.column or "", error.message, values]
+
+
+def _records(records: Sequence[Sequence[str]]) -> bytes:
+    text = io.StringIO()
+    csv.writer(text).writerows([_defused(cell) for cell in record] for record in records)
+    return text.getvalue().encode(errors="replace")
+
+
+def _defused(cell: Any) -> str:
+    return f"'{cell}" if _FORMULA.match(cell) and not _NUMBER.match(cell) else cell

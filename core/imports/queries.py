@@ -1,0 +1,186 @@
+"""Reads of imports and of their row errors: the caller's own, as finished JSON."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from core.database import Pool, fetch_row, fetch_rows, is_data_fault
+from core.errors import CursorInvalid
+from core.pagination import DAMAGED
+
+ERRORS_AT_ONCE = 1000
+
+_IMPORT_JSON = """
+    (SELECT row_to_json(import)::text
+     FROM   (SELECT j.id, j.kind, j.state, j.created_at, j.started_at, j.finished_at, j.progress, j.status_code,
+                    j.result, j.error, j.format, j.filename, j.dry_run,
+                    coalesce(j.options ->> 'on_conflict', 'skip') AS on_conflict, j.bytes, j.bytes_read,
+                    j.rows_read AS read, j.rows_created AS created, j.rows_updated AS updated,
+                    j.rows_skipped AS skipped, j.rows_failed AS failed,
+                    CASE WHEN j.busy_seconds > 0 THEN round((j.rows_read / j.busy_seconds)::numeric, 1) END
+                    AS rows_per_second,
+                    CASE WHEN j.state = 'processing' AND j.bytes_read > 0
+                         THEN ceil(j.busy_seconds * (j.bytes - j.bytes_read) / j.bytes_read) END AS eta_seconds,
+                    coalesce(j.report -> 'ignored', '{}') AS ignored,
+                    nullif((j.report -> 'mapping')::text, 'null')::json AS mapping) AS import)
+"""
+
+_JOINED = """
+    SELECT i.format, i.filename, i.dry_run, i.options, i.bytes, i.bytes_read, i.rows_read, i.rows_created,
+           i.rows_updated, i.rows_skipped, i.rows_failed, i.busy_seconds, i.report, jobs.*
+    FROM   imports AS i JOIN jobs USING (id)
+    WHERE  i.user_id = me::bigint
+"""
+
+_ONE = f"""
+SELECT {_IMPORT_JSON} AS import, j.state
+FROM   set_config('app.user_id', $1, true) AS me,
+       LATERAL ({_JOINED} AND i.id = $2::text::uuid LIMIT 1) AS j
+"""  # noqa: S608
+
+_LIST = f"""
+SELECT j.id::text, j.created_at::text, {_IMPORT_JSON} AS import
+FROM   set_config('app.user_id', $1, true) AS me,
+       LATERAL ({_JOINED}
+                AND    ($2::text IS NULL OR (jobs.created_at, jobs.id) < ($2::text::timestamptz, $3::text::uuid))
+                ORDER  BY jobs.created_at DESC, jobs.id DESC
+                LIMIT  $4) AS j
+"""  # noqa: S608
+
+_COLUMNS = """
+SELECT i.columns::text
+FROM   set_config('app.user_id', $1, true) AS me,
+       LATERAL (SELECT columns FROM imports WHERE user_id = me::bigint AND id = $2::text::uuid LIMIT 1) AS i
+"""
+
+# A row's values are kept with the first of its errors.
+_ERRORS = """
+SELECT e.row, e.number, e."column", e.message, e."values"::text,
+       (SELECT row_to_json(error)::text
+        FROM   (SELECT e.row, e."column", e.message, e."values") AS error) AS error
+FROM   set_config('app.user_id', $1, true) AS me,
+       LATERAL (SELECT e.row, e.number, e."column", e.message, coalesce(e."values", first."values") AS "values"
+                FROM   import_errors AS e
+                       LEFT JOIN import_errors AS first
+                       ON  first.import_id = e.import_id AND first.row = e.row AND first.number = 1
+                WHERE  e.user_id = me::bigint
+                AND    e.import_id = $2::text::uuid
+                AND    (e.row, e.number) > ($3::bigint, $4::smallint)
+                ORDER  BY e.row, e.number
+                LIMIT  $5) AS e
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class ImportView:
+    """An import as its owner sees it: finished JSON, and what decides about headers."""
+
+    body: str
+    state: str
+
+
+@dataclass(frozen=True, slots=True)
+class ListedImport:
+    """An import in a list, with its place in the order (newest first)."""
+
+    body: str
+    created_at: str
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
+class ListedError:
+    """One error of a row, with its place in the order.
+
+    Attributes:
+        values: the row as it stands in the file; None where it was too large to be kept.
+    """
+
+    body: str
+    row: int
+    number: int
+    column: str | None
+    message: str
+    values: Any
+
+
+async def read_import(pool: Pool, user_id: int, import_id: str) -> ImportView | None:
+    """The user's own import; None where there is no row (yet).
+
+    Raises:
+        DatabaseUnavailable: the database cannot answer.
+    """
+    row = await fetch_row(pool, _ONE, str(user_id), import_id)
+    return None if row is None else ImportView(row["import"], row["state"])
+
+
+async def list_imports(pool: Pool, user_id: int, *, after: tuple[str, str] | None, limit: int) -> list[ListedImport]:
+    """The user's own imports, newest first; `after` is the place (`created_at`, `id`) of the last one seen.
+
+    Raises:
+        CursorInvalid: `after`, which comes from a cursor, is no place.
+        DatabaseUnavailable: the database cannot answer.
+    """
+    moment, import_id = after or (None, None)
+    try:
+        rows = await fetch_rows(pool, _LIST, str(user_id), moment, import_id, limit)
+    except Exception as error:
+        if after and is_data_fault(error):
+            raise CursorInvalid(DAMAGED) from None
+        raise
+    return [ListedImport(row["import"], row["created_at"], row["id"]) for row in rows]
+
+
+async def list_errors(
+    pool: Pool, user_id: int, import_id: str, *, after: tuple[int, int], limit: int
+) -> list[ListedError]:
+    """Errors of the rows of the user's own import, in the order of the file; `after` is the place (row, number).
+
+    Raises:
+        CursorInvalid: `after`, which comes from a cursor, is no place.
+        DatabaseUnavailable: the database cannot answer.
+    """
+    try:
+        rows = await fetch_rows(pool, _ERRORS, str(user_id), import_id, *after, limit)
+    except Exception as error:
+        if is_data_fault(error):
+            raise CursorInvalid(DAMAGED) from None
+        raise
+    return [
+        ListedError(
+            row["error"],
+            row["row"],
+            row["number"],
+            row["column"],
+            row["message"],
+            None if row["values"] is None else orjson.loads(row["values"]),
+        )
+        for row in rows
+    ]
+
+
+async def all_errors(pool: Pool, user_id: int, import_id: str) -> AsyncIterator[list[ListedError]]:
+    """Every kept error, some at a time; those of one row may be apart.
+
+    Raises:
+        DatabaseUnavailable: the database cannot answer.
+    """
+    after = (0, 0)
+    while found := await list_errors(pool, user_id, import_id, after=after, limit=ERRORS_AT_ONCE):
+        yield found
+        after = (found[-1].row, found[-1].number)
+
+
+async def columns_of(pool: Pool, user_id: int, import_id: str) -> list[str] | None:
+    """The header of the CSV that is imported; None for other files, and before it was read.
+
+    Raises:
+        DatabaseUnavailable: the database cannot answer.
+    """
+    row = await fetch_row(pool, _COLUMNS, str(user_id), import_id)
+    if row is None or row["columns"] is None:
+        return None
+    columns: list[str] = orjson.loads(row["columns"])
+    return columns
