@@ -12,20 +12,26 @@ from dataclasses import dataclass
 from itertools import chain, islice
 from typing import BinaryIO
 
+from core.imports.dialect import (
+    DELIMITERS,
+    SEP_LINE,
+    checked_delimiter,
+    find_delimiter,
+    has_space_after,
+    is_wrapped,
+    lenient_records,
+    unwrapped,
+)
 from core.imports.rows import BadRow, FileReport, Head, ImportRefused, ReadOptions
-from core.imports.text import MARK, Text, wide_encoding
+from core.imports.text import BLOCK, MARK, Text, wide_encoding
 
 RECORD_MAXIMUM = 1024 * 1024
 COLUMNS_MAXIMUM = 1000
-DELIMITERS = (",", ";", "\t", "|")
-_NAMED_DELIMITERS = {"tab": "\t", "\\t": "\t", "comma": ",", "semicolon": ";", "pipe": "|"}
 _SHOWN = 1000
 _SAMPLE_RECORDS = 200
 _HEAD = 32 * 1024
 # Every quote that never closes makes the rest of the file be read again.
 _RESUMES_MAXIMUM = 20
-# Excel writes, and heeds, such a line before the header.
-_SEP_LINE = re.compile(r'"?sep=([^"\r\n])"?\r?\n', re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,14 +41,16 @@ class Damaged:
     Attributes:
         message: what is wrong, for the reader of the report.
         cells: its beginning, or as much as could be read.
+        column: the header's name of the column that is wrong; None: the record as a whole.
     """
 
     message: str
     cells: list[str]
+    column: str | None = None
 
     def as_bad_row(self, number: int) -> BadRow:
         """The row that it fails as."""
-        return BadRow(number, None, self.message, self.cells)
+        return BadRow(number, self.column, self.message, self.cells)
 
 
 class Records:
@@ -68,21 +76,22 @@ class Records:
             if following is None:
                 raise ImportRefused("import-empty", "The file is empty.")
             first += following
-        named = _SEP_LINE.match(first)
+        named = SEP_LINE.match(first)
         if named:
             first = first[named.end() :]
-        self._is_wrapped = _is_wrapped(first)
-        sample_text = "".join(map(_unwrapped, io.StringIO(first, newline="\n"))) if self._is_wrapped else first
+        self._is_wrapped = is_wrapped(first)
+        sample_text = "".join(map(unwrapped, io.StringIO(first, newline="\n"))) if self._is_wrapped else first
         wanted = options.delimiter or (named[1] if named else None)
-        self.delimiter = _checked(wanted) if wanted else find_delimiter(sample_text)
-        self.skips_space = _has_space_after(self.delimiter, sample_text)
+        self.delimiter = checked_delimiter(wanted) if wanted else find_delimiter(sample_text)
+        self.skips_space = has_space_after(self.delimiter, sample_text)
         self.sample = self._sample(sample_text)
         self._pieces = _pieces(chain([first], blocks))
         if self._is_wrapped:
-            self._pieces = map(_unwrapped, self._pieces)
+            self._pieces = map(unwrapped, self._pieces)
         self._held: list[str] = []
         self._is_exhausted = False
         self._width = 0
+        self._names: list[str] = []
         self._resumes = 0
         self._records = self._read()
 
@@ -98,7 +107,8 @@ class Records:
             if not is_blank(record):
                 self.limit_columns(record)
                 self._width = len(record)
-                return [cell.strip(" \t\r\n\ufeff") for cell in record]
+                self._names = [cell.strip(" \t\r\n\ufeff") for cell in record]
+                return self._names
         raise ImportRefused("import-empty", "The file has nothing but blank lines.")
 
     @staticmethod
@@ -134,10 +144,10 @@ class Records:
             raise ImportRefused("import-empty", "The file has a header, but no rows.")
 
     def _sample(self, text: str) -> list[list[str]]:
-        # The last record may go on behind the block.
-        records = islice(_lenient(text, self.delimiter, self.skips_space), _SAMPLE_RECORDS + 1)
+        records = islice(lenient_records(text, self.delimiter, self.skips_space), _SAMPLE_RECORDS)
         found = [record for record in records if not is_blank(record)]
-        return found[:-1] if len(found) > _SAMPLE_RECORDS else found
+        # The block's end cuts a record, most often.
+        return found[:-1] if len(text) >= BLOCK // 4 and 1 < len(found) < _SAMPLE_RECORDS else found
 
     def _read(self) -> Iterator[list[str] | Damaged]:
         while not self._is_exhausted:
@@ -210,7 +220,7 @@ class Records:
         if self._resumes >= _RESUMES_MAXIMUM or self._width < 3 or not first or '"' not in first[0]:
             return False
         looked_at = [line for line in rest[:50] if line.strip()]
-        widths = [len(next(_lenient(line, self.delimiter, self.skips_space), [])) for line in looked_at]
+        widths = [len(next(lenient_records(line, self.delimiter, self.skips_space), [])) for line in looked_at]
         if not looked_at or widths.count(self._width) < 0.9 * len(looked_at):
             return False
         self._resumes += 1
@@ -218,14 +228,15 @@ class Records:
         return True
 
     def _marked(self, record: list[str]) -> Damaged | None:
-        for number, cell in enumerate(record, start=1):
+        for place, cell in enumerate(record):
             if mark := MARK.search(cell):
                 byte = ord(mark[0]) - 0xDC00
                 around = _readable(cell[max(0, mark.start() - 20) : mark.end() + 20])
                 return Damaged(
-                    f"Cell {number} has the byte 0x{byte:02X}, which is not {self._text.encoding}: “{around}”. Save the"
-                    " file in one encoding, or name the one that it has.",
+                    f"The cell has the byte 0x{byte:02X}, which is not {self._text.encoding}: “{around}”. Save the file"
+                    " in one encoding, or name the one that it has.",
                     [_readable(cell[:_SHOWN]) for cell in record],
+                    self._names[place] if place < len(self._names) else str(place + 1),
                 )
         return None
 
@@ -247,7 +258,7 @@ def beginning(head: Head) -> list[list[str]]:
     text = text_of(head)
     best: list[list[str]] = []
     for delimiter in DELIMITERS:
-        records = list(islice(_lenient(text, delimiter, False), 10))
+        records = list(islice(lenient_records(text, delimiter, False), 10))
         if max(map(len, records), default=0) > max(map(len, best), default=0):
             best = records
     return [[cell.strip(" \t\r\n\ufeff") for cell in record] for record in best if not is_blank(record)]
@@ -272,61 +283,8 @@ def too_many_cells(cells: list[str], width: int) -> str | None:
     return None
 
 
-def find_delimiter(text: str) -> str:
-    """What stands between the cells of most records, and of the first; a comma where nothing does.
-
-    Args:
-        text: the file's beginning.
-    """
-    best, best_score = ",", (False, 0.0, 0)
-    for delimiter in DELIMITERS:
-        records = islice(_lenient(text, delimiter, False), 100)
-        widths = [len(record) for record in records if not is_blank(record)]
-        usual = max(set(widths), key=widths.count, default=1)
-        if max(usual, *widths[:1], 1) < 2:
-            continue
-        score = (widths[0] == usual, widths.count(usual) / len(widths) if usual > 1 else 0.0, max(usual, widths[0]))
-        if score > best_score:
-            best, best_score = delimiter, score
-    return best
-
-
 class _TooLongError(Exception):
     """A record is longer than may be held."""
-
-
-def _checked(delimiter: str) -> str:
-    delimiter = _NAMED_DELIMITERS.get(delimiter.casefold(), delimiter)
-    if len(delimiter) != 1 or delimiter in '"\r\n\0 ' or delimiter.isalnum():
-        raise ImportRefused(
-            "import-unreadable", f"{delimiter!r} cannot be a delimiter; it is one character such as , or ; or a tab."
-        )
-    return delimiter
-
-
-def _lenient(text: str, delimiter: str, skips_space: bool) -> Iterator[list[str]]:
-    """The records of a piece of text, as far as they can be read."""
-    reader = csv.reader(io.StringIO(text, newline="\n"), delimiter=delimiter, skipinitialspace=skips_space)
-    while True:
-        try:
-            yield next(reader)
-        except csv.Error:
-            continue
-        except StopIteration:
-            return
-
-
-def _has_space_after(delimiter: str, text: str) -> bool:
-    """Whether the file puts a space after its delimiters, as people do."""
-    if delimiter in "\t ":
-        return False
-    cells = [
-        cell
-        for record in islice(_lenient(text, delimiter, False), 50)
-        for cell in record[1:]
-        if cell  # an empty cell tells nothing
-    ]
-    return bool(cells) and sum(cell[0] == " " for cell in cells) >= 0.8 * len(cells)
 
 
 def _pieces(blocks: Iterable[str]) -> Iterator[str]:
@@ -385,22 +343,3 @@ class _EndOfRecord:
                 self._is_at_start = False
                 return piece.endswith("\n")
             self._is_at_start = False
-
-
-def _is_wrapped(text: str) -> bool:
-    """Whether a spreadsheet opened a comma-separated file as if it had semicolons, and saved it.
-
-    Each line then is one cell in quotes, torn where it had semicolons, and padded with semicolons to one width.
-    """
-    lines = [line.rstrip("\r\n") for line in islice(io.StringIO(text, newline="\n"), 200)]
-    rows = [line for line in lines[1:] if line]
-    if not rows or lines[0].count(",") < 2 or lines[0].rstrip(";").count(";") or lines[0].startswith('"'):
-        return False
-    padded = sum(line.endswith(";;") for line in rows)
-    return padded >= 0.5 * len(rows) and any(line.startswith('"') for line in rows)
-
-
-def _unwrapped(line: str) -> str:
-    """The line as it was before."""
-    cells = next(_lenient(line, ";", False), [])
-    return ";".join(cells).rstrip(";") + "\n"

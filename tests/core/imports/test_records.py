@@ -11,7 +11,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from core.imports.records import COLUMNS_MAXIMUM, RECORD_MAXIMUM, Damaged, Records, beginning, find_delimiter
+from core.imports.dialect import find_delimiter
+from core.imports.records import COLUMNS_MAXIMUM, RECORD_MAXIMUM, Damaged, Records, beginning
 from core.imports.rows import Head, ImportRefused, ReadOptions
 
 
@@ -196,7 +197,8 @@ def test_a_row_of_another_encoding_is_damaged_and_tells_cell_and_byte() -> None:
     found = rows("title,note\ngrün,weiß\n".encode() + "grün,gießen\n".encode("cp1252") + "größer,ö\n".encode())
     number, damaged = one_damaged(found)
     assert number == 2
-    assert "Cell 1 has the byte 0xFC, which is not utf-8: “gr�n”" in damaged.message
+    assert "The cell has the byte 0xFC, which is not utf-8: “gr�n”" in damaged.message
+    assert damaged.column == "title"
     assert damaged.cells == ["gr�n", "gie�en"]
     assert found[-1] == (3, ["größer", "ö"])
 
@@ -212,7 +214,10 @@ def torn(text: str) -> str:
     out = io.StringIO(newline="")
     header, *others = lines
     out.write(f"{header[0]}\r\n")
-    csv.writer(out, delimiter=";").writerows(line + [""] * (width - len(line)) for line in others)
+    writer = csv.writer(out, delimiter=";")
+    for line in others:
+        # Python would put quotes around a lone empty cell.
+        writer.writerow(line + [""] * (width - len(line)) if any(line) or width > 1 else [])
     return out.getvalue()
 
 
@@ -226,6 +231,24 @@ def test_a_file_that_a_spreadsheet_tore_at_semicolons_is_mended() -> None:
     out = io.StringIO(newline="")
     csv.writer(out, lineterminator="\n").writerows(table)
     assert cells(torn(out.getvalue())) == table[1:]
+
+
+def test_a_file_whose_lines_a_spreadsheet_took_for_cells_is_mended() -> None:
+    table = [
+        ["Summary", "Key", "Description"],
+        ["One", "A-1", 'First line, with a comma\n\nAnd "more"'],
+        ["Two", "A-2", "plain"],
+        ["Three", "A-3", "one, two"],
+    ]
+    out = io.StringIO(newline="")
+    csv.writer(out, lineterminator="\n").writerows(table)
+    assert '"Three,A-3,""one, two"""\r\n' in torn(out.getvalue())
+    assert cells(torn(out.getvalue())) == table[1:]
+
+
+def test_a_file_of_quoted_cells_and_of_short_rows_is_not_mended() -> None:
+    assert cells('a,b,c\n"one, two",x,y\n"three, four"\n') == [["one, two", "x", "y"], ["three, four"]]
+    assert cells('a,b,c\n"three, four, five"\n') == [["three, four, five"]]
 
 
 def test_the_beginning_of_a_file_is_split_for_formats_to_look_at() -> None:
