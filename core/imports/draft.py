@@ -21,6 +21,8 @@ UNTITLED = "(untitled)"
 
 _SHOWN_MAXIMUM = 500
 _GAP = "\n\n"
+_FACTS = "lines"
+_FACTS_ROOM = 4000
 _OMISSIONS_MAXIMUM = 120  # what the lines that tell of omissions take
 
 
@@ -227,7 +229,7 @@ class Draft:
         front = ["\n".join(front), plain(self.body)]
         glued: list[tuple[str, list[str]]] = [
             *(("checklist items", [heading + ":", *lines] if heading else lines) for heading, lines in self.checklists),
-            ("lines", facts),
+            (_FACTS, facts),
             *(("comments", [comment]) for comment in self.comments),
         ]
         whole = _GAP.join(filter(None, [*front, *("\n".join(lines) for _, lines in glued)]))
@@ -240,10 +242,15 @@ class Draft:
 
 def _fit(text: str, glued: list[tuple[str, list[str]]]) -> str:
     """As much as a description holds; `text` is not cut, so that what is too long by itself is refused."""
+    # Facts are short, and say where the task comes from: what stands before them leaves them room.
+    facts = min(_FACTS_ROOM, sum(len(line) + 1 for kind, lines in glued if kind == _FACTS for line in lines))
     for place, (kind, lines) in enumerate(glued):
+        if kind == _FACTS:
+            facts = 0
+        room = DESCRIPTION_MAXIMUM - _OMISSIONS_MAXIMUM - facts
         for index, line in enumerate(lines):
-            gap = "\n" if index else _GAP
-            if len(text) + len(gap) + len(line) + _OMISSIONS_MAXIMUM > DESCRIPTION_MAXIMUM:
+            gap = "\n" if index else _GAP if text else ""
+            if len(text) + len(gap) + len(line) > room:
                 others = [entry for entry in glued[place + 1 :] if entry[0] == kind]
                 left = len(lines) - index + sum(len(entry[1]) for entry in others)
                 rest = [entry for entry in glued[place + 1 :] if entry[0] != kind]
@@ -321,7 +328,13 @@ def text_of_html(source: str) -> str:
     def add(data: str) -> None:
         if data and not hidden:
             text = html.unescape(data)
-            parts.append(text if preformatted else _SPACES.sub(" ", text))
+            if not preformatted:
+                text = _SPACES.sub(" ", text)
+            if text != " " or not is_line_begun():
+                parts.append(text)
+
+    def is_line_begun() -> bool:
+        return not parts or parts[-1].endswith("\n")
 
     for tag in _TAG.finditer(source):
         add(source[at : tag.start()])
@@ -344,7 +357,10 @@ def text_of_html(source: str) -> str:
             if name == "pre":
                 preformatted = max(0, preformatted + (-1 if is_end else 1))
         elif name in _LINE_TAGS:
-            parts.append("\n" if name != "li" else "" if is_end else "\n- ")
+            if name == "br" or not is_line_begun():
+                parts.append("\n")
+            if name == "li" and not is_end:
+                parts.append("- ")
     add(source[at:])
     lines = [line.rstrip() if line.startswith("  ") else line.strip() for line in "".join(parts).split("\n")]
     return _BLANK_LINES.sub("\n\n", "\n".join(lines)).strip()
