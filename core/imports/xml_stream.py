@@ -13,6 +13,7 @@ from core.imports.utf8 import as_utf8
 
 _DEPTH_MAXIMUM = 100
 _ELEMENTS_MAXIMUM = 1_000_000
+_BREAKS_OFF = ("no element found", "unclosed token", "unclosed CDATA section", "partial character")
 
 
 def xml_elements(
@@ -64,9 +65,13 @@ def xml_elements(
                 depth -= 1
     except ParseError as problem:
         line, column = problem.position
-        raise ImportRefused(
-            "import-unreadable", f"Not well-formed XML at line {line:,}, column {column + 1:,}: {problem.msg}."
-        ) from None
+        place = f"at line {line:,}, column {column + 1:,}"
+        what = problem.msg.partition(":")[0]
+        if what in _BREAKS_OFF:
+            detail = f"The file breaks off {place}: it is not whole. Send it again."
+        else:
+            detail = f"Not well-formed XML {place}: {what}."
+        raise ImportRefused("import-unreadable", detail) from None
     except DefusedXmlException:
         raise ImportRefused(
             "import-unreadable", "The file has a document type, which may define entities: take its DOCTYPE out."
