@@ -1,5 +1,6 @@
 """The README's tour, word for word, against a service that its first command started."""
 
+import csv
 import re
 import subprocess
 from collections.abc import Iterator
@@ -8,6 +9,8 @@ from pathlib import Path
 import orjson
 import pytest
 
+from core.exports.schemas import FORMATS as EXPORT_FORMATS
+from core.imports.formats import FORMATS as IMPORT_FORMATS
 from core.settings import Settings
 from ops.ports import free_port
 from tests.ops.running import ROOT, Running, environment
@@ -90,6 +93,30 @@ def test_the_job_of_a_write_that_nobody_waited_for_succeeds(answers: dict[str, s
 def test_each_operation_of_a_batch_has_its_own_fate(answers: dict[str, str]) -> None:
     results = orjson.loads(answers["batch"])["results"]
     assert [result["status"] for result in results] == [201, 422, 404]
+
+
+def test_a_file_is_imported_and_its_bad_row_told(answers: dict[str, str]) -> None:
+    shown, _, errors = answers["import"].partition("\n")
+    counts = orjson.loads(shown)
+    assert [counts[name] for name in ("state", "read", "created", "failed")] == ["succeeded", 2, 1, 1]
+    header, bad = errors.strip().splitlines()
+    assert header == "title,priority,labels,error"
+    assert bad.startswith("Pack,eleven,moving,")
+
+
+def test_what_was_imported_is_exported(answers: dict[str, str]) -> None:
+    shown, _, file = answers["export"].partition("\n")
+    assert orjson.loads(shown)["state"] == "succeeded"
+    [task] = csv.DictReader(file.strip().splitlines())
+    assert (task["title"], task["priority"], task["labels"]) == ("Hire a van", "2", "moving")
+
+
+def test_every_format_has_its_command_in_the_readme() -> None:
+    section = README.partition("## Moving in and out")[2].partition("\n## ")[0]
+    for name in (*IMPORT_FORMATS, *EXPORT_FORMATS):
+        rows = [line for line in section.splitlines() if line.startswith("|") and f"`{name}`" in line.split("|")[1]]
+        assert rows, name
+        assert all("`tenfold " in row for row in rows), name
 
 
 def test_every_setting_in_the_table_exists_and_none_is_missing() -> None:
