@@ -30,7 +30,8 @@ COLUMNS_MAXIMUM = 1000
 _SHOWN = 1000
 _SAMPLE_RECORDS = 200
 _HEAD = 32 * 1024
-# Every quote that never closes makes the rest of the file be read again.
+# How often lines are read again that were taken for the text of a cell, unless more was read well in between: else a
+# file of nothing but open quotes would take the square of its length.
 _RESUMES_MAXIMUM = 20
 
 
@@ -158,16 +159,16 @@ class Records:
             try:
                 for record in reader:
                     if self._is_exhausted:
-                        yield self._after_open_quote(record)
+                        yield self._after_open_quote(record, reader.line_num)
                         break
                     held.clear()
                     if not self._width:
                         self._width = len(record)
                     yield record
             except csv.Error as error:
-                yield self._after_error(str(error))
+                yield self._after_error(str(error), reader.line_num)
             except _TooLongError:
-                yield self._after_error("long")
+                yield self._after_error("long", reader.line_num)
 
     def _lines(self) -> Iterator[str]:
         """The lines of the current record, which are held until it is whole."""
@@ -184,11 +185,11 @@ class Records:
             yield line
         self._is_exhausted = True
 
-    def _after_open_quote(self, record: list[str]) -> Damaged:
+    def _after_open_quote(self, record: list[str], lines_read: int) -> Damaged:
         """The file ended inside a cell: its first line is at fault, and what follows may be rows."""
         lines = self._held.copy()
         self._held.clear()
-        if self._resume_after(lines[:1], lines[1:]):
+        if self._resume_after(lines, lines_read):
             self._is_exhausted = False
             return Damaged("A quote is opened in this row and never closed.", _shown(lines[:1]))
         return Damaged(
@@ -196,10 +197,10 @@ class Records:
             [cell[:_SHOWN] for cell in record[:20]],
         )
 
-    def _after_error(self, error: str) -> Damaged:
+    def _after_error(self, error: str, lines_read: int) -> Damaged:
         lines = self._held.copy()
         self._held.clear()
-        if self._resume_after(lines[:1], lines[1:]):
+        if self._resume_after(lines, lines_read):
             return Damaged("A quote is opened in this row and never closed.", _shown(lines[:1]))
         end = _EndOfRecord(self.delimiter, self.skips_space)
         is_over = any(end.feed(line) for line in lines)
@@ -215,15 +216,19 @@ class Records:
             return Damaged(f"The row has more than {RECORD_MAXIMUM:,} characters.", shown)
         return Damaged("A line ends within a cell, with a mere CR and without quotes around it.", shown)
 
-    def _resume_after(self, first: list[str], rest: list[str]) -> bool:
+    def _resume_after(self, lines: list[str], lines_read: int) -> bool:
         """Goes back to the lines behind an open quote, where they are rows and not the text of a cell."""
-        if self._resumes >= _RESUMES_MAXIMUM or self._width < 3 or not first or '"' not in first[0]:
+        if self._width < 3 or not lines or '"' not in lines[0]:
             return False
+        rest = lines[1:]
         looked_at = [line for line in rest[:50] if line.strip()]
         widths = [len(next(lenient_records(line, self.delimiter, self.skips_space), [])) for line in looked_at]
         if not looked_at or widths.count(self._width) < 0.9 * len(looked_at):
             return False
-        self._resumes += 1
+        if lines_read < 2 * len(lines):
+            if self._resumes >= _RESUMES_MAXIMUM:
+                return False
+            self._resumes += 1
         self._pieces = chain(rest, self._pieces)
         return True
 

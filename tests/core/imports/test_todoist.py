@@ -143,6 +143,11 @@ def test_a_content_torn_at_its_commas_is_put_together() -> None:
     ]
 
 
+def test_numbers_in_a_torn_content_are_not_taken_for_its_priority() -> None:
+    result = read(FORMAT, f"{OLD_HEADER}\ntask,Choose (1, 2, 3, 4, 5) of them,4,1,,,,,\n")
+    assert result.one == {"title": "Choose (1, 2, 3, 4, 5) of them", "priority": 10}
+
+
 def test_a_torn_content_beside_a_description_is_put_together_too() -> None:
     result = read(FORMAT, f"{HEADER}\ntask,Enable settings (branch, merge),,2,1,,,,,,,,\n")
     assert result.one == {"title": "Enable settings (branch, merge)", "priority": 4}
