@@ -12,8 +12,7 @@ from typing import Any, TypeVar
 import asyncpg
 from sqlalchemy import MetaData
 
-from core.errors import DatabaseUnavailable
-from core.logs import get_logger
+from core.errors import DatabaseUnavailable, SchemaUnready
 from core.settings import Settings
 
 SCHEMA_REVISION = "0002"
@@ -34,8 +33,6 @@ metadata = MetaData(
         "pk": "%(table_name)s_pkey",
     }
 )
-
-log = get_logger()
 
 T = TypeVar("T")
 
@@ -148,7 +145,7 @@ async def fetch_rows(pool: Pool, sql: str, *arguments: Any) -> list[asyncpg.Reco
     """The rows of one statement in autocommit; once more on a fresh connection if the first was broken.
 
     Raises:
-        DatabaseUnavailable: the server is away, did not answer in time, or has not been migrated yet.
+        DatabaseUnavailable: the server is away, or did not answer in time; `SchemaUnready`: it has not been migrated.
     """
     try:
         try:
@@ -163,8 +160,7 @@ async def fetch_rows(pool: Pool, sql: str, *arguments: Any) -> list[asyncpg.Reco
         if is_transient(error):
             raise DatabaseUnavailable("the database cannot answer just now") from error
         if is_schema_fault(error):
-            log.error("the database's schema is not the one that this version needs: migrate it", exc_info=error)
-            raise DatabaseUnavailable("the database is being brought up to date") from error
+            raise SchemaUnready("the database is being brought up to date") from error
         raise
 
 
@@ -260,11 +256,7 @@ async def applied_revision(pool: Pool) -> str | None:
     """
     try:
         row = await fetch_row(pool, "SELECT version_num FROM alembic_version")
-    except (
-        asyncpg.UndefinedTableError,
-        asyncpg.InsufficientPrivilegeError,
-        asyncpg.InvalidParameterValueError,
-    ):
+    except (SchemaUnready, asyncpg.InvalidParameterValueError):
         return None  # the last: the role that the pool assumes does not exist yet
     return None if row is None else row["version_num"]
 

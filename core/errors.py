@@ -13,6 +13,10 @@ class DatabaseUnavailable(TenfoldError):
     """PostgreSQL cannot answer just now; the same request may succeed later."""
 
 
+class SchemaUnready(DatabaseUnavailable):
+    """The database has not the schema that this version needs: its migration is still to come."""
+
+
 class CursorInvalid(TenfoldError):
     """A paging cursor is not ours, is damaged, or belongs to other filters or another sort."""
 
