@@ -11,6 +11,7 @@ from api.errors import Problem
 from api.files import StoredFile, file_response
 from api.filters import TaskFilters, sort_name, task_filter, user_id_filter
 from api.http import (
+    JSON,
     CommaSeparated,
     Endpoint,
     WholeNumber,
@@ -288,7 +289,8 @@ routes = [
         {200: None, 206: None, 304: None},
         conditional=True,
         problems=(404, 409, 410, 416),
-        media_type="application/octet-stream",
+        media_type="text/csv",
+        other_media_types=("application/x-ndjson", JSON, "text/calendar"),
         description="Its media type is that of the format. A download that broke off goes on with `Range` and "
         "`If-Range`. Until the export has succeeded the answer is 409, after `EXPORT_RETENTION_HOURS` (24 unless set) "
         "410.",

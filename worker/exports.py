@@ -63,7 +63,11 @@ class Progress:
 async def run_exports(services: Services) -> None:
     """Carries out exports, one after the other, as long as there are any that nobody else carries out."""
     while (export := await claim_export(services.pool, new_lease_owner())) is not None:
-        await _run(services, export)
+        try:
+            await _run(services, export)
+        except StorageUnavailable as error:
+            log.warning("export waits for the store of files", export=export.id, error=repr(error.__cause__ or error))
+            return
 
 
 async def _run(services: Services, export: ClaimedExport) -> None:

@@ -238,8 +238,9 @@ def _answer(endpoint: Endpoint, status: int, schema: Any, endpoints: Sequence[En
         answer["content"] = {endpoint.media_type: {"schema": schema}}
     elif status not in {204, 304}:
         answer["content"] = {endpoint.media_type: {"schema": {"type": "string"}}}
-    for media_type in endpoint.other_media_types:
-        answer["content"][media_type] = {"schema": {"type": "string"}}
+    if "content" in answer:
+        for media_type in endpoint.other_media_types:
+            answer["content"][media_type] = {"schema": {} if media_type == JSON else {"type": "string"}}
     return answer
 
 

@@ -529,6 +529,18 @@ async def test_an_export_that_kills_its_workers_is_given_up_in_the_end(
     assert (await row_of(owner, export_id))["state"] == "failed"
 
 
+async def test_an_export_waits_for_a_store_that_cannot_be_used(
+    services: Services, owner: asyncpg.Connection, alice: int, tmp_path: Path
+) -> None:
+    export_id = await order(services, alice)
+    (tmp_path / "file").write_text("no folder")
+    await run_exports(replace(services, storage=Storage((tmp_path / "file").as_uri())))
+    row = await row_of(owner, export_id)
+    assert (row["state"], row["attempts"]) == ("processing", 0)
+    await run_exports(services)
+    assert (await row_of(owner, export_id))["state"] == "succeeded"
+
+
 # -- looked after
 
 
