@@ -205,8 +205,8 @@ routes = [
         is_write=True,
         conditional=True,
         problems=(404,),
-        description="A JSON merge patch (RFC 7396): `null` clears `description` and `due_date`; what the body does "
-        "not name stays as it is.",
+        description="A JSON merge patch (RFC 7396): `null` clears `description`, `due_date` and `labels`; what the "
+        "body does not name stays as it is.",
     ),
     Endpoint(
         "DELETE",
