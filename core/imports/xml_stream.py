@@ -66,7 +66,7 @@ def xml_elements(
     except ParseError as problem:
         line, column = problem.position
         place = f"at line {line:,}, column {column + 1:,}"
-        what = problem.msg.partition(":")[0]
+        what = str(problem).partition(":")[0]
         if what in _BREAKS_OFF:
             detail = f"The file breaks off {place}: it is not whole. Send it again."
         else:
