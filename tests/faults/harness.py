@@ -157,6 +157,7 @@ class Installation:
             "PORT": str(self.port),
             "WORKER_METRICS_PORT": "0",
             "WRITE_LANES": str(LANES),
+            "TENFOLD_HOME": str(self.folder / "home"),
             # High, not off: the limiter has to live through the loss of the cache as well.
             "RATE_LIMIT_PER_MINUTE": "1000000",
             **self.variables,
