@@ -130,7 +130,7 @@ def test_much_of_anything_takes_bounded_time(format_: Format, unit: bytes) -> No
     cell = b'"' + (unit.replace(b'"', b'""') * (120_000 // len(unit)))[:120_000] + b'"'
     width = header.count(b",") + 1
     began = time.process_time()
-    outcome(format_, header + unit * (400_000 // len(unit)))
+    outcome(format_, header + unit * (200_000 // len(unit)))
     outcome(format_, header + b",".join([cell] * width) + b"\n")
     outcome(format_, header + b"task," + b",".join([cell] * (width - 1)) + b"\n")
-    assert time.process_time() - began < 10
+    assert time.process_time() - began < 5

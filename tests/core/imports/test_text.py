@@ -110,6 +110,11 @@ def test_a_named_encoding_that_fails_ends_the_import_and_tells_the_byte(before: 
     assert f"byte {before:,} " in refused.value.detail
 
 
+def test_a_byte_that_waited_for_the_next_block_is_counted_where_it_stands() -> None:
+    with pytest.raises(ImportRefused, match=f"byte {BLOCK - 1:,} "):
+        decoded(b"a" * (BLOCK - 1) + b"\xe2(", "utf-8")
+
+
 @pytest.mark.parametrize("encoding", ["klingon", "base64", "rot13", "zlib", "idna", "punycode", "unicode_escape"])
 def test_what_is_no_encoding_of_files_is_refused(encoding: str) -> None:
     with pytest.raises(ImportRefused, match="no encoding") as refused:
