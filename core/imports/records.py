@@ -207,8 +207,8 @@ class Records:
         while not is_over and (line := next(self._pieces, None)) is not None:
             is_over = end.feed(line)
         shown = _shown(lines[:1])
-        if not is_over:
-            self._is_exhausted = True
+        self._is_exhausted = not is_over
+        if not is_over and end.is_quoted:
             return Damaged("The row is too long, and the file ends in it: a quote is opened and never closed.", shown)
         if "field larger" in error:
             return Damaged(f"A cell has more than {csv.field_size_limit():,} characters.", shown)
@@ -318,31 +318,35 @@ def _shown(lines: list[str]) -> list[str]:
 
 
 class _EndOfRecord:
-    """Looks for a record's end, as Python's csv reader would find it, and holds nothing."""
+    """Looks for a record's end, as Python's csv reader would find it, and holds nothing.
+
+    Attributes:
+        is_quoted: whether it is looking within a cell in quotes.
+    """
 
     def __init__(self, delimiter: str, skips_space: bool) -> None:
         self._delimiter = delimiter
         self._opening = re.compile(re.escape(delimiter) + (" *" if skips_space else "") + '"')
-        self._is_quoted = False
+        self.is_quoted = False
         self._is_at_start = True
 
     def feed(self, piece: str) -> bool:
         """Whether the record ends with this line."""
         place = 0
         while True:
-            if self._is_quoted:
+            if self.is_quoted:
                 place = piece.find('"', place) + 1
                 if not place:
                     return False
                 if piece[place : place + 1] == '"':
                     place += 1
                 else:
-                    self._is_quoted = False
+                    self.is_quoted = False
             elif self._is_at_start and piece.startswith('"'):
-                self._is_quoted = True
+                self.is_quoted = True
                 place = 1
             elif opening := self._opening.search(piece, place):
-                self._is_quoted = True
+                self.is_quoted = True
                 place = opening.end()
             else:
                 self._is_at_start = False

@@ -142,6 +142,18 @@ def test_a_line_of_50_mb_is_damaged_and_never_held_in_memory() -> None:
     assert peak < 20 * RECORD_MAXIMUM
 
 
+def test_a_file_that_ends_in_a_long_line_blames_no_quote() -> None:
+    found = rows(Endless(b"title,note\nfirst,1\n", b"x" * 1_000_000, 3))
+    assert len(found) == 2
+    assert one_damaged(found)[1].message == "The row has more than 1,048,576 characters."
+
+
+def test_a_file_that_ends_in_a_long_cell_in_quotes_blames_the_quote() -> None:
+    found = rows(Endless(b'title,note\nfirst,1\n"second,', b"x y\n" * 250_000, 3))
+    assert len(found) == 2
+    assert "a quote is opened and never closed" in one_damaged(found)[1].message
+
+
 def test_a_long_record_of_many_lines_is_skipped_to_its_very_end() -> None:
     prose = b'He said: ""well, no"", and left.\nThen nothing.\nThen, well, of course, more.\n' * 70
     stream = Endless(b'title,note,due\nfirst,1,\nlong,"', prose, 300, b'",2\nlast,3,\n')
