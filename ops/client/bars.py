@@ -37,11 +37,16 @@ def byte_bars() -> Iterator[Progress]:
 
 
 @contextmanager
-def row_bars() -> Iterator[Progress]:
-    """For rows that a worker reads or writes."""
+def row_bars(*, with_estimates: bool) -> Iterator[Progress]:
+    """For rows that a worker reads or writes; each task's field `counts` is shown beside its bar.
+
+    Args:
+        with_estimates: of speed and time, where the server makes none.
+    """
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TaskProgressColumn())
-    counts = (TextColumn("{task.fields[counts]}"), _RowSpeed(), TimeRemainingColumn())
-    with Progress(*columns, *counts, console=console, transient=True) as progress:
+    estimates = (_RowSpeed(), TimeRemainingColumn()) if with_estimates else ()
+    counts = TextColumn("{task.fields[counts]}")
+    with Progress(*columns, counts, *estimates, console=console, transient=True) as progress:
         yield progress
 
 

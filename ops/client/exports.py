@@ -76,7 +76,7 @@ def _why_not(finished: Mapping[str, Any]) -> str:
 
 async def _watched(server: Server, export_id: str) -> dict[str, Any]:
     """The export when it has ended."""
-    with row_bars() as bars:
+    with row_bars(with_estimates=True) as bars:
         task = bars.add_task("exporting", total=None, counts="")
         while True:
             current: dict[str, Any] = await server.ask("GET", f"/exports/{export_id}", headers=_POLL)

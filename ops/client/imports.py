@@ -5,6 +5,7 @@ import json
 import os
 import uuid
 from collections.abc import AsyncIterator, Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, BinaryIO
 from urllib.parse import quote
@@ -142,7 +143,7 @@ async def _send(server: Server, file: BinaryIO, source: str, options: Mapping[st
 
 async def _watched(server: Server, import_id: str) -> dict[str, Any]:
     """The import when it has ended."""
-    with row_bars() as bars:
+    with row_bars(with_estimates=False) as bars:
         task = bars.add_task("importing", total=None, counts="")
         while True:
             current: dict[str, Any] = await server.ask("GET", f"/imports/{import_id}", headers=_POLL)
@@ -160,6 +161,10 @@ def _expected(current: Mapping[str, Any]) -> float | None:
 
 def _counts(current: Mapping[str, Any]) -> str:
     shown = [f"{current[name]:,} {name}" for name in _OUTCOMES if current[name] or name == "read"]
+    if current.get("rows_per_second"):
+        shown.append(f"{current['rows_per_second']:,.0f}/s")
+    if current.get("eta_seconds"):
+        shown.append(f"{timedelta(seconds=current['eta_seconds'])} left")
     return ", ".join(shown)
 
 
