@@ -22,7 +22,7 @@ _COLUMNS = {"description": "content", "due_date": "duedate", "created_at": "adde
 _FUZZY = frozenset({"now", "soon", "someday"})
 _STATUSES = {"active": "pending", "": "pending", "done": "completed", "dismiss": "cancelled", "dismissed": "cancelled"}
 _ROOTS = ("project", "gtgData", "tasklist")
-_SUBTASK_MARK = re.compile(r"[ \t→]*(?:<subtask>[^<]*</subtask>|\{!\s*[^}]*!\})[ \t]*\n?")
+_SUBTASK_MARK = re.compile(r"(?<![ \t→])[ \t→]*(?:<subtask>[^<]*</subtask>|\{![^{}]*!\})[ \t]*\n?")
 _TAG_MARK = re.compile(r"</?tag>")
 _BEGINNING = re.compile(r"<(?:project|gtgData|tasklist)[\s>]")
 _TASK = re.compile(r"<task\b[^>]*\bstatus=")
