@@ -12,8 +12,24 @@ from core.imports.rows import ImportRefused
 from core.imports.utf8 import as_utf8
 
 _DEPTH_MAXIMUM = 100
-_ELEMENTS_MAXIMUM = 1_000_000
+_ELEMENTS_MAXIMUM = 2_000_000
+_BLOCK = 1024 * 1024
 _BREAKS_OFF = ("no element found", "unclosed token", "unclosed CDATA section", "partial character")
+
+
+class _InLargeBlocks:
+    """What a parser is fed.
+
+    Expat before 2.6 looks at a tag or a comment from its beginning again whenever more of it comes (CVE-2023-52425):
+    in pieces of 16 KiB, as ElementTree asks for, a long one takes minutes.
+    """
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+
+    def read(self, size: int = _BLOCK) -> bytes:
+        """A block, larger than asked for."""
+        return self._stream.read(max(size, _BLOCK))
 
 
 def xml_elements(
@@ -39,7 +55,7 @@ def xml_elements(
     inside = 0  # the depth of the wanted element that we are in
     count = 0
     try:
-        for event, element in iterparse(limited(stream), events=("start", "end"), forbid_dtd=True):
+        for event, element in iterparse(_InLargeBlocks(limited(stream)), events=("start", "end"), forbid_dtd=True):
             if event == "start":
                 if depth == 0 and element.tag not in roots:
                     wanted = " or ".join(f"<{root}>" for root in roots)
