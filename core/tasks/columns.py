@@ -13,6 +13,8 @@ TASK_COLUMNS = (
     "updated_at",
     "completed_at",
     "version",
+    "recurrence",
+    "recurrence_from",
 )
 
 

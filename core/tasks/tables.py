@@ -20,6 +20,8 @@ tasks = sa.Table(
     sa.Column("completed_at", sa.TIMESTAMP(timezone=True)),
     sa.Column("version", sa.Integer, nullable=False, server_default="1"),
     sa.Column("labels", ARRAY(sa.Text), nullable=False, server_default="{}"),
+    sa.Column("recurrence", sa.Text),
+    sa.Column("recurrence_from", sa.Text, nullable=False, server_default="due_date"),
     sa.PrimaryKeyConstraint("user_id", "id"),
     sa.CheckConstraint("char_length(title) BETWEEN 1 AND 255", name="title"),
     sa.CheckConstraint("char_length(description) <= 20000", name="description"),
@@ -27,6 +29,8 @@ tasks = sa.Table(
     sa.CheckConstraint("status IN ('pending', 'in_progress', 'blocked', 'completed', 'cancelled')", name="status"),
     sa.CheckConstraint("(completed_at IS NOT NULL) = (status = 'completed')", name="completed_at"),
     sa.CheckConstraint("cardinality(labels) <= 20", name="labels"),
+    sa.CheckConstraint("char_length(recurrence) BETWEEN 1 AND 500", name="recurrence"),
+    sa.CheckConstraint("recurrence_from IN ('due_date', 'completion')", name="recurrence_from"),
     sa.Index("tasks_user_id_priority_id_idx", "user_id", "priority", "id"),
     sa.Index("tasks_user_id_status_priority_id_idx", "user_id", "status", "priority", "id"),
     # The next two serve admins, whose lists span all users and who name a task without its owner. The condition always

@@ -1,7 +1,7 @@
 """Users, and their sessions: each a family of refresh tokens of which the newest alone is good."""
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import UUID
+from sqlalchemy.dialects.postgresql import ARRAY, UUID
 
 from core.database import metadata
 
@@ -14,6 +14,7 @@ users = sa.Table(
     sa.Column("password_hash", sa.Text, nullable=False),
     sa.Column("role", sa.Text, nullable=False, server_default="user"),
     sa.Column("time_zone", sa.Text, nullable=False, server_default="UTC"),
+    sa.Column("reminder_offsets", ARRAY(sa.Text), nullable=False, server_default="{}"),
     sa.Column("created_at", sa.TIMESTAMP(timezone=True), nullable=False, server_default=sa.func.now()),
     sa.Column("updated_at", sa.TIMESTAMP(timezone=True), nullable=False, server_default=sa.func.now()),
     sa.CheckConstraint("username ~ '^[A-Za-z0-9._-]{3,64}$'", name="username"),

@@ -13,9 +13,14 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
+import core.channels.tables
+import core.deliveries.tables
 import core.exports.tables
 import core.imports.tables
 import core.jobs
+import core.maintenance.tables
+import core.notifications.tables
+import core.reminders.tables
 import core.tasks.tables
 import core.users.tables  # noqa: F401
 from core.database import SCHEMA_REVISION, metadata

@@ -1,0 +1,1 @@
+"""Channels: where a user wants to be told of events."""

@@ -1,0 +1,1 @@
+"""Maintenance: what runs by the clock, once a tick, and what came of it."""

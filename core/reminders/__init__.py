@@ -1,0 +1,1 @@
+"""Reminders of tasks that fall due: rules, the rows that they give, and their sending."""
