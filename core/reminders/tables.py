@@ -14,10 +14,10 @@ reminders = sa.Table(
     sa.Column("is_own", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.Column("due_at", sa.TIMESTAMP(timezone=True)),
     sa.Column("state", sa.Text, nullable=False, server_default="pending"),
-    sa.Column("lease_owner", sa.Text),
-    sa.Column("lease_until", sa.TIMESTAMP(timezone=True)),
     sa.Column("sent_at", sa.TIMESTAMP(timezone=True)),
+    sa.Column("event_id", sa.BigInteger),
     sa.CheckConstraint("state IN ('pending', 'sent', 'cancelled')", name="state"),
-    sa.Index("reminders_user_id_task_id_idx", "user_id", "task_id"),
+    sa.UniqueConstraint("user_id", "task_id", "rule", name="reminders_user_id_task_id_rule_key"),
     sa.Index("reminders_due_at_idx", "due_at", postgresql_where=sa.text("state = 'pending'")),
+    sa.Index("reminders_user_id_due_at_idx", "user_id", "due_at", postgresql_where=sa.text("state = 'pending'")),
 )

@@ -22,6 +22,10 @@ tasks = sa.Table(
     sa.Column("labels", ARRAY(sa.Text), nullable=False, server_default="{}"),
     sa.Column("recurrence", sa.Text),
     sa.Column("recurrence_from", sa.Text, nullable=False, server_default="due_date"),
+    # What clients do not see here: the due date as the rule has it, where the clocks skip that time, and the task's own
+    # reminders, which have a resource of their own; null: it has those of its user.
+    sa.Column("recurrence_local", sa.TIMESTAMP),
+    sa.Column("reminder_rules", ARRAY(sa.Text)),
     sa.PrimaryKeyConstraint("user_id", "id"),
     sa.CheckConstraint("char_length(title) BETWEEN 1 AND 255", name="title"),
     sa.CheckConstraint("char_length(description) <= 20000", name="description"),

@@ -15,11 +15,14 @@ users = sa.Table(
     sa.Column("role", sa.Text, nullable=False, server_default="user"),
     sa.Column("time_zone", sa.Text, nullable=False, server_default="UTC"),
     sa.Column("reminder_offsets", ARRAY(sa.Text), nullable=False, server_default="{}"),
+    # The last task whose reminders follow the offsets and the time zone as they are now; null: all do.
+    sa.Column("reminders_planned_to", sa.BigInteger),
     sa.Column("created_at", sa.TIMESTAMP(timezone=True), nullable=False, server_default=sa.func.now()),
     sa.Column("updated_at", sa.TIMESTAMP(timezone=True), nullable=False, server_default=sa.func.now()),
     sa.CheckConstraint("username ~ '^[A-Za-z0-9._-]{3,64}$'", name="username"),
     sa.CheckConstraint("role IN ('user', 'admin')", name="role"),
 )
+sa.Index("users_reminders_planned_to_idx", users.c.id, postgresql_where=users.c.reminders_planned_to.isnot(None))
 sa.Index("users_username_key", sa.func.lower(users.c.username), unique=True)
 
 sessions = sa.Table(
