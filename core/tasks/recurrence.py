@@ -1,0 +1,449 @@
+"""Recurring tasks: rules of RFC 5545, 3.3.10, and the task that follows a completed one.
+
+The dates are worked out here and not by dateutil, which the tests compare them with: it looks for a date until the year
+9999, and takes eight seconds of a processor to find that a 30th of February is not among them.
+"""
+
+import re
+from calendar import isleap, monthrange
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from functools import lru_cache
+from itertools import islice, product
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+RECURRENCE_MAXIMUM = 500
+RECURRENCE_FROM = ("due_date", "completion")
+INTERVAL_MAXIMUM = 10_000
+COUNT_MAXIMUM = 10_000
+
+WEEKDAYS = ("MO", "TU", "WE", "TH", "FR", "SA", "SU")
+# How many periods in a row may be without a date before the rule counts as having none: at least ten years of them, so
+# that the 29th of February is found.
+_PERIODS = {"HOURLY": 10_000, "DAILY": 4000, "WEEKLY": 600, "MONTHLY": 150, "YEARLY": 40}
+_RANGES = {
+    "BYMONTH": (1, 12),
+    "BYMONTHDAY": (-31, 31),
+    "BYYEARDAY": (-366, 366),
+    "BYWEEKNO": (-53, 53),
+    "BYSETPOS": (-366, 366),
+    "BYHOUR": (0, 23),
+    "BYMINUTE": (0, 59),
+    "BYSECOND": (0, 59),
+}
+# What RFC 5545 does not allow, and for hours what would make a calendar's entry but hardly a task.
+_NOT_WITH = {
+    "HOURLY": {"BYYEARDAY", "BYWEEKNO", "BYSETPOS", "BYMINUTE", "BYSECOND"},
+    "DAILY": {"BYYEARDAY", "BYWEEKNO"},
+    "WEEKLY": {"BYYEARDAY", "BYWEEKNO", "BYMONTHDAY"},
+    "MONTHLY": {"BYYEARDAY", "BYWEEKNO"},
+    "YEARLY": set[str](),
+}
+_BYDAY = re.compile(r"([+-]?[1-9][0-9]?)?(MO|TU|WE|TH|FR|SA|SU)\Z")
+_NUMBER = re.compile(r"[+-]?[0-9]{1,5}\Z")
+_UNTIL = re.compile(r"[0-9]{8}(T[0-9]{6}Z?)?\Z")
+_COUNT = re.compile(r"(?<![A-Z])COUNT=\+?[0-9]+")
+_DAY = timedelta(days=1)
+
+
+class RecurrenceInvalid(Exception):
+    """The text is no rule that a task can follow; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """A recurrence rule; a part that it does not name is empty or None.
+
+    Attributes:
+        until: the last moment: a date or a naive time is of the user's zone, an aware one of UTC.
+        by_day: (n, weekday): the nth of the month or year, from its end where negative; 0: each.
+        week_start: 0 is Monday.
+    """
+
+    frequency: str
+    interval: int = 1
+    count: int | None = None
+    until: date | datetime | None = None
+    week_start: int = 0
+    by_day: tuple[tuple[int, int], ...] = ()
+    by_month: frozenset[int] = frozenset()
+    by_month_day: frozenset[int] = frozenset()
+    by_year_day: frozenset[int] = frozenset()
+    by_week: frozenset[int] = frozenset()
+    by_position: tuple[int, ...] = ()
+    by_hour: tuple[int, ...] = ()
+    by_minute: tuple[int, ...] = ()
+    by_second: tuple[int, ...] = ()
+
+    @property
+    def names_days(self) -> bool:
+        return bool(self.by_day or self.by_month_day or self.by_year_day or self.by_week)
+
+
+@dataclass(frozen=True, slots=True)
+class Following:
+    """The task after a completed one.
+
+    Attributes:
+        due_date: in UTC.
+        recurrence: its rule: with a COUNT, one that says how many are left.
+        nominal: the time that the rule means, in the user's zone, where the clocks skip it on that day.
+    """
+
+    due_date: datetime
+    recurrence: str
+    nominal: datetime | None = None
+
+
+# -- rules ----------------------------------------------------------------------------------------------------
+
+
+def normalized(text: str) -> str:
+    """A rule's text as it is stored: in capitals, without the name of the property."""
+    return text.strip().upper().removeprefix("RRULE:").rstrip(";")
+
+
+@lru_cache(maxsize=1024)
+def parse_rule(text: str) -> Rule:
+    """Reads a rule such as `FREQ=MONTHLY;BYDAY=MO,TU,WE,TH,FR;BYSETPOS=-1`, normalized.
+
+    Raises:
+        RecurrenceInvalid: it is none, or one that is not for tasks.
+    """
+    parts: dict[str, str] = {}
+    for part in text.split(";"):
+        name, equals, value = part.partition("=")
+        if not equals or not value:
+            raise RecurrenceInvalid("Not a recurrence rule (RFC 5545), such as FREQ=WEEKLY;BYDAY=MO.")
+        if name in parts:
+            raise RecurrenceInvalid(f"{name} is given twice.")
+        parts[name] = value
+    frequency = parts.pop("FREQ", "")
+    if frequency not in _PERIODS:
+        raise RecurrenceInvalid(f"FREQ must be one of {', '.join(_PERIODS)}.")
+    if "COUNT" in parts and "UNTIL" in parts:
+        raise RecurrenceInvalid("COUNT and UNTIL exclude each other.")
+    for name in sorted(parts.keys() & _NOT_WITH[frequency]):
+        raise RecurrenceInvalid(f"{name} does not go with FREQ={frequency}.")
+    numbers = {name: _numbers(name, parts.pop(name)) for name in _RANGES if name in parts}
+    rule = Rule(
+        frequency,
+        interval=_number("INTERVAL", parts.pop("INTERVAL", "1"), INTERVAL_MAXIMUM),
+        count=_number("COUNT", parts.pop("COUNT"), COUNT_MAXIMUM) if "COUNT" in parts else None,
+        until=_until(parts.pop("UNTIL")) if "UNTIL" in parts else None,
+        week_start=_week_start(parts.pop("WKST", "MO")),
+        by_day=_days(frequency, parts.pop("BYDAY")) if "BYDAY" in parts else (),
+        by_month=frozenset(numbers.get("BYMONTH", ())),
+        by_month_day=frozenset(numbers.get("BYMONTHDAY", ())),
+        by_year_day=frozenset(numbers.get("BYYEARDAY", ())),
+        by_week=frozenset(numbers.get("BYWEEKNO", ())),
+        by_position=numbers.get("BYSETPOS", ()),
+        by_hour=numbers.get("BYHOUR", ()),
+        by_minute=numbers.get("BYMINUTE", ()),
+        by_second=numbers.get("BYSECOND", ()),
+    )
+    for name in parts:
+        raise RecurrenceInvalid(f"{name[:20]} is not known.")
+    if rule.by_week and any(nth for nth, _ in rule.by_day):
+        raise RecurrenceInvalid("BYDAY with numbers does not go with BYWEEKNO.")
+    if rule.by_position and not (rule.names_days or rule.by_month or rule.by_hour or rule.by_minute or rule.by_second):
+        raise RecurrenceInvalid("BYSETPOS needs another BY… part.")
+    return rule
+
+
+def require_next_date(text: str, due_date: datetime) -> None:
+    """Refuses a rule by which no task would ever follow one that is due at `due_date` (aware).
+
+    Raises:
+        RecurrenceInvalid: there is no next date, or `parse_rule` refuses it.
+    """
+    start = due_date.astimezone(UTC).replace(tzinfo=None)
+    rule = parse_rule(text)
+    found = next(_after(rule, start, due_date, ZoneInfo("UTC"), due_date), None)
+    if found is None or (rule.count is not None and rule.count < 2):
+        raise RecurrenceInvalid("The rule has no next date.")
+
+
+def _number(name: str, text: str, maximum: int) -> int:
+    if not _NUMBER.match(text) or not 1 <= int(text) <= maximum:
+        raise RecurrenceInvalid(f"{name} must be from 1 to {maximum}.")
+    return int(text)
+
+
+def _numbers(name: str, text: str) -> tuple[int, ...]:
+    low, high = _RANGES[name]
+    found = set()
+    for part in text.split(","):
+        if not _NUMBER.match(part) or not low <= int(part) <= high or (low < 0 and int(part) == 0):
+            raise RecurrenceInvalid(f"{name} must be numbers from {low} to {high}{', but not 0' * (low < 0)}.")
+        found.add(int(part))
+    return tuple(sorted(found))
+
+
+def _days(frequency: str, text: str) -> tuple[tuple[int, int], ...]:
+    found = set()
+    for part in text.split(","):
+        match = _BYDAY.match(part)
+        if match is None:
+            raise RecurrenceInvalid("BYDAY must be days such as MO,TU or 1MO,-1FR.")
+        nth = int(match[1] or 0)
+        if nth and frequency not in ("MONTHLY", "YEARLY"):
+            raise RecurrenceInvalid(f"BYDAY with numbers does not go with FREQ={frequency}.")
+        if abs(nth) > 53:
+            raise RecurrenceInvalid("BYDAY must have numbers from -53 to 53.")
+        found.add((nth, WEEKDAYS.index(match[2])))
+    return tuple(sorted(found))
+
+
+def _week_start(text: str) -> int:
+    if text not in WEEKDAYS:
+        raise RecurrenceInvalid(f"WKST must be one of {', '.join(WEEKDAYS)}.")
+    return WEEKDAYS.index(text)
+
+
+def _until(text: str) -> date | datetime:
+    try:
+        if _UNTIL.match(text):
+            day = date(int(text[:4]), int(text[4:6]), int(text[6:8]))
+            if len(text) == 8:
+                return day
+            moment = datetime.combine(day, time(int(text[9:11]), int(text[11:13]), int(text[13:15])))
+            return moment.replace(tzinfo=UTC) if text.endswith("Z") else moment
+    except ValueError:
+        pass
+    raise RecurrenceInvalid("UNTIL must be a date or a time such as 20261231 or 20261231T170000Z.")
+
+
+# -- what follows ---------------------------------------------------------------------------------------------
+
+
+def following(
+    recurrence: str,
+    *,
+    counted_from: str,
+    due_date: datetime | None,
+    nominal: datetime | None,
+    completed_at: datetime,
+    zone: ZoneInfo,
+) -> Following | None:
+    """The task that follows a completed one; None: it was the last.
+
+    Dates that have passed when the task is completed are passed over, and count as used up.
+
+    Args:
+        recurrence: the completed task's rule, normalized.
+        counted_from: `due_date`: the next of the rule's dates; `completion`: as if the task had been due on the day of
+            its completion, at its usual time. A task without a due date is counted from its completion.
+        due_date: the completed task's, aware.
+        nominal: the completed task's `Following.nominal`, if its due date is still the one that came with it.
+        completed_at: aware.
+        zone: of the user.
+
+    Raises:
+        RecurrenceInvalid: the rule cannot be read.
+    """
+    rule = parse_rule(recurrence)
+    try:
+        if due_date is not None and counted_from == "due_date":
+            start = due_date.astimezone(zone).replace(tzinfo=None, fold=0)
+            if nominal is not None and _instant(nominal, zone) == due_date:
+                start = nominal
+            return _follow(rule, recurrence, start, due_date, zone, max(due_date, completed_at))
+        start = completed_at.astimezone(zone).replace(tzinfo=None, microsecond=0, fold=0)
+        if due_date is not None and rule.frequency != "HOURLY":
+            start = datetime.combine(start.date(), (nominal or due_date.astimezone(zone)).time())
+        first = _instant(start, zone)
+        return _follow(rule, recurrence, start, first, zone, first)
+    except (OverflowError, ValueError):
+        return None  # beyond the years that there are
+
+
+def _follow(
+    rule: Rule, recurrence: str, start: datetime, first: datetime, zone: ZoneInfo, after: datetime
+) -> Following | None:
+    used = 1
+    if rule.count is not None:
+        dates = islice(_after(rule, start, first, zone, first), rule.count)
+        used += sum(1 for _, moment in dates if moment <= after)
+    found = next(_after(rule, start, first, zone, after), None)
+    if found is None or (rule.count is not None and rule.count <= used):
+        return None
+    local, moment = found
+    if rule.count is not None:
+        recurrence = _COUNT.sub(f"COUNT={rule.count - used}", recurrence)
+    is_skipped = moment.astimezone(zone).replace(tzinfo=None) != local
+    return Following(moment, recurrence, local if is_skipped else None)
+
+
+def zone_named(name: str) -> ZoneInfo:
+    """The time zone; UTC for a name that is none (any more)."""
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        return ZoneInfo("UTC")
+
+
+def _instant(local: datetime, zone: ZoneInfo) -> datetime:
+    """The moment that a time of a zone's clocks is, in UTC.
+
+    Of a time that comes twice it is the first; one that is skipped is read with the offset before the gap, so that it
+    falls behind it (RFC 5545, 3.3.5). Both is what `fold=0` means.
+    """
+    return local.replace(tzinfo=zone, fold=0).astimezone(UTC)
+
+
+def _after(
+    rule: Rule, start: datetime, first: datetime, zone: ZoneInfo, after: datetime
+) -> Iterator[tuple[datetime, datetime]]:
+    """The rule's dates behind the moment `after`, but for COUNT, as the zone's clocks have them and in UTC.
+
+    They are counted from `start` (of the zone's clocks), which is the moment `first`. The search ends where many
+    periods in a row had none.
+    """
+    hourly = rule.frequency == "HOURLY"
+    dates = _hourly(rule, first, zone, after) if hourly else _by_days(rule, start, zone, after)
+    try:
+        for local, moment in dates:
+            if not _is_within(rule.until, local, moment):
+                return
+            if moment > after and moment > first:
+                yield local, moment
+    except (OverflowError, ValueError):
+        return  # beyond the years that there are
+
+
+def _is_within(until: date | datetime | None, local: datetime, moment: datetime) -> bool:
+    if until is None:
+        return True
+    if not isinstance(until, datetime):
+        return local.date() <= until
+    return (moment if until.tzinfo is not None else local) <= until
+
+
+def _hourly(rule: Rule, first: datetime, zone: ZoneInfo, after: datetime) -> Iterator[tuple[datetime, datetime]]:
+    """Steps of real hours: a night in which the clocks change has one more or less of them."""
+    step = timedelta(hours=rule.interval)
+    number = max(1, (after - first) // step)
+    barren = 0
+    while barren < _PERIODS["HOURLY"]:
+        moment = first + number * step
+        local = moment.astimezone(zone).replace(tzinfo=None, fold=0)
+        if _fits(rule, local.date()) and (not rule.by_hour or local.hour in rule.by_hour):
+            barren = 0
+            yield local, moment
+        number += 1
+        barren += 1
+
+
+def _by_days(rule: Rule, start: datetime, zone: ZoneInfo, after: datetime) -> Iterator[tuple[datetime, datetime]]:
+    """Days, weeks, months or years of the calendar, with the times of day that the rule or the start has."""
+    rule = _with_defaults(rule, start)
+    times = [
+        time(hour, minute, second, start.microsecond)
+        for hour, minute, second in product(
+            rule.by_hour or (start.hour,), rule.by_minute or (start.minute,), rule.by_second or (start.second,)
+        )
+    ]
+    barren = 0
+    number = _periods_between(rule, start.date(), after.astimezone(zone).date())
+    while barren < _PERIODS[rule.frequency]:
+        barren += 1
+        days = [day for day in _days_of_period(rule, start.date(), number) if _fits(rule, day)]
+        dates = [datetime.combine(day, at) for day in days for at in times]
+        if rule.by_position:
+            places = {place - 1 if place > 0 else len(dates) + place for place in rule.by_position}
+            dates = [dates[place] for place in sorted(places) if 0 <= place < len(dates)]
+        for local in dates:
+            barren = 0
+            yield local, _instant(local, zone)
+        number += 1
+
+
+def _with_defaults(rule: Rule, start: datetime) -> Rule:
+    """What the rule leaves open it takes from its start."""
+    if rule.names_days or rule.frequency == "DAILY":
+        return rule
+    values = {name: getattr(rule, name) for name in Rule.__dataclass_fields__}
+    if rule.frequency == "WEEKLY":
+        return Rule(**{**values, "by_day": ((0, start.weekday()),)})
+    values["by_month_day"] = frozenset({start.day})
+    if rule.frequency == "YEARLY" and not rule.by_month:
+        values["by_month"] = frozenset({start.month})
+    return Rule(**values)
+
+
+def _periods_between(rule: Rule, start: date, day: date) -> int:
+    """The number of a period that surely does not lie behind `day`, so that years need not be gone through."""
+    if day <= start:
+        return 0
+    passed = {
+        "DAILY": (day - start).days,
+        "WEEKLY": (day - start).days // 7,
+        "MONTHLY": (day.year - start.year) * 12 + day.month - start.month,
+        "YEARLY": day.year - start.year,
+    }[rule.frequency]
+    return max(0, passed // rule.interval - 1)
+
+
+def _days_of_period(rule: Rule, start: date, number: int) -> Iterator[date]:
+    """The days of a period, counted from the one in which `start` lies; months that the rule passes over have none."""
+    steps = number * rule.interval
+    if rule.frequency == "DAILY":
+        yield start + steps * _DAY
+        return
+    if rule.frequency == "WEEKLY":
+        first = start - (start.weekday() - rule.week_start) % 7 * _DAY + steps * 7 * _DAY
+        yield from (first + place * _DAY for place in range(7))
+        return
+    if rule.frequency == "MONTHLY":
+        months = start.year * 12 + start.month - 1 + steps
+        year, wanted = months // 12, [months % 12 + 1]
+    else:
+        year, wanted = start.year + steps, list(range(1, 13))
+    for month in wanted:
+        if not rule.by_month or month in rule.by_month:
+            yield from (date(year, month, day) for day in range(1, monthrange(year, month)[1] + 1))
+
+
+def _fits(rule: Rule, day: date) -> bool:
+    if rule.by_month and day.month not in rule.by_month:
+        return False
+    if rule.by_month_day:
+        length = monthrange(day.year, day.month)[1]
+        if day.day not in rule.by_month_day and day.day - length - 1 not in rule.by_month_day:
+            return False
+    if rule.by_year_day:
+        place = day.timetuple().tm_yday
+        if place not in rule.by_year_day and place - (365 + isleap(day.year)) - 1 not in rule.by_year_day:
+            return False
+    if rule.by_week and not _is_in_week(rule, day):
+        return False
+    return not rule.by_day or any(_is_nth(rule, day, nth, weekday) for nth, weekday in rule.by_day)
+
+
+def _is_nth(rule: Rule, day: date, nth: int, weekday: int) -> bool:
+    if day.weekday() != weekday:
+        return False
+    if nth == 0:
+        return True
+    if rule.frequency == "MONTHLY" or rule.by_month:
+        place, length = day.day, monthrange(day.year, day.month)[1]
+    else:
+        place, length = day.timetuple().tm_yday, (365 + isleap(day.year))
+    return nth == ((place - 1) // 7 + 1 if nth > 0 else -((length - place) // 7 + 1))
+
+
+def _is_in_week(rule: Rule, day: date) -> bool:
+    """Whether the week of the day has one of the numbers: week 1 is the first with four days of its year."""
+    year = day.year + 1
+    while day < (first := _first_week(year, rule.week_start)):
+        year -= 1
+    week = (day - first).days // 7 + 1
+    weeks = (_first_week(year + 1, rule.week_start) - first).days // 7
+    return week in rule.by_week or week - weeks - 1 in rule.by_week
+
+
+def _first_week(year: int, week_start: int) -> date:
+    fourth = date(year, 1, 4)
+    return fourth - (fourth.weekday() - week_start) % 7 * _DAY
