@@ -166,6 +166,10 @@ class Settings:
     registration_open: bool = _variable(_boolean, default=True)
     password_hash_concurrency: int = _variable(_integer(1, 64), default=2)
 
+    # notifications
+    secrets_key: str = _variable(_text, default="", secret=True)
+    allow_private_targets: bool = _variable(_boolean, default=False)
+
     # limits; 0 switches one off
     rate_limit_per_minute: int = _variable(_integer(0, 100_000_000), default=100)
     login_rate_limit_per_minute: int = _variable(_integer(0, 100_000_000), default=10)
@@ -176,7 +180,9 @@ class Settings:
     write_lane_max_entries: int = _variable(_integer(1, 10_000_000), default=20_000)
     write_buffer_max_commands: int = _variable(_integer(1, 10_000_000), default=10_000)
     job_retention_hours: int = _variable(_integer(1, 24 * 365), default=24)
+    partition_interval: str = _variable(_choice("year", "quarter", "month"), default="year")
     partitions_ahead: int = _variable(_integer(1, 20), default=2)
+    event_retention_days: int = _variable(_integer(1, 3650), default=30)
 
     # files
     storage_url: str = _variable(_storage_url, default="")
@@ -226,6 +232,14 @@ class Settings:
         """Where uploads and exports live: STORAGE_URL, else the folder `objects` in TENFOLD_HOME."""
         return self.storage_url or (self.tenfold_home.absolute() / "objects").as_uri()
 
+    @property
+    def encryption_keys(self) -> tuple[bytes, ...]:
+        """What SECRETS_KEY holds, the newest first; in development, where it is not set, JWT_SECRET_KEY stands in."""
+        texts = [part.strip() for part in self.secrets_key.split(",") if part.strip()]
+        if not texts and self.in_development and self.jwt_secret_key:
+            texts = [self.jwt_secret_key]
+        return tuple(text.encode() for text in texts)
+
     def signing_key(self) -> bytes:
         """The key that signs tokens: the shared secret, or the private key's PEM.
 
@@ -252,6 +266,11 @@ class Settings:
                 self.signing_key()
             except OSError as error:
                 faults.append(f"JWT_KEY_FILE cannot be read: {error.strerror} ({self.jwt_key_file})")
+        if not self.in_development and any(_is_guessable(key.decode()) for key in self.encryption_keys):
+            faults.append(
+                f"SECRETS_KEY is shorter than {MINIMUM_SECRET_BYTES} bytes or guessable: "
+                "make one with: openssl rand -base64 48"
+            )
         return faults
 
     def _secret_faults(self) -> list[str]:
@@ -262,10 +281,18 @@ class Settings:
             return [f"JWT_SECRET_KEY is not set: {hint}"]
         if len(self.jwt_secret_key.encode()) < MINIMUM_SECRET_BYTES:
             return [f"JWT_SECRET_KEY is shorter than {MINIMUM_SECRET_BYTES} bytes: {hint}"]
-        letters = self.jwt_secret_key.lower()
-        if len(set(letters)) < MINIMUM_DISTINCT_CHARACTERS or any(word in letters for word in PLACEHOLDER_WORDS):
+        if _is_guessable(self.jwt_secret_key):
             return [f"JWT_SECRET_KEY is a well-known or guessable value: {hint}"]
         return []
+
+
+def _is_guessable(secret: str) -> bool:
+    letters = secret.lower()
+    return (
+        len(secret.encode()) < MINIMUM_SECRET_BYTES
+        or len(set(letters)) < MINIMUM_DISTINCT_CHARACTERS
+        or any(word in letters for word in PLACEHOLDER_WORDS)
+    )
 
 
 MISSING_HINTS = {

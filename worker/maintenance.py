@@ -49,7 +49,11 @@ async def empty_suspect_cache(services: Services) -> None:
 
 async def keep_partitions(services: Services) -> None:
     """Makes the partitions that new tasks will soon need."""
-    made = await ensure_partitions(services.pool, years_ahead=services.settings.partitions_ahead)
+    made = await ensure_partitions(
+        services.pool,
+        ahead=services.settings.partitions_ahead,
+        interval=services.settings.partition_interval,
+    )
     _succeeded("keep_partitions", rows=made)
 
 

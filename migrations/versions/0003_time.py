@@ -85,12 +85,13 @@ CHANNELS = [
         kind              text NOT NULL,
         url_encrypted     bytea NOT NULL,
         url_masked        text NOT NULL,
-        secrets_encrypted bytea,
+        secrets_encrypted bytea[],
         events            text[] NOT NULL DEFAULT '{}',
         quiet_hours       json,
         state             text NOT NULL DEFAULT 'active'
                           CONSTRAINT channels_state_check CHECK (state IN ('active', 'disabled')),
         failing_since     timestamptz,
+        held_until        timestamptz,
         created_at        timestamptz NOT NULL DEFAULT now()
     )
     """,
@@ -141,8 +142,9 @@ EVENTS = [
     """,
     "CREATE INDEX deliveries_user_id_id_idx ON deliveries (user_id, id)",
     "CREATE INDEX deliveries_channel_id_idx ON deliveries (channel_id)",
+    # Claims go from channel to channel, and take from each what is due.
     """
-    CREATE INDEX deliveries_next_attempt_at_idx ON deliveries (next_attempt_at)
+    CREATE INDEX deliveries_channel_id_next_attempt_at_idx ON deliveries (channel_id, next_attempt_at)
         WHERE state IN ('pending', 'failed')
     """,
     """
@@ -317,7 +319,9 @@ FOLLOWING = [
     LANGUAGE plpgsql
     AS $$
     BEGIN
-        DELETE FROM deliveries
+        UPDATE deliveries
+        SET    state = 'dead', next_attempt_at = NULL, lease_owner = NULL, lease_until = NULL,
+               last_error = 'cancelled: the task was closed, deleted or moved'
         WHERE  state IN ('pending', 'failed')
         AND    event_id = ANY (ARRAY(
                    SELECT r.event_id
@@ -470,7 +474,7 @@ MAINTENANCE = [
         attempts    smallint NOT NULL DEFAULT 0,
         started_at  timestamptz,
         finished_at timestamptz,
-        arguments   json NOT NULL DEFAULT '{}',
+        arguments   json NOT NULL,
         rows        bigint NOT NULL DEFAULT 0,
         error       text,
         lease_owner text,
@@ -511,7 +515,7 @@ PARTITIONS = [
            CROSS JOIN LATERAL regexp_match(
                CASE WHEN i.inhrelid IS NOT NULL THEN pg_get_expr(c.relpartbound, c.oid)
                     WHEN NOT c.relispartition THEN obj_description(c.oid, 'pg_class') END,
-               $$^FOR VALUES FROM \('(-?\d+)'\) TO \('(-?\d+)'\)$$$) AS b (bounds)
+               $$^FOR VALUES FROM \('(-?\d+)'\) TO \('(-?\d+)'\)$$) AS b (bounds)
     WHERE  c.relkind = 'r' AND c.relnamespace = 'public'::regnamespace AND c.relname LIKE 'tasks\_%'
     AND    b.bounds IS NOT NULL
     """,
@@ -680,8 +684,42 @@ PARTITIONS = [
 ]
 
 
+# As the first migration made it.
+YEARLY_PARTITIONS = [
+    """
+    CREATE FUNCTION ensure_task_partitions(years_ahead integer) RETURNS integer
+    LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp SET timezone = 'UTC'
+    AS $$
+    DECLARE
+        year    integer;
+        name    text;
+        made    integer := 0;
+        current integer := extract(year FROM now())::integer;
+    BEGIN
+        PERFORM pg_advisory_xact_lock(hashtext('ensure_task_partitions'));
+        FOR year IN current .. current + years_ahead LOOP
+            name := 'tasks_' || year;
+            CONTINUE WHEN to_regclass(name) IS NOT NULL;
+            EXECUTE format('CREATE TABLE %I (LIKE tasks INCLUDING DEFAULTS INCLUDING CONSTRAINTS)', name);
+            EXECUTE format(
+                'ALTER TABLE tasks ATTACH PARTITION %I FOR VALUES FROM (%s) TO (%s)',
+                name,
+                task_id_floor(make_timestamptz(year, 1, 1, 0, 0, 0, 'UTC')),
+                task_id_floor(make_timestamptz(year + 1, 1, 1, 0, 0, 0, 'UTC'))
+            );
+            made := made + 1;
+        END LOOP;
+        RETURN made;
+    END
+    $$
+    """,
+    "REVOKE ALL ON FUNCTION ensure_task_partitions(integer) FROM PUBLIC",
+    "GRANT EXECUTE ON FUNCTION ensure_task_partitions(integer) TO tenfold_worker",
+]
+
+
 def upgrade() -> None:
-    for statement in [*RECURRENCE, *REMINDERS, *CHANNELS, *EVENTS, *FOLLOWING, *MAINTENANCE]:
+    for statement in [*RECURRENCE, *REMINDERS, *CHANNELS, *EVENTS, *FOLLOWING, *MAINTENANCE, *PARTITIONS]:
         op.get_bind().exec_driver_sql(statement)
 
 
@@ -691,6 +729,11 @@ def downgrade() -> None:
         "DROP TRIGGER follow_new_tasks ON tasks",
         "DROP TRIGGER follow_changed_tasks ON tasks",
         "DROP TRIGGER follow_deleted_tasks ON tasks",
+        *(f"DROP FUNCTION {function}" for function in PARTITION_FUNCTIONS),
+        "DROP FUNCTION add_task_partition(bigint, bigint)",
+        "DROP VIEW task_partitions",
+        "DROP FUNCTION task_id_moment(bigint)",
+        *YEARLY_PARTITIONS,
         "DROP TABLE maintenance_runs",
         "DROP TABLE notifications",
         "DROP TABLE deliveries",

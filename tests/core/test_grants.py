@@ -141,6 +141,10 @@ async def test_only_the_readable_functions_are_granted(owner: asyncpg.Connection
         "credentials_of": (True, False),
         "own_password_hash": (True, False),
         "ensure_task_partitions": (False, True),
+        "create_task_partition": (False, True),
+        "detach_task_partition": (False, True),
+        "attach_task_partition": (False, True),
+        "analyze_tasks": (False, True),
     }
 
 

@@ -99,8 +99,8 @@ async def test_a_new_task_lies_in_this_years_partition(owner: asyncpg.Connection
 async def test_missing_partitions_are_made_and_a_second_time_none(workers: Pool, owner: asyncpg.Connection) -> None:
     before = await bounds(owner)
     await owner.execute(f"DROP TABLE tasks_{YEARS[1]}, tasks_{YEARS[2]}")
-    assert await ensure_partitions(workers, years_ahead=2) == 2
-    assert await ensure_partitions(workers, years_ahead=2) == 0
+    assert await ensure_partitions(workers, ahead=2) == 2
+    assert await ensure_partitions(workers, ahead=2) == 0
     assert await bounds(owner) == before
 
 
@@ -108,7 +108,7 @@ async def test_many_who_make_partitions_at_once_do_not_hinder_each_other(
     workers: Pool, owner: asyncpg.Connection
 ) -> None:
     await owner.execute(f"DROP TABLE tasks_{YEARS[1]}, tasks_{YEARS[2]}")
-    made = await asyncio.gather(*(ensure_partitions(workers, years_ahead=2) for _ in range(8)))
+    made = await asyncio.gather(*(ensure_partitions(workers, ahead=2) for _ in range(8)))
     assert sorted(made) == [0] * 7 + [2]
     assert len(await bounds(owner)) == 3
 
@@ -120,7 +120,7 @@ async def test_partitions_are_made_beside_writes_that_go_on(
     async with owner.transaction():
         await owner.execute("INSERT INTO tasks (user_id, title) VALUES ($1, 'x')", cast.alice)
         async with asyncio.timeout(5):
-            assert await ensure_partitions(workers, years_ahead=2) == 1
+            assert await ensure_partitions(workers, ahead=2) == 1
 
 
 # -- plans
