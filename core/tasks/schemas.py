@@ -6,7 +6,16 @@ from typing import Any
 
 from marshmallow import Schema, ValidationError, fields, validate, validates_schema
 
+from core import clock
 from core.ids import MAXIMUM_ID
+from core.tasks.recurrence import (
+    RECURRENCE_FROM,
+    RECURRENCE_MAXIMUM,
+    RecurrenceInvalid,
+    normalized,
+    parse_rule,
+    require_next_date,
+)
 
 STATUSES = ("pending", "in_progress", "blocked", "completed", "cancelled")
 OPEN_STATUSES = ("pending", "in_progress", "blocked")
@@ -20,6 +29,7 @@ LABEL_MAXIMUM = 50
 BATCH_MAXIMUM = 1000
 DEFAULT_PRIORITY = 5
 DEFAULT_STATUS = "pending"
+DEFAULT_RECURRENCE_FROM = "due_date"
 _RFC_3339 = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?([Zz]|[+-][0-9]{2}:[0-9]{2})\Z"
 )
@@ -188,6 +198,46 @@ def _due_date() -> Timestamp:
     return Timestamp(allow_none=True, metadata={"format": "date-time", "example": "2026-01-31T17:00:00+01:00"})
 
 
+class Recurrence(Text):
+    """A recurrence rule (RFC 5545, 3.3.10), as `core.tasks.recurrence` reads it."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            allow_none=True,
+            validate=validate.Length(1, RECURRENCE_MAXIMUM),
+            metadata={
+                "description": "RFC 5545: completing the task makes the next one. Hourly to yearly; `null` is never",
+                "example": "FREQ=WEEKLY;BYDAY=MO,TH",
+            },
+        )
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
+        text = normalized(super()._deserialize(value, attr, data, **kwargs))
+        if len(text) <= RECURRENCE_MAXIMUM:
+            try:
+                parse_rule(text)
+            except RecurrenceInvalid as error:
+                raise ValidationError(str(error)) from None
+        return text
+
+
+def _recurrence_from() -> fields.String:
+    return fields.String(
+        validate=validate.OneOf(RECURRENCE_FROM),
+        metadata={"description": "What the next date is counted from: `due_date` unless set"},
+    )
+
+
+def _goes_on(data: dict[str, Any]) -> None:
+    """Refuses a rule that would make no next task."""
+    if data.get("recurrence"):
+        due_date = data.get("due_date")
+        try:
+            require_next_date(data["recurrence"], datetime.fromisoformat(due_date) if due_date else clock.now())
+        except RecurrenceInvalid as error:
+            raise ValidationError(str(error), "recurrence") from None
+
+
 def _id() -> fields.Integer:
     return fields.Integer(
         strict=True, required=True, validate=validate.Range(1, MAXIMUM_ID), metadata={"format": "int64"}
@@ -207,10 +257,19 @@ class TaskCreate(Schema):
     status = _status(load_default=DEFAULT_STATUS)
     due_date = _due_date()
     labels = Labels()
+    recurrence = Recurrence()
+    recurrence_from = _recurrence_from()
+
+    @validates_schema
+    def _recurrence_goes_on(self, data: dict[str, Any], **_: Any) -> None:
+        _goes_on(data)
 
 
 class TaskImport(TaskCreate):
     """A task that comes from elsewhere, with its past."""
+
+    class Meta:
+        exclude = ("recurrence", "recurrence_from")
 
     created_at = Timestamp(allow_none=True)
     completed_at = Timestamp(allow_none=True)
@@ -225,7 +284,7 @@ class TaskImport(TaskCreate):
 class TaskUpdate(Schema):
     """A merge patch (RFC 7396): only what it names is changed.
 
-    `null` clears `description`, `due_date` and `labels`; labels are replaced as a whole.
+    `null` clears `description`, `due_date`, `labels` and `recurrence`; labels are replaced as a whole.
     """
 
     title = _title()
@@ -234,6 +293,12 @@ class TaskUpdate(Schema):
     status = _status()
     due_date = _due_date()
     labels = Labels()
+    recurrence = Recurrence()
+    recurrence_from = _recurrence_from()
+
+    @validates_schema
+    def _recurrence_goes_on(self, data: dict[str, Any], **_: Any) -> None:
+        _goes_on(data)
 
 
 class Task(Schema):
@@ -250,6 +315,8 @@ class Task(Schema):
     created_at = fields.String(required=True, metadata={"format": "date-time"})
     updated_at = fields.String(required=True, metadata={"format": "date-time"})
     completed_at = fields.String(required=True, allow_none=True, metadata={"format": "date-time"})
+    recurrence = fields.String(required=True, allow_none=True, metadata={"example": "FREQ=WEEKLY;BYDAY=MO,TH"})
+    recurrence_from = fields.String(required=True, validate=validate.OneOf(RECURRENCE_FROM))
     version = fields.Integer(required=True, metadata={"description": "grows with every change; the `ETag`"})
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from marshmallow import RAISE, Schema, ValidationError
 
 from core.ids import MAXIMUM_ID
+from core.tasks.recurrence import RECURRENCE_FROM
 from core.tasks.schemas import (
     BATCH_OPERATIONS,
     DEFAULT_PRIORITY,
@@ -168,6 +169,17 @@ def _label(value: Any) -> str:
     raise _NotPlainError
 
 
+def _recurrence(value: Any) -> None:
+    if value is not None:
+        raise _NotPlainError  # few tasks have one, and the schema looks at it together with the due date
+
+
+def _recurrence_from(value: Any) -> str:
+    if type(value) is str and value in RECURRENCE_FROM:
+        return value
+    raise _NotPlainError
+
+
 def _external_id(value: Any) -> str | None:
     if value is None or (type(value) is str and 0 < len(value) <= EXTERNAL_ID_MAXIMUM and is_storable(value)):
         return value
@@ -205,7 +217,7 @@ def _changes(value: Any) -> dict[str, Any]:
 
 
 # Field, reader, what stands for an absent one; in the order of the schemas.
-_UPDATE = (
+_IMPORTABLE = (
     ("title", _title, _ABSENT),
     ("description", _description, _ABSENT),
     ("priority", _priority, _ABSENT),
@@ -213,10 +225,15 @@ _UPDATE = (
     ("due_date", _timestamp, _ABSENT),
     ("labels", _labels, _ABSENT),
 )
+_UPDATE = (
+    *_IMPORTABLE,
+    ("recurrence", _recurrence, _ABSENT),
+    ("recurrence_from", _recurrence_from, _ABSENT),
+)
 _DEFAULTS = {"priority": DEFAULT_PRIORITY, "status": DEFAULT_STATUS}
 _CREATE = tuple((name, read, _DEFAULTS.get(name, _ABSENT)) for name, read, _ in _UPDATE)
 _IMPORT = (
-    *_CREATE,
+    *((name, read, _DEFAULTS.get(name, _ABSENT)) for name, read, _ in _IMPORTABLE),
     ("created_at", _timestamp, _ABSENT),
     ("completed_at", _timestamp, _ABSENT),
     ("external_id", _external_id, _ABSENT),

@@ -91,7 +91,7 @@ async def _fresh_copy(postgres: PostgresServer, dataset: Dataset, anew: bool, sa
     return postgres.url(COPY)
 
 
-_FILLED = tuple(column for column in TASK_COLUMNS if column != "labels")
+_FILLED = tuple(column for column in TASK_COLUMNS if column not in ("labels", "recurrence", "recurrence_from"))
 _USERS = """
 INSERT INTO users (username, email, password_hash, role)
 SELECT 'bench-' || number, 'bench-' || number || '@example.org', 'none',
