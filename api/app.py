@@ -5,13 +5,14 @@ import signal
 
 from aiohttp import web
 
-from api import auth, docs, exports, health, imports, jobs, tasklists, tasks, users
+from api import admin, auth, channels, deliveries, docs, exports, health, imports, jobs, tasklists, tasks, users
 from api.contexts import CONTEXTS
 from api.http import Endpoint
-from api.keys import SETTINGS, TOKENS
+from api.keys import SECRETS, SETTINGS, TOKENS
 from api.middlewares import around_every_request
 from api.runner import Runner
 from api.tokens import Tokens
+from core.encryption import SecretBox
 from core.logs import get_logger, request_log
 from core.settings import Settings
 
@@ -20,9 +21,14 @@ ENDPOINTS: list[Endpoint] = [
     *users.routes,
     *tasklists.routes,
     *tasks.routes,
+    *reminders.routes,
     *imports.routes,
     *exports.routes,
+    *channels.routes,
+    *deliveries.routes,
+    *notifications.routes,
     *jobs.routes,
+    *admin.routes,
     *health.routes,
     *docs.routes,
 ]
@@ -52,6 +58,7 @@ def create_app(settings: Settings) -> web.Application:
     )
     app[SETTINGS] = settings
     app[TOKENS] = Tokens(settings)
+    app[SECRETS] = SecretBox.of(settings)
     for endpoint in ENDPOINTS:
         path = endpoint.path.replace("{id}", PATH_IDS[endpoint.path_id])
         if endpoint.method == "GET":

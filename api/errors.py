@@ -25,6 +25,7 @@ PROBLEMS: dict[str, tuple[int, str]] = {
     "export-expired": (410, "The file is not kept any more"),
     "method-not-allowed": (405, "The method is not allowed here"),
     "not-ready": (409, "It is not there yet"),
+    "no-secret": (409, "There is no secret"),
     "payload-too-large": (413, "The body is too large"),
     "uri-too-long": (414, "The address is too long"),
     "unsupported-media-type": (415, "The media type is not supported"),
@@ -35,6 +36,7 @@ PROBLEMS: dict[str, tuple[int, str]] = {
     "queue-unavailable": (503, "Writes cannot be taken just now"),
     "database-unavailable": (503, "The database cannot answer just now"),
     "storage-unavailable": (503, "Files cannot be stored just now"),
+    "channels-unavailable": (503, "Channels are not set up here"),
     "overloaded": (503, "Too much to do just now"),
 }
 

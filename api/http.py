@@ -235,7 +235,7 @@ def refuse_query(request: web.Request) -> None:
         raise invalid({name: ["Unknown field."] for name in request.query} or {"query": ["None is known here."]})
 
 
-def path_id(request: web.Request) -> int:
+def path_id(request: web.Request, *, noun: str = "task") -> int:
     """The `{id}` of the path.
 
     Raises:
@@ -244,7 +244,7 @@ def path_id(request: web.Request) -> int:
     text = request.match_info["id"]
     if text.isascii() and text.isdecimal() and len(text) <= len(str(MAXIMUM_ID)) and 0 < int(text) <= MAXIMUM_ID:
         return int(text)
-    raise not_found("There is no such task.")
+    raise not_found(f"There is no such {noun}.")
 
 
 def not_found(detail: str) -> Problem:

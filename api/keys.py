@@ -7,6 +7,7 @@ from aiohttp import web
 
 from core.cache import PageCache
 from core.database import Pool
+from core.encryption import SecretBox
 from core.ratelimit import RateLimiter
 from core.settings import Settings
 from core.storage import Storage
@@ -38,6 +39,7 @@ QUEUE: "web.AppKey[ArqRedis]" = web.AppKey("queue")
 CACHE_CLIENT: "web.AppKey[Redis]" = web.AppKey("cache_client")
 CACHE: web.AppKey[PageCache] = web.AppKey("cache", PageCache)
 STORAGE: web.AppKey[Storage] = web.AppKey("storage", Storage)
+SECRETS: web.AppKey[SecretBox] = web.AppKey("secrets", SecretBox)
 GATEWAY: "web.AppKey[Gateway]" = web.AppKey("gateway")
 TOKENS: "web.AppKey[Tokens]" = web.AppKey("tokens")
 PASSWORDS: "web.AppKey[PasswordService]" = web.AppKey("passwords")

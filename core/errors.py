@@ -31,3 +31,11 @@ class StorageUnavailable(TenfoldError):
 
 class ObjectGone(TenfoldError):
     """A file that was uploaded or exported is not in the store (any more)."""
+
+
+class SecretsUnavailable(TenfoldError):
+    """SECRETS_KEY is not set, or is not the one that sealed a secret."""
+
+
+class TargetRefused(TenfoldError):
+    """An address that notifications must not be sent to, or that cannot be understood."""

@@ -96,7 +96,15 @@ MAINTENANCE_LAST_SUCCESS = Gauge(
     "tenfold_maintenance_last_success_timestamp_seconds", "When a maintenance job last succeeded.", ["name"],
     multiprocess_mode="livemax",
 )  # fmt: skip
+MAINTENANCE_DURATION = Histogram(
+    "tenfold_maintenance_duration_seconds", "One run of a maintenance job.", ["name", "outcome"],
+    buckets=_LONG_BUCKETS,
+)  # fmt: skip
 MAINTENANCE_ROWS = Counter("tenfold_maintenance_rows_total", "Rows that maintenance removed or made.", ["name"])
+
+PARTITION_DAYS_LEFT = Gauge(
+    "tenfold_partition_days_left", "Days until new tasks would find no partition.", multiprocess_mode="livemax"
+)
 
 # imports
 IMPORT_ROWS = Counter(
@@ -113,3 +121,19 @@ IMPORTS_OLDEST_AGE = Gauge(
     "tenfold_imports_oldest_waiting_age_seconds", "How long the first import that is queued has waited; 0: none is.",
     multiprocess_mode="livemax",
 )  # fmt: skip
+
+# deliveries
+DELIVERIES = Counter("tenfold_deliveries_total", "Attempts to deliver, by what became of the delivery.", ["state"])
+DELIVERY_DURATION = Histogram(
+    "tenfold_delivery_duration_seconds", "One attempt to deliver.", ["kind"], buckets=_LATENCY_BUCKETS
+)
+DELIVERY_LATENESS = Histogram(
+    "tenfold_delivery_lateness_seconds", "From when a delivery was due until it was made.", buckets=_LONG_BUCKETS
+)
+
+# reminders
+REMINDERS = Counter("tenfold_reminders_total", "Reminders that came due, by what became of them.", ["outcome"])
+REMINDER_DIGESTS = Counter("tenfold_reminder_digests_total", "Digests sent instead of many late reminders.")
+REMINDER_LATENESS = Histogram(
+    "tenfold_reminder_lateness_seconds", "From when a reminder was due until it was sent.", buckets=_LONG_BUCKETS
+)

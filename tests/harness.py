@@ -97,6 +97,7 @@ class Servers:
                 "QUEUE_REDIS_URL": self.queue.url(keyspace),
                 "REDIS_URL": self.cache.url(keyspace),
                 "JWT_SECRET_KEY": SECRET,
+                "SECRETS_KEY": SECRET[::-1],
                 "RATE_LIMIT_PER_MINUTE": "0",
                 "LOGIN_RATE_LIMIT_PER_MINUTE": "0",
                 "WORKER_METRICS_PORT": "0",

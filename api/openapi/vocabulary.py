@@ -23,6 +23,8 @@ TAGS = {
     "tasks": "Create, read, list, change and delete tasks.",
     "imports": "Files of other programs, and of this one, as tasks.",
     "exports": "Tasks as files.",
+    "channels": "Where a user is told of events: webhooks and other services.",
+    "deliveries": "What became of each event in each channel.",
     "jobs": "What became of writes that the client did not wait for.",
     "auth": "Registration, login, refresh and logout.",
     "users": "The caller's own profile.",

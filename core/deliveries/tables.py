@@ -36,7 +36,8 @@ deliveries = sa.Table(
     sa.Index("deliveries_user_id_id_idx", "user_id", "id"),
     sa.Index("deliveries_channel_id_idx", "channel_id"),
     sa.Index(
-        "deliveries_next_attempt_at_idx",
+        "deliveries_channel_id_next_attempt_at_idx",
+        "channel_id",
         "next_attempt_at",
         postgresql_where=sa.text("state IN ('pending', 'failed')"),
     ),

@@ -57,6 +57,7 @@ def run() -> int:
 def _run(home: Home, environment: dict[str, str], cleanup: ExitStack) -> int:
     environment[MARK] = environment["TENFOLD_HOME"] = str(home.folder)
     environment.setdefault("JWT_SECRET_KEY", home.signing_secret())
+    environment.setdefault("ALLOW_PRIVATE_TARGETS", "true")  # a receiver to try things with is on this machine
     leftovers.end(leftovers.processes_marked(MARK, str(home.folder)))
     # Faults of the settings are told before anything starts; the URLs are known only afterwards.
     _check_ports(

@@ -1,0 +1,110 @@
+"""Deliveries over HTTP: what became of each event in each channel."""
+
+from aiohttp import web
+from marshmallow import Schema, fields, validate
+
+from api.http import (
+    CommaSeparated,
+    Endpoint,
+    WholeNumber,
+    invalid,
+    json_response,
+    not_found,
+    page_response,
+    path_id,
+    read_body,
+    read_query,
+)
+from api.keys import IDENTITY, POOL, SETTINGS
+from api.submission import build_command, perform
+from core.deliveries.queries import list_deliveries, read_delivery
+from core.deliveries.schemas import DELIVERY_STATES, Delivery
+from core.ids import MAXIMUM_ID
+from core.pagination import decode_cursor, encode_cursor, scope_digest
+
+
+class DeliveryPage(Schema):
+    """A page of deliveries, newest first; `next_cursor` is null on the last one, and only there."""
+
+    items = fields.List(fields.Nested(Delivery), required=True)
+    next_cursor = fields.String(required=True, allow_none=True)
+
+
+class DeliveryListQuery(Schema):
+    """Which deliveries, and how the list is paged."""
+
+    state = CommaSeparated(
+        fields.String(validate=validate.OneOf(DELIVERY_STATES)),
+        metadata={"description": "one, or several separated by commas"},
+    )
+    channel_id = WholeNumber(validate=validate.Range(min=1, max=MAXIMUM_ID))
+    limit = WholeNumber(validate=validate.Range(min=1))
+    cursor = fields.String(
+        validate=validate.Length(1, 512), metadata={"description": "`next_cursor` of the page before"}
+    )
+
+
+_LIST_QUERY = DeliveryListQuery()
+
+
+async def list_own_deliveries(request: web.Request) -> web.Response:
+    """`GET /deliveries`: the caller's own, newest first."""
+    given = read_query(request, _LIST_QUERY)
+    settings = request.app[SETTINGS]
+    limit = given.get("limit", settings.default_page_size)
+    if limit > settings.max_page_size:
+        raise invalid({"limit": [f"Must be at most {settings.max_page_size}."]})
+    states, channel_id = given.get("state"), given.get("channel_id")
+    scope = scope_digest("deliveries", states, channel_id)
+    before = decode_cursor(given["cursor"], scope, int)[0] if "cursor" in given else None
+    found = await list_deliveries(
+        request.app[POOL],
+        request[IDENTITY].user_id,
+        states=states,
+        channel_id=channel_id,
+        before=before,
+        limit=limit + 1,
+    )
+    page = found[:limit]
+    cursor = encode_cursor(scope, page[-1].id) if len(found) > limit else None
+    return page_response(request, f"[{','.join(delivery.body for delivery in page)}]", cursor)
+
+
+async def get_delivery(request: web.Request) -> web.Response:
+    """`GET /deliveries/{id}`."""
+    delivery_id = path_id(request, noun="delivery")
+    delivery = await read_delivery(request.app[POOL], request[IDENTITY].user_id, delivery_id)
+    if delivery is None:
+        raise not_found("There is no such delivery.")
+    return json_response(delivery)
+
+
+async def redeliver(request: web.Request) -> web.Response:
+    """`POST /deliveries/{id}/redeliver`: it begins anew, whatever became of it."""
+    delivery_id = path_id(request, noun="delivery")
+    await read_body(request)
+    return await perform(request, build_command(request, "delivery.redeliver", {"id": delivery_id}))
+
+
+routes = [
+    Endpoint(
+        "GET",
+        "/deliveries",
+        list_own_deliveries,
+        "List the caller's deliveries, newest first",
+        {200: DeliveryPage},
+        query=DeliveryListQuery,
+        problems=(400,),
+    ),
+    Endpoint("GET", "/deliveries/{id}", get_delivery, "Read a delivery", {200: Delivery}, problems=(404,)),
+    Endpoint(
+        "POST",
+        "/deliveries/{id}/redeliver",
+        redeliver,
+        "Deliver once more",
+        {200: Delivery},
+        is_write=True,
+        problems=(404, 409, 413),
+        description="It is sent as if for the first time, with the same `webhook-id`. 409: the channel is disabled.",
+    ),
+]

@@ -1,0 +1,63 @@
+"""Reads of channels: the caller's own, as finished JSON, without addresses and secrets."""
+
+from dataclasses import dataclass
+
+from core.database import Pool, fetch_row, fetch_rows
+
+CHANNEL_JSON = """
+    (SELECT row_to_json(channel)::text
+     FROM   (SELECT c.id, c.kind, c.url_masked AS url, c.events, c.quiet_hours, c.state, c.failing_since,
+                    c.created_at) AS channel)
+"""
+_COLUMNS = "id, kind, url_masked, events, quiet_hours, state, failing_since, created_at"
+
+_ONE = f"""
+SELECT {CHANNEL_JSON} AS channel, c.kind
+FROM   set_config('app.user_id', $1, true) AS me,
+       LATERAL (SELECT {_COLUMNS} FROM channels WHERE user_id = me::bigint AND id = $2 LIMIT 1) AS c
+"""  # noqa: S608
+
+_LIST = f"""
+SELECT c.id, {CHANNEL_JSON} AS channel
+FROM   set_config('app.user_id', $1, true) AS me,
+       LATERAL (SELECT {_COLUMNS} FROM channels
+                WHERE  user_id = me::bigint AND id > $2
+                ORDER  BY id
+                LIMIT  $3) AS c
+"""  # noqa: S608
+
+
+@dataclass(frozen=True, slots=True)
+class ChannelView:
+    """A channel as its owner sees it: finished JSON."""
+
+    body: str
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
+class ListedChannel:
+    """A channel in a list, with its place in the order (oldest first)."""
+
+    body: str
+    id: int
+
+
+async def read_channel(pool: Pool, user_id: int, channel_id: int) -> ChannelView | None:
+    """The user's own channel; None where there is none.
+
+    Raises:
+        DatabaseUnavailable: the database cannot answer.
+    """
+    row = await fetch_row(pool, _ONE, str(user_id), channel_id)
+    return None if row is None else ChannelView(row["channel"], row["kind"])
+
+
+async def list_channels(pool: Pool, user_id: int, *, after: int, limit: int) -> list[ListedChannel]:
+    """The user's own channels behind the one with the id `after`, oldest first.
+
+    Raises:
+        DatabaseUnavailable: the database cannot answer.
+    """
+    rows = await fetch_rows(pool, _LIST, str(user_id), after, limit)
+    return [ListedChannel(row["channel"], row["id"]) for row in rows]

@@ -1,0 +1,120 @@
+"""Services that Apprise knows and that are allowed here: they speak to the network, and to nothing else.
+
+Apprise also knows some that run programs, speak to this machine's desktop, or write files; and some parameters of
+the others name files. Those are left out, and each service's module is loaded when it is first used.
+"""
+
+import importlib
+import logging
+from dataclasses import dataclass
+from typing import Any
+
+from core.errors import TargetRefused
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A service of Apprise's.
+
+    Attributes:
+        module: of `apprise.plugins`.
+        name: of the class in it.
+        has_host: whether the address says which server to speak to.
+    """
+
+    module: str
+    name: str
+    has_host: bool = False
+
+
+SERVICES: dict[str, Service] = {
+    "bark": Service("bark", "NotifyBark", has_host=True),
+    "barks": Service("bark", "NotifyBark", has_host=True),
+    "brevo": Service("brevo", "NotifyBrevo"),
+    "dingtalk": Service("dingtalk", "NotifyDingTalk"),
+    "discord": Service("discord", "NotifyDiscord"),
+    "feishu": Service("feishu", "NotifyFeishu"),
+    "flock": Service("flock", "NotifyFlock"),
+    "gchat": Service("google_chat", "NotifyGoogleChat"),
+    "gotify": Service("gotify", "NotifyGotify", has_host=True),
+    "gotifys": Service("gotify", "NotifyGotify", has_host=True),
+    "guilded": Service("guilded", "NotifyGuilded"),
+    "hassio": Service("home_assistant", "NotifyHomeAssistant", has_host=True),
+    "hassios": Service("home_assistant", "NotifyHomeAssistant", has_host=True),
+    "join": Service("join", "NotifyJoin"),
+    "lark": Service("lark", "NotifyLark"),
+    "line": Service("line", "NotifyLine"),
+    "mailgun": Service("mailgun", "NotifyMailgun"),
+    "mailto": Service("email", "NotifyEmail", has_host=True),
+    "mailtos": Service("email", "NotifyEmail", has_host=True),
+    "matrix": Service("matrix", "NotifyMatrix", has_host=True),
+    "matrixs": Service("matrix", "NotifyMatrix", has_host=True),
+    "mmost": Service("mattermost", "NotifyMattermost", has_host=True),
+    "mmosts": Service("mattermost", "NotifyMattermost", has_host=True),
+    "nctalk": Service("nextcloudtalk", "NotifyNextcloudTalk", has_host=True),
+    "nctalks": Service("nextcloudtalk", "NotifyNextcloudTalk", has_host=True),
+    "ntfy": Service("ntfy", "NotifyNtfy", has_host=True),
+    "ntfys": Service("ntfy", "NotifyNtfy", has_host=True),
+    "opsgenie": Service("opsgenie", "NotifyOpsgenie"),
+    "pagerduty": Service("pagerduty", "NotifyPagerDuty"),
+    "pbul": Service("pushbullet", "NotifyPushBullet"),
+    "pover": Service("pushover", "NotifyPushover"),
+    "prowl": Service("prowl", "NotifyProwl"),
+    "revolt": Service("revolt", "NotifyRevolt"),
+    "rocket": Service("rocketchat", "NotifyRocketChat", has_host=True),
+    "rockets": Service("rocketchat", "NotifyRocketChat", has_host=True),
+    "sendgrid": Service("sendgrid", "NotifySendGrid"),
+    "signl4": Service("signl4", "NotifySIGNL4"),
+    "slack": Service("slack", "NotifySlack"),
+    "spush": Service("simplepush", "NotifySimplePush"),
+    "tgram": Service("telegram", "NotifyTelegram"),
+    "twilio": Service("twilio", "NotifyTwilio"),
+    "twist": Service("twist", "NotifyTwist"),
+    "webex": Service("webexteams", "NotifyWebexTeams"),
+    "workflows": Service("workflows", "NotifyWorkflows", has_host=True),
+    "wxteams": Service("webexteams", "NotifyWebexTeams"),
+    "zulip": Service("zulip", "NotifyZulip"),
+}
+"""Scheme → service."""
+
+# Parameters that name files, or turn functions on which read and write such.
+REFUSED_PARAMETERS = frozenset(
+    {"attach", "attach_as", "cert", "config", "include", "keyfile", "pgp", "pgpkey", "pgpprv", "pgppub",
+     "pgppubkey", "pgpprvkey", "subfile", "template"}
+)  # fmt: skip
+
+
+def open_notifier(kind: str, url: str) -> Any:
+    """Apprise's object for an address; nothing is sent.
+
+    Args:
+        kind: of `SERVICES`.
+        url: begins with the kind, or is the address that the service itself gives out (`https://…`).
+
+    Raises:
+        TargetRefused: the service cannot understand the address, or it names files.
+    """
+    from apprise import AppriseAsset  # takes a tenth of a second, which only those spend who need it
+
+    service = SERVICES[kind]
+    notifier: Any = getattr(importlib.import_module(f"apprise.plugins.{service.module}"), service.name)
+    logging.getLogger("apprise").disabled = True  # its lines quote addresses
+    try:
+        native = url.lower().startswith("https://")
+        results = notifier.parse_native_url(url) if native else notifier.parse_url(url)
+        if not results:
+            raise ValueError(kind)
+        _refuse_files(results)
+        results["asset"] = AppriseAsset(async_mode=False, storage_mode="memory", plugin_paths=[])
+        return notifier(**results)
+    except TargetRefused:
+        raise
+    except Exception:  # what a module raises for an address it cannot use is of any kind, and may quote it
+        raise TargetRefused(f"The address is none that {kind} understands.") from None
+
+
+def _refuse_files(results: dict[str, Any]) -> None:
+    groups = ("qsd", "qsd+", "qsd-", "qsd:")  # as Apprise sorts the parameters of an address, by what they begin with
+    named = {str(name).lower().strip("+-:") for group in groups for name in results.get(group) or ()}
+    if named & REFUSED_PARAMETERS:
+        raise TargetRefused(f"The address must not have the parameter {min(named & REFUSED_PARAMETERS)}.")

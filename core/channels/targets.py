@@ -1,0 +1,128 @@
+"""Where a channel sends: a webhook's address, or a service of Apprise's; read, judged, and masked for display."""
+
+import asyncio
+import ipaddress
+import socket
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+from yarl import URL
+
+from core.channels.addresses import is_public_text, literal_address
+from core.channels.services import SERVICES, open_notifier
+from core.errors import TargetRefused
+
+WEBHOOK = "webhook"
+KINDS = (WEBHOOK, *SERVICES)
+URL_MAXIMUM = 2000
+RESOLVE_SECONDS = 2.0
+PRIVATE = "The address is in a private network or on this machine, where notifications may not go."
+_WEB_SCHEMES = ("http", "https")
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """An address that was understood.
+
+    Attributes:
+        kind: one of `KINDS`.
+        url: whole, with whatever secrets it holds.
+        masked: what may be shown of it.
+        host: where the connection will go to; None where the service has a fixed address of its own.
+    """
+
+    kind: str
+    url: str
+    masked: str
+    host: str | None
+
+
+def read_target(url: str, kind: str | None = None) -> Target:
+    """Understands an address; for a kind of Apprise's that loads its module, so this belongs into a thread.
+
+    Args:
+        url: as the client gave it.
+        kind: one of `KINDS`; what the address itself says where it is None.
+
+    Raises:
+        TargetRefused: with a text for the client, which quotes nothing of the address.
+    """
+    if len(url) > URL_MAXIMUM or any(ord(letter) <= 32 or ord(letter) == 127 for letter in url):
+        raise TargetRefused(f"Not an address: at most {URL_MAXIMUM} characters, without blanks.")
+    scheme = url.partition("://")[0].lower() if "://" in url else ""
+    kind = kind or (WEBHOOK if scheme in _WEB_SCHEMES else scheme)
+    if kind == WEBHOOK:
+        return _read_webhook(url, scheme)
+    if kind not in SERVICES:
+        raise TargetRefused("The address must begin with https:// or http://, or with the name of a known service.")
+    if scheme not in (kind, "https"):
+        raise TargetRefused(f"The address must begin with {kind}://.")
+    notifier = open_notifier(kind, url)
+    host = _host_of_service(kind, notifier)
+    return Target(kind, url, f"{kind}://{'***@' + host if host else '***'}", host)
+
+
+def _read_webhook(url: str, scheme: str) -> Target:
+    try:
+        parsed = URL(url)
+        host = parsed.raw_host
+        has_port = parsed.explicit_port != 0
+    except ValueError:
+        host, has_port = None, False
+    if scheme not in _WEB_SCHEMES or not host or not has_port:
+        raise TargetRefused("Not an address such as https://example.com/hooks/tenfold.")
+    port = f":{parsed.explicit_port}" if parsed.explicit_port else ""
+    shown = f"[{host}]" if ":" in host else host
+    return Target(WEBHOOK, url, f"{scheme}://{shown}{port}/***", host)
+
+
+def _host_of_service(kind: str, notifier: Any) -> str | None:
+    if not SERVICES[kind].has_host:
+        return None
+    host = getattr(notifier, "smtp_host", None) or getattr(notifier, "host", None)
+    # Where a service may also be named by nothing but a topic, that stands in the place of the host, and is a secret.
+    return str(host) if host and ("." in host or ":" in host or host == "localhost") else None
+
+
+async def require_public(host: str | None) -> None:
+    """Refuses a host that is, or resolves to nothing but, addresses that are not public.
+
+    One that does not resolve now may do so later: what counts is the address at the time of the connection.
+
+    Raises:
+        TargetRefused: the host is private.
+    """
+    if host is None:
+        return
+    literal = literal_address(host)
+    if literal is not None:
+        if not is_public_text(str(literal)):
+            raise TargetRefused(PRIVATE)
+        return
+    loop = asyncio.get_running_loop()
+    try:
+        async with asyncio.timeout(RESOLVE_SECONDS):
+            found = await loop.getaddrinfo(host.strip("[]"), None, type=socket.SOCK_STREAM)
+    except (OSError, TimeoutError, UnicodeError):
+        return
+    if not any(is_public_text(str(entry[4][0])) for entry in found):
+        raise TargetRefused(PRIVATE)
+
+
+def host_of(url: str, kind: str) -> str:
+    """Whose places a channel takes: its host in lower case; of a service with a fixed address, the kind."""
+    if kind != WEBHOOK:
+        service = SERVICES.get(kind)
+        if service is None or not service.has_host:
+            return kind
+    try:
+        return (urlsplit(url).hostname or kind).lower()
+    except ValueError:
+        return kind
+
+
+def is_literal_private(host: str) -> bool:
+    """Whether a host is written as an address that is not public; a resolver is not asked for such."""
+    literal = literal_address(host)
+    return literal is not None and not is_public_text(str(ipaddress.ip_address(literal)))

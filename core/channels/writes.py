@@ -1,0 +1,172 @@
+"""Writes of channels. Addresses and secrets arrive sealed: neither the queue nor a job's row ever holds them."""
+
+import base64
+from collections.abc import Sequence
+from typing import Any
+
+import orjson
+
+from core.channels.queries import CHANNEL_JSON
+from core.channels.schemas import TEST_EVENT
+from core.commands import Effect
+from core.database import Connection
+
+CHANNELS_MAXIMUM = 50
+"""The most that a user may have."""
+
+_CREATE = f"""
+WITH c AS (
+    INSERT INTO channels (user_id, kind, url_encrypted, url_masked, secrets_encrypted, events, quiet_hours)
+    SELECT $1, $2, $3, $4, $5, $6::text[], $7::json
+    WHERE  (SELECT count(*) FROM (SELECT FROM channels WHERE user_id = $1 LIMIT $8) AS had) < $8
+    RETURNING *
+)
+SELECT {CHANNEL_JSON} AS channel FROM c
+"""  # noqa: S608
+
+# Another address, or one that was switched on again, has not failed yet.
+_UPDATE = f"""
+WITH c AS (
+    UPDATE channels
+    SET    url_encrypted = coalesce($3, url_encrypted),
+           url_masked    = coalesce($4, url_masked),
+           events        = coalesce($5::text[], events),
+           quiet_hours   = CASE WHEN $6 THEN $7::json ELSE quiet_hours END,
+           state         = coalesce($8, state),
+           failing_since = CASE WHEN $3 IS NULL AND $8 IS DISTINCT FROM 'active' THEN failing_since END,
+           held_until    = CASE WHEN $3 IS NULL AND $8 IS DISTINCT FROM 'active' THEN held_until END
+    WHERE  id = $2 AND user_id = $1
+    RETURNING *
+)
+SELECT {CHANNEL_JSON} AS channel FROM c
+"""  # noqa: S608
+
+# The two newest are kept: for a day both sign.
+_ROTATE = f"""
+WITH c AS (
+    UPDATE channels
+    SET    secrets_encrypted = ARRAY[$3::bytea] || secrets_encrypted[1:1]
+    WHERE  id = $2 AND user_id = $1 AND secrets_encrypted IS NOT NULL
+    RETURNING *
+)
+SELECT {CHANNEL_JSON} AS channel FROM c
+"""  # noqa: S608
+
+_DELETE = "DELETE FROM channels WHERE id = $2 AND user_id = $1 RETURNING id"
+
+_TEST = """
+WITH event AS (
+    INSERT INTO events (user_id, type, data)
+    SELECT c.user_id, $3, json_build_object('channel', json_build_object('id', c.id, 'kind', c.kind))
+    FROM   channels AS c
+    WHERE  c.id = $2 AND c.user_id = $1 AND c.state = 'active'
+    RETURNING id, user_id, type
+), d AS (
+    INSERT INTO deliveries (event_id, channel_id, user_id)
+    SELECT event.id, $2, event.user_id FROM event
+    RETURNING *
+)
+SELECT (SELECT row_to_json(delivery)::text
+        FROM   (SELECT d.id, d.channel_id, event.type AS event, d.state, d.attempts, d.next_attempt_at, d.last_error,
+                       d.created_at) AS delivery)
+FROM   d, event
+"""
+
+_STATE = "SELECT state FROM channels WHERE id = $2 AND user_id = $1"
+
+
+async def create_channels(connection: Connection, creations: Sequence[dict[str, Any]]) -> list[Effect]:
+    """Makes channels.
+
+    Args:
+        connection: in a transaction.
+        creations: `user_id`, `kind`, `url` and `secret` (sealed, as base64; no secret but a webhook's), `masked`,
+            `events`, `quiet_hours`.
+    """
+    effects = []
+    for wanted in creations:
+        channel = await connection.fetchval(
+            _CREATE,
+            wanted["user_id"],
+            wanted["kind"],
+            base64.b64decode(wanted["url"]),
+            wanted["masked"],
+            None if wanted["secret"] is None else [base64.b64decode(wanted["secret"])],
+            wanted["events"],
+            _json(wanted["quiet_hours"]),
+            CHANNELS_MAXIMUM,
+        )
+        effects.append(
+            Effect(201, channel)
+            if channel is not None
+            else Effect.rejected(
+                "too-many-channels", f"There are {CHANNELS_MAXIMUM} channels already, and more a user may not have."
+            )
+        )
+    return effects
+
+
+async def update_channels(connection: Connection, updates: Sequence[dict[str, Any]]) -> list[Effect]:
+    """Changes channels; each of `updates` has `user_id`, `id`, and any of `url` (sealed, as base64, with `masked`),
+    `events`, `quiet_hours`, `state`."""
+    effects = []
+    for update in updates:
+        channel = await connection.fetchval(
+            _UPDATE,
+            update["user_id"],
+            update["id"],
+            base64.b64decode(update["url"]) if "url" in update else None,
+            update.get("masked"),
+            update.get("events"),
+            "quiet_hours" in update,
+            _json(update.get("quiet_hours")),
+            update.get("state"),
+        )
+        effects.append(Effect(200, channel) if channel is not None else _no_such_channel())
+    return effects
+
+
+async def rotate_secrets(connection: Connection, rotations: Sequence[dict[str, Any]]) -> list[Effect]:
+    """Gives webhooks new secrets; each of `rotations` has `user_id`, `id` and the `secret` (sealed, as base64)."""
+    effects = []
+    for rotation in rotations:
+        secret = base64.b64decode(rotation["secret"])
+        channel = await connection.fetchval(_ROTATE, rotation["user_id"], rotation["id"], secret)
+        effects.append(Effect(200, channel) if channel is not None else _no_such_channel())
+    return effects
+
+
+async def delete_channels(connection: Connection, deletions: Sequence[dict[str, Any]]) -> list[Effect]:
+    """Deletes channels with their deliveries; each of `deletions` has `user_id` and `id`."""
+    effects = []
+    for deletion in deletions:
+        deleted = await connection.fetchval(_DELETE, deletion["user_id"], deletion["id"])
+        effects.append(Effect(204) if deleted is not None else _no_such_channel())
+    return effects
+
+
+async def try_channels(connection: Connection, tests: Sequence[dict[str, Any]]) -> list[Effect]:
+    """Lets channels say something; each of `tests` has `user_id` and `id`. The result is the delivery."""
+    effects = []
+    for test in tests:
+        delivery = await connection.fetchval(_TEST, test["user_id"], test["id"], TEST_EVENT)
+        if delivery is not None:
+            effects.append(Effect(201, delivery))
+        elif await connection.fetchval(_STATE, test["user_id"], test["id"]) is not None:
+            effects.append(channel_is_disabled())
+        else:
+            effects.append(_no_such_channel())
+    return effects
+
+
+def channel_is_disabled() -> Effect:
+    """The refusal of what a disabled channel cannot do."""
+    return Effect.rejected("channel-disabled", 'The channel is disabled: switch it on first, with {"state": "active"}.')
+
+
+def _no_such_channel() -> Effect:
+    return Effect.rejected("not-found", "There is no such channel.")
+
+
+def _json(value: Any) -> str | None:
+    return None if value is None else orjson.dumps(value).decode()

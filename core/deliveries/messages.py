@@ -1,0 +1,106 @@
+"""What receivers are told: an event as JSON for webhooks, and in words for people."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import orjson
+
+LINES_MAXIMUM = 50
+_VERBS = {
+    "task.created": "Task created",
+    "task.updated": "Task changed",
+    "task.completed": "Task completed",
+    "task.deleted": "Task deleted",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """An event in words.
+
+    Attributes:
+        title: one line.
+        body: some lines of plain text.
+    """
+
+    title: str
+    body: str
+
+
+def webhook_body(event: str, created_at: str, data: str) -> bytes:
+    """The body of a webhook; `data` is finished JSON, and goes in as it is."""
+    return orjson.dumps({"type": event, "timestamp": created_at, "data": orjson.Fragment(data)})
+
+
+def message_of(event: str, data: str, zone: str) -> Message:
+    """An event in words; times in the user's time zone.
+
+    Args:
+        event: its type.
+        data: its data, as JSON.
+        zone: an IANA name; UTC stands in for one that is not known.
+    """
+    content = orjson.loads(data)
+    try:
+        user_zone = ZoneInfo(zone)
+    except (KeyError, ValueError, OSError):
+        user_zone = ZoneInfo("UTC")
+    if event == "channel.test":
+        return Message("Tenfold: a test", "This channel works.")
+    if event == "import.finished":
+        return _import_message(content.get("import") or {})
+    if "tasks" in content:
+        return _digest_message(content, user_zone)
+    task = content.get("task") or {}
+    title = _one_line(task.get("title", ""))
+    prefix = "Reminder" if event == "task.reminder" else _VERBS.get(event, event)
+    return Message(f"{prefix}: {title}", "\n".join(_task_lines(task, content.get("reminder") or {}, user_zone)))
+
+
+def _import_message(found: dict[str, Any]) -> Message:
+    what = "The dry run of an import" if found.get("dry_run") else "An import"
+    how = "has failed" if found.get("state") == "failed" else "is finished"
+    counts = [f"{name}: {found[name]}" for name in ("read", "created", "updated", "skipped", "failed") if name in found]
+    name = _one_line(found.get("filename") or "")
+    return Message(f"{what} {how}", "\n".join([*([f"File: {name}"] if name else []), *counts]))
+
+
+def _digest_message(content: dict[str, Any], zone: ZoneInfo) -> Message:
+    tasks = content["tasks"]
+    total = content.get("total", len(tasks))
+    lines = [
+        f"- {_one_line(task.get('title', ''))}"
+        + (f", due {_moment(due, zone)}" if (due := task.get("due_date")) else "")
+        for task in tasks[:LINES_MAXIMUM]
+    ]
+    if total > len(lines):
+        lines.append(f"and {total - len(lines)} more")
+    return Message(f"{total} reminders", "\n".join(lines))
+
+
+def _task_lines(task: dict[str, Any], reminder: dict[str, Any], zone: ZoneInfo) -> Iterator[str]:
+    if task.get("due_date"):
+        yield f"Due: {_moment(task['due_date'], zone)}"
+    if task.get("priority") is not None:
+        yield f"Priority: {task['priority']}"
+    if task.get("status"):
+        yield f"Status: {task['status'].replace('_', ' ')}"
+    if reminder.get("late_by"):
+        yield f"This reminder is late; it was due {_moment(reminder['due_at'], zone)}."
+    if task.get("description"):
+        yield ""
+        yield task["description"]
+
+
+def _moment(text: str, zone: ZoneInfo) -> str:
+    try:
+        return f"{datetime.fromisoformat(text).astimezone(zone):%Y-%m-%d %H:%M %Z}"
+    except (ValueError, OverflowError):  # years that Python's calendar does not reach
+        return text
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())

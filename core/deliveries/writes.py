@@ -1,0 +1,311 @@
+"""Writes of deliveries: claimed under a lease, channel by channel, and recorded in sets."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import orjson
+
+from core.channels.writes import channel_is_disabled
+from core.commands import Effect
+from core.database import Connection, Pool
+from core.deliveries.queries import DELIVERY_JSON
+
+LEASE_SECONDS = 120.0
+CHANNELS_A_CLAIM = 1000
+DISABLED_AFTER_DAYS = 5
+
+_REDELIVER = f"""
+WITH d AS (
+    UPDATE deliveries AS d
+    SET    state = 'pending', attempts = 0, next_attempt_at = now(), last_error = NULL,
+           lease_owner = NULL, lease_until = NULL
+    FROM   channels AS c
+    WHERE  d.id = $2 AND d.user_id = $1 AND c.id = d.channel_id AND c.state = 'active'
+    RETURNING d.*, (SELECT e.type FROM events AS e WHERE e.id = d.event_id) AS event
+)
+SELECT {DELIVERY_JSON} AS delivery FROM d
+"""  # noqa: S608
+
+_EXISTS = "SELECT true FROM deliveries WHERE id = $2 AND user_id = $1"
+
+
+async def redeliver(connection: Connection, wanted: Sequence[dict[str, Any]]) -> list[Effect]:
+    """Lets deliveries begin anew, whatever became of them; each of `wanted` has `user_id` and `id`."""
+    effects = []
+    for one in wanted:
+        delivery = await connection.fetchval(_REDELIVER, one["user_id"], one["id"])
+        if delivery is not None:
+            effects.append(Effect(200, delivery))
+        elif await connection.fetchval(_EXISTS, one["user_id"], one["id"]):
+            effects.append(channel_is_disabled())
+        else:
+            effects.append(Effect.rejected("not-found", "There is no such delivery."))
+    return effects
+
+
+# -- work -----------------------------------------------------------------------------------------------------
+
+# From channel to channel along the index, each with a limit of its own, so that a channel with a hundred thousand that
+# wait keeps nobody else waiting. A claim moves the next attempt to the end of the lease: what is being sent is passed
+# over without being looked at, and is due again if its worker dies.
+_CLAIM = """
+WITH RECURSIVE waiting (channel_id, number) AS (
+    (SELECT d.channel_id, 1
+     FROM   deliveries AS d
+     WHERE  d.state IN ('pending', 'failed') AND d.channel_id > $2
+     ORDER  BY d.channel_id
+     LIMIT  1)
+    UNION ALL
+    SELECT following.channel_id, w.number + 1
+    FROM   waiting AS w,
+           LATERAL (SELECT d.channel_id
+                    FROM   deliveries AS d
+                    WHERE  d.state IN ('pending', 'failed') AND d.channel_id > w.channel_id
+                    ORDER  BY d.channel_id
+                    LIMIT  1) AS following
+    WHERE  w.number < $3
+), picked AS MATERIALIZED (
+    SELECT due.id, due.next_attempt_at
+    FROM   waiting AS w
+           JOIN channels AS c ON c.id = w.channel_id
+           LEFT JOIN unnest($6::bigint[], $7::integer[]) AS known (id, room) ON known.id = w.channel_id,
+           LATERAL (SELECT d.id, d.next_attempt_at
+                    FROM   deliveries AS d
+                    WHERE  d.channel_id = w.channel_id
+                    AND    d.state IN ('pending', 'failed')
+                    AND    d.next_attempt_at <= now()
+                    ORDER  BY d.next_attempt_at
+                    LIMIT  greatest(0, CASE WHEN c.failing_since IS NULL OR c.state = 'disabled'
+                                            THEN coalesce(known.room, $5)
+                                            ELSE least(1, coalesce(known.room, 1)) END)
+                    FOR    UPDATE SKIP LOCKED) AS due
+    WHERE  c.held_until IS NULL OR c.held_until <= now() OR c.state = 'disabled'
+    LIMIT  $4
+), claimed AS (
+    UPDATE deliveries AS d
+    SET    lease_owner = $1, lease_until = now() + make_interval(secs => $8),
+           next_attempt_at = now() + make_interval(secs => $8)
+    FROM   picked
+    WHERE  d.id = picked.id
+    RETURNING d.id, d.event_id, d.channel_id, d.user_id, d.attempts, picked.next_attempt_at AS due_at
+), looked AS (
+    SELECT max(channel_id) AS last_channel, count(*) AS channels FROM waiting
+)
+SELECT looked.last_channel, looked.channels, d.id, d.channel_id, d.user_id, d.attempts, d.due_at,
+       c.kind, c.url_encrypted, c.secrets_encrypted, c.quiet_hours::text, c.state AS channel_state, u.time_zone,
+       e.type AS event, e.data::text,
+       to_char(e.created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS created_at,
+       e.type = 'task.reminder' AND e.task_id IS NOT NULL AND NOT EXISTS (
+           SELECT FROM tasks AS t
+           WHERE  t.user_id = e.user_id AND t.id = e.task_id
+           AND    t.status IN ('pending', 'in_progress', 'blocked')) AS is_void
+FROM   looked
+       LEFT JOIN (claimed AS d
+                  JOIN events   AS e ON e.id = d.event_id
+                  JOIN channels AS c ON c.id = d.channel_id
+                  JOIN users    AS u ON u.id = d.user_id) ON true
+"""
+
+_RECORD = """
+UPDATE deliveries AS d
+SET    state           = coalesce(o.state, d.state),
+       attempts        = d.attempts + o.attempts,
+       next_attempt_at = coalesce(o.next_at, now() + make_interval(secs => o.delay_seconds)),
+       last_error      = CASE WHEN o.state IS NULL THEN d.last_error ELSE o.error END,
+       lease_owner     = NULL,
+       lease_until     = NULL
+FROM   unnest($2::bigint[], $3::text[], $4::smallint[], $5::timestamptz[], $6::double precision[], $7::text[])
+       AS o (id, state, attempts, next_at, delay_seconds, error)
+WHERE  d.id = o.id AND d.lease_owner = $1 AND d.state IN ('pending', 'failed')
+RETURNING d.id, d.state
+"""
+
+_WORKS_AGAIN = """
+UPDATE channels SET failing_since = NULL, held_until = NULL
+WHERE  id = ANY ($1::bigint[]) AND (failing_since IS NOT NULL OR held_until IS NOT NULL)
+"""
+
+_FAILS = """
+UPDATE channels AS c
+SET    failing_since = coalesce(c.failing_since, now()),
+       held_until    = greatest(c.held_until, now() + make_interval(secs => f.hold_seconds))
+FROM   unnest($1::bigint[], $2::double precision[]) AS f (id, hold_seconds)
+WHERE  c.id = f.id AND (c.failing_since IS NULL OR f.hold_seconds IS NOT NULL)
+"""
+
+_DISABLE = """
+WITH disabled AS (
+    UPDATE channels
+    SET    state = 'disabled'
+    WHERE  state = 'active'
+    AND    (id = ANY ($1::bigint[])
+            OR id = ANY ($2::bigint[]) AND failing_since < now() - make_interval(days => $3))
+    RETURNING user_id, url_masked, id = ANY ($1::bigint[]) AS is_gone
+), told AS (
+    INSERT INTO notifications (user_id, event, text)
+    SELECT user_id, 'channel.disabled',
+           CASE WHEN is_gone THEN format('The channel %s was disabled: its receiver says that it is gone.', url_masked)
+                ELSE format('The channel %s was disabled: nothing could be delivered to it for %s days.',
+                            url_masked, $3) END
+    FROM   disabled
+)
+SELECT count(*) FROM disabled
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimedDelivery:
+    """A delivery that a worker may make until its lease lapses.
+
+    Attributes:
+        url_encrypted: sealed, as the channel has it.
+        secrets_encrypted: of a webhook, the newest first.
+        is_disabled: whether its channel is.
+        is_void: whether it is a reminder of a task that is not open any more.
+        data: of the event, as JSON.
+        due_at: when it was to be sent.
+        claimed_at: on this process's monotonic clock, in seconds.
+    """
+
+    id: int
+    channel_id: int
+    user_id: int
+    attempts: int
+    due_at: datetime
+    kind: str
+    url_encrypted: bytes
+    secrets_encrypted: tuple[bytes, ...]
+    quiet_hours: dict[str, Any] | None
+    time_zone: str
+    is_disabled: bool
+    is_void: bool
+    event: str
+    data: str
+    created_at: str
+    claimed_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What a claim came to.
+
+    Attributes:
+        deliveries: that are ours now.
+        next_channel: where the next claim goes on; 0: at the beginning, since all channels were looked at.
+    """
+
+    deliveries: list[ClaimedDelivery]
+    next_channel: int
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What became of a claimed delivery.
+
+    Attributes:
+        state: None: it was not tried, and waits as before.
+        attempts: how many to add.
+        next_at: when it is due again, or
+        delay_seconds: in how long; neither: never.
+        error: for its owner; quotes nothing of the address.
+        hold_seconds: how long the receiver wants to hear nothing of the channel.
+        is_gone: whether the receiver does not want to hear of it ever again.
+    """
+
+    delivery_id: int
+    channel_id: int
+    state: str | None
+    attempts: int = 1
+    next_at: datetime | None = None
+    delay_seconds: float | None = None
+    error: str | None = None
+    hold_seconds: float | None = None
+    is_gone: bool = False
+
+
+async def claim_deliveries(
+    pool: Pool, owner: str, *, after_channel: int, limit: int, a_channel: int, rooms: Mapping[int, int]
+) -> Claim:
+    """Claims what is due, from the channels behind one.
+
+    Args:
+        pool: of the worker.
+        owner: of the lease.
+        after_channel: the `next_channel` of the claim before.
+        limit: the most that are claimed.
+        a_channel: the most of one channel; of one that fails, one.
+        rooms: the same for channels of which the worker has some at hand already.
+    """
+    claimed_at = time.monotonic()
+    rows = await pool.fetch(
+        _CLAIM,
+        owner,
+        after_channel,
+        CHANNELS_A_CLAIM,
+        limit,
+        a_channel,
+        list(rooms),
+        list(rooms.values()),
+        LEASE_SECONDS,
+    )
+    is_all = rows[0]["channels"] < CHANNELS_A_CLAIM
+    deliveries = [_claimed(row, claimed_at) for row in rows if row["id"] is not None]
+    return Claim(deliveries, 0 if is_all else rows[0]["last_channel"])
+
+
+def _claimed(row: Any, claimed_at: float) -> ClaimedDelivery:
+    return ClaimedDelivery(
+        id=row["id"],
+        channel_id=row["channel_id"],
+        user_id=row["user_id"],
+        attempts=row["attempts"],
+        due_at=row["due_at"],
+        kind=row["kind"],
+        url_encrypted=row["url_encrypted"],
+        secrets_encrypted=tuple(row["secrets_encrypted"] or ()),
+        quiet_hours=None if row["quiet_hours"] is None else orjson.loads(row["quiet_hours"]),
+        time_zone=row["time_zone"],
+        is_disabled=row["channel_state"] == "disabled",
+        is_void=row["is_void"],
+        event=row["event"],
+        data=row["data"],
+        created_at=row["created_at"],
+        claimed_at=claimed_at,
+    )
+
+
+async def record_results(pool: Pool, owner: str, results: Sequence[Result]) -> dict[int, str]:
+    """Records what became of deliveries that are still the owner's, and what it means for their channels.
+
+    Returns:
+        Delivery → state, of those that were recorded.
+    """
+    # Always in one order, so that two workers never wait for each other.
+    ordered = sorted(results, key=lambda result: result.delivery_id)
+    rows = await pool.fetch(
+        _RECORD,
+        owner,
+        [result.delivery_id for result in ordered],
+        [result.state for result in ordered],
+        [result.attempts for result in ordered],
+        [result.next_at for result in ordered],
+        [result.delay_seconds for result in ordered],
+        [result.error for result in ordered],
+    )
+    tried = [result for result in ordered if result.attempts]
+    works = {result.channel_id for result in tried if result.state == "delivered"}
+    holds: dict[int, float | None] = {}
+    for result in tried:
+        if result.state != "delivered" and (result.channel_id not in works or result.hold_seconds):
+            holds[result.channel_id] = max(holds.get(result.channel_id) or 0.0, result.hold_seconds or 0.0) or None
+    if works:
+        await pool.execute(_WORKS_AGAIN, sorted(works))
+    if holds:
+        channels = sorted(holds)
+        await pool.execute(_FAILS, channels, [holds[channel] for channel in channels])
+        gone = sorted({result.channel_id for result in tried if result.is_gone})
+        await pool.execute(_DISABLE, gone, channels, DISABLED_AFTER_DAYS)
+    return {row["id"]: row["state"] for row in rows}
