@@ -24,7 +24,7 @@ async def get_profile(request: web.Request) -> web.Response:
 async def update_profile(request: web.Request) -> web.Response:
     """`PATCH /user/me`."""
     changes = await read_json(request, _UPDATE)
-    payload = {name: changes[name] for name in ("email", "time_zone") if name in changes}
+    payload = {name: changes[name] for name in ("email", "time_zone", "reminder_offsets") if name in changes}
     if "password" not in changes:
         return await perform(request, build_command(request, "user.update", payload))
     command = build_command(request, "user.update", payload)

@@ -184,6 +184,9 @@ class Settings:
     partitions_ahead: int = _variable(_integer(1, 20), default=2)
     event_retention_days: int = _variable(_integer(1, 3650), default=30)
 
+    # reminders
+    reminder_digest_over: int = _variable(_integer(1, 1000), default=20)
+
     # files
     storage_url: str = _variable(_storage_url, default="")
     max_import_bytes: int = _variable(_integer(1024, 1 << 40), default=1 << 30)

@@ -26,6 +26,7 @@ from core.imports.reading import (
 )
 from core.imports.rows import FileReport
 from core.leases import LEASE_SECONDS, LeaseLost
+from core.partitions import is_missing_partition
 
 CHUNK_SECONDS = 60
 """The longest transaction of a chunk: a worker that is frozen in the middle of one holds nobody up for longer."""
@@ -99,8 +100,9 @@ def counts_of(row: Any) -> Counts:
     )
 
 
-# A plan is kept for as long as the connection lives, and may have been made when the tables were empty.
-_ALWAYS_BY_INDEX = "SET LOCAL enable_seqscan = off"
+# A plan is kept for as long as the connection lives, and may have been made when the tables were empty. Nobody wants to
+# be told of each row: the end of the import is an event of its own.
+_SETTINGS = "SET LOCAL enable_seqscan = off; SET LOCAL app.quiet_events = 'on'"
 
 _CHECK = """
 SELECT lease_owner = $2 AND NOT is_unwanted AS is_ours, rows_read, rows_created, rows_updated, rows_skipped,
@@ -260,7 +262,7 @@ async def write_chunk(
             return counts_of(found)  # it was committed, and the answer was lost
         if found["rows_read"] != before.read:
             raise LeaseLost
-        await connection.execute(_ALWAYS_BY_INDEX)
+        await connection.execute(_SETTINGS)
         done = await _write_rows_carefully(connection, claim, chunk.rows)
         errors = sorted([*chunk.errors, *done.errors], key=lambda error: (error.number, error.ordinal))
         kept, kept_bytes = await _keep_errors(connection, claim, before, errors)
@@ -327,7 +329,7 @@ async def _write_rows_carefully(connection: Connection, claim: ClaimedImport, ro
         async with savepoint(connection):
             return await _write_rows(connection, claim, rows)
     except Exception as error:
-        if not is_data_fault(error) or is_missing_reference(error):
+        if not is_data_fault(error) or is_missing_reference(error) or is_missing_partition(error):
             raise
         if len(rows) == 1:
             refused = RowError(rows[0].number, 1, None, "The database refused these values.", rows[0].values)

@@ -13,7 +13,7 @@ _CREDENTIALS = "SELECT id, username, role, password_hash FROM credentials_of($1)
 _PROFILE = """
 SELECT row_to_json(u)::text AS profile
 FROM   set_config('app.user_id', $1, true) AS me,
-       LATERAL (SELECT id, username, email, role, time_zone, created_at, updated_at
+       LATERAL (SELECT id, username, email, role, time_zone, reminder_offsets, created_at, updated_at
                 FROM   users WHERE id = me::bigint LIMIT 1) AS u
 """
 

@@ -6,9 +6,12 @@ from zoneinfo import available_timezones
 
 from marshmallow import Schema, ValidationError, fields, validate, validates_schema
 
+from core.durations import DURATION, normalized_duration
+
 USERNAME_PATTERN = r"^[A-Za-z0-9._-]+\Z"
 PASSWORD_MINIMUM = 8
 PASSWORD_MAXIMUM = 256
+REMINDER_OFFSETS_MAXIMUM = 10
 
 
 @lru_cache(maxsize=1)
@@ -36,6 +39,35 @@ def _password(**kwargs: Any) -> fields.String:
 
 def _email(**kwargs: Any) -> fields.Email:
     return fields.Email(validate=validate.Length(max=254), metadata={"example": "ada@example.com"}, **kwargs)
+
+
+class ReminderOffset(fields.String):
+    """An ISO 8601 duration; becomes the same in capitals."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
+        try:
+            return normalized_duration(super()._deserialize(value, attr, data, **kwargs))
+        except ValueError:
+            raise ValidationError("Not an ISO 8601 duration of up to a year, such as P1D or PT1H.") from None
+
+
+class ReminderOffsets(fields.List[str]):
+    """Offsets, each once."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            ReminderOffset(metadata={"pattern": DURATION}),
+            validate=validate.Length(max=REMINDER_OFFSETS_MAXIMUM),
+            metadata={
+                "description": "How long before a due date to remind of it (ISO 8601 durations)",
+                "example": ["P1D", "PT1H"],
+            },
+        )
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Any:
+        if not isinstance(value, list):  # marshmallow's own takes a dict's keys, too
+            raise self.make_error("invalid")
+        return list(dict.fromkeys(super()._deserialize(value, attr, data, **kwargs)))
 
 
 class Register(Schema):
@@ -82,6 +114,7 @@ class ProfileUpdate(Schema):
 
     email = _email()
     time_zone = fields.String(validate=known_time_zone, metadata={"format": "time-zone", "example": "Europe/Berlin"})
+    reminder_offsets = ReminderOffsets()
     password = _password()
     current_password = fields.String(
         validate=validate.Length(max=1024), load_only=True, metadata={"format": "password"}
@@ -103,6 +136,7 @@ class User(Schema):
     email = fields.String(required=True)
     role = fields.String(required=True, validate=validate.OneOf(("user", "admin")))
     time_zone = fields.String(required=True)
+    reminder_offsets = fields.List(fields.String(), required=True, metadata={"example": ["P1D", "PT1H"]})
     created_at = fields.String(required=True, metadata={"format": "date-time"})
     updated_at = fields.String(required=True, metadata={"format": "date-time"})
 

@@ -8,7 +8,7 @@ from core.database import Connection, Pool, delete_in_chunks
 
 USER_JSON = """
     (SELECT row_to_json(u)::text
-     FROM   (SELECT users.id, users.username, users.email, users.role, users.time_zone,
+     FROM   (SELECT users.id, users.username, users.email, users.role, users.time_zone, users.reminder_offsets,
                     users.created_at, users.updated_at) AS u)
 """
 
@@ -21,10 +21,14 @@ RETURNING {USER_JSON} AS profile
 
 _UPDATE = f"""
 UPDATE users
-SET    email         = coalesce($2, email),
-       time_zone     = coalesce($3, time_zone),
-       password_hash = coalesce($4, password_hash),
-       updated_at    = now()
+SET    email                = coalesce($2, email),
+       time_zone            = coalesce($3, time_zone),
+       password_hash        = coalesce($4, password_hash),
+       reminder_offsets     = coalesce($5::text[], reminder_offsets),
+       reminders_planned_to = CASE WHEN (time_zone, reminder_offsets)
+                                        IS DISTINCT FROM (coalesce($3, time_zone), coalesce($5, reminder_offsets))
+                                   THEN 0 ELSE reminders_planned_to END,
+       updated_at           = now()
 WHERE  id = $1
 RETURNING {USER_JSON} AS profile
 """  # noqa: S608
@@ -76,7 +80,8 @@ async def register_users(connection: Connection, registrations: Sequence[dict[st
 
 
 async def update_users(connection: Connection, updates: Sequence[dict[str, Any]]) -> list[Effect]:
-    """Changes profiles; each of `updates` has `user_id` and any of `email`, `time_zone`, `password_hash`.
+    """Changes profiles; each of `updates` has `user_id` and any of `email`, `time_zone`, `reminder_offsets`,
+    `password_hash`.
 
     A new password revokes every session of the user.
     """
@@ -88,6 +93,7 @@ async def update_users(connection: Connection, updates: Sequence[dict[str, Any]]
             update.get("email"),
             update.get("time_zone"),
             update.get("password_hash"),
+            update.get("reminder_offsets"),
         )
         if profile is not None and update.get("password_hash"):
             await connection.execute(_REVOKE_ALL, update["user_id"])

@@ -70,7 +70,7 @@ REMINDERS = [
     "ALTER TABLE reminders ENABLE ROW LEVEL SECURITY",
     """
     CREATE POLICY reminders_of_caller ON reminders FOR SELECT TO tenfold_api
-        USING (user_id = (SELECT current_app_user()))
+        USING (user_id = (SELECT current_app_user()) OR (SELECT current_app_user_is_admin()))
     """,
     "CREATE POLICY reminders_worker ON reminders TO tenfold_worker USING (true) WITH CHECK (true)",
     "GRANT SELECT ON reminders TO tenfold_api",
@@ -313,22 +313,27 @@ FOLLOWING = [
     END
     $$
     """.replace("$task", _TASK.format("n")).replace("$wanted", _WANTED.format("n", "k.type")),
-    # What was on its way for a due date that stands no more is not delivered.
+    # What was on its way for a due date that stands no more is not delivered. The lock waits for whoever is sending it,
+    # and only the next statement sees what was written meanwhile.
     """
     CREATE FUNCTION void_reminders(of_users bigint[], of_tasks bigint[], are_void boolean[]) RETURNS void
     LANGUAGE plpgsql
     AS $$
+    DECLARE
+        void_events bigint[] := ARRAY(
+            SELECT r.event_id
+            FROM   unnest(of_users, of_tasks, are_void) AS t (user_id, task_id, is_void),
+                   LATERAL (SELECT event_id FROM reminders AS r
+                            WHERE  r.user_id = t.user_id AND r.task_id = t.task_id LIMIT 1000
+                            FOR UPDATE) AS r
+            WHERE  t.is_void AND r.event_id IS NOT NULL);
     BEGIN
-        UPDATE deliveries
-        SET    state = 'dead', next_attempt_at = NULL, lease_owner = NULL, lease_until = NULL,
-               last_error = 'cancelled: the task was closed, deleted or moved'
-        WHERE  state IN ('pending', 'failed')
-        AND    event_id = ANY (ARRAY(
-                   SELECT r.event_id
-                   FROM   unnest(of_users, of_tasks, are_void) AS t (user_id, task_id, is_void),
-                          LATERAL (SELECT event_id FROM reminders AS r
-                                   WHERE  r.user_id = t.user_id AND r.task_id = t.task_id LIMIT 1000) AS r
-                   WHERE  t.is_void AND r.event_id IS NOT NULL));
+        IF cardinality(void_events) > 0 THEN
+            UPDATE deliveries
+            SET    state = 'dead', next_attempt_at = NULL, lease_owner = NULL, lease_until = NULL,
+                   last_error = 'cancelled: the task was closed, deleted or moved'
+            WHERE  state IN ('pending', 'failed') AND event_id = ANY (void_events);
+        END IF;
     END
     $$
     """,

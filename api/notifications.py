@@ -1,0 +1,85 @@
+"""Notifications inside the service, over HTTP."""
+
+from aiohttp import web
+from marshmallow import Schema, fields, validate
+
+from api.http import Endpoint, WholeNumber, invalid, page_response, path_id, read_json, read_query
+from api.keys import IDENTITY, POOL, SETTINGS
+from api.submission import build_command, perform
+from core.notifications.queries import list_notifications
+from core.notifications.schemas import Notification, NotificationUpdate
+from core.pagination import decode_cursor, encode_cursor, scope_digest
+
+
+class NotificationPage(Schema):
+    """A page of notifications, newest first; `next_cursor` is null on the last one, and only there."""
+
+    items = fields.List(fields.Nested(Notification), required=True)
+    next_cursor = fields.String(required=True, allow_none=True)
+
+
+class NotificationListQuery(Schema):
+    """Which notifications, and how the list is paged."""
+
+    unread = fields.Boolean(
+        truthy={"true"}, falsy={"false"}, metadata={"description": "`true`: only those that were not read yet"}
+    )
+    limit = WholeNumber(validate=validate.Range(min=1))
+    cursor = fields.String(
+        validate=validate.Length(1, 512), metadata={"description": "`next_cursor` of the page before"}
+    )
+
+
+_LIST_QUERY = NotificationListQuery()
+_UPDATE = NotificationUpdate()
+
+
+async def list_own_notifications(request: web.Request) -> web.Response:
+    """`GET /notifications`: the caller's own, newest first."""
+    given = read_query(request, _LIST_QUERY)
+    settings = request.app[SETTINGS]
+    limit = given.get("limit", settings.default_page_size)
+    if limit > settings.max_page_size:
+        raise invalid({"limit": [f"Must be at most {settings.max_page_size}."]})
+    unread = given.get("unread", False)
+    scope = scope_digest("notifications", unread)
+    before = decode_cursor(given["cursor"], scope, int)[0] if "cursor" in given else None
+    found = await list_notifications(
+        request.app[POOL], request[IDENTITY].user_id, before=before, unread=unread, limit=limit + 1
+    )
+    page = found[:limit]
+    cursor = encode_cursor(scope, page[-1].id) if len(found) > limit else None
+    return page_response(request, f"[{','.join(one.body for one in page)}]", cursor)
+
+
+async def mark_notification(request: web.Request) -> web.Response:
+    """`PATCH /notifications/{id}`."""
+    notification_id = path_id(request, noun="notification")
+    given = await read_json(request, _UPDATE)
+    payload = {"id": notification_id, "read": given["read"]}
+    return await perform(request, build_command(request, "notification.update", payload))
+
+
+routes = [
+    Endpoint(
+        "GET",
+        "/notifications",
+        list_own_notifications,
+        "List the caller's notifications, newest first",
+        {200: NotificationPage},
+        query=NotificationListQuery,
+        problems=(400,),
+        description="Reminders and ends of imports, also where no channel is set up. "
+        "They are kept for `EVENT_RETENTION_DAYS` (30 unless set).",
+    ),
+    Endpoint(
+        "PATCH",
+        "/notifications/{id}",
+        mark_notification,
+        "Mark a notification as read, or as not read",
+        {200: Notification},
+        body=NotificationUpdate,
+        is_write=True,
+        problems=(404,),
+    ),
+]

@@ -1,0 +1,54 @@
+"""A task's reminders over HTTP."""
+
+from aiohttp import web
+
+from api.http import Endpoint, json_response, not_found, path_id, read_json
+from api.keys import IDENTITY, POOL
+from api.submission import build_command, perform
+from core.reminders.queries import read_reminders
+from core.reminders.schemas import Reminders, SetReminders
+from core.tasks.queries import Caller
+
+_SET = SetReminders()
+
+
+async def get_reminders(request: web.Request) -> web.Response:
+    """`GET /tasks/{id}/reminders`."""
+    identity = request[IDENTITY]
+    found = await read_reminders(request.app[POOL], Caller(identity.user_id, identity.is_admin), path_id(request))
+    if found is None:
+        raise not_found("There is no such task.")
+    return json_response(found)
+
+
+async def set_reminders(request: web.Request) -> web.Response:
+    """`PUT /tasks/{id}/reminders`."""
+    task_id = path_id(request)
+    payload = {"id": task_id, **await read_json(request, _SET)}
+    if request[IDENTITY].is_admin:
+        payload["any_owner"] = True
+    return await perform(request, build_command(request, "task.reminders", payload))
+
+
+routes = [
+    Endpoint(
+        "GET",
+        "/tasks/{id}/reminders",
+        get_reminders,
+        "Read a task's reminders",
+        {200: Reminders},
+        problems=(404,),
+    ),
+    Endpoint(
+        "PUT",
+        "/tasks/{id}/reminders",
+        set_reminders,
+        "Set a task's own reminders",
+        {200: Reminders},
+        body=SetReminders,
+        is_write=True,
+        problems=(404,),
+        description="They stand instead of the offsets of the user (`PATCH /user/me`) and follow the due date when "
+        "that is moved. `null` gives the task those of its user again, `[]` none at all.",
+    ),
+]

@@ -1,0 +1,48 @@
+"""Reads of notifications."""
+
+from dataclasses import dataclass
+
+from core.database import Pool, fetch_rows
+
+NOTIFICATION_JSON = """
+    (SELECT row_to_json(notification)::text
+     FROM   (SELECT n.id, n.event, n.task_id, n.text, n.read_at, n.created_at) AS notification)
+"""
+
+_LIST = f"""
+SELECT n.id, {NOTIFICATION_JSON} AS notification
+FROM   set_config('app.user_id', $1, true) AS me,
+       LATERAL (SELECT * FROM notifications
+                WHERE  user_id = me::bigint
+                AND    ($2::bigint IS NULL OR id < $2)
+                AND    (NOT $3::boolean OR read_at IS NULL)
+                ORDER  BY id DESC
+                LIMIT  $4) AS n
+"""  # noqa: S608
+
+
+@dataclass(frozen=True, slots=True)
+class ListedNotification:
+    """A notification as JSON, and its place in the order (newest first)."""
+
+    body: str
+    id: int
+
+
+async def list_notifications(
+    pool: Pool, user_id: int, *, before: int | None, unread: bool, limit: int
+) -> list[ListedNotification]:
+    """The user's own notifications, newest first.
+
+    Args:
+        pool: of the API.
+        user_id: the caller.
+        before: only those that are older than this one.
+        unread: only those that were not read yet.
+        limit: how many at most.
+
+    Raises:
+        DatabaseUnavailable: the database cannot answer.
+    """
+    rows = await fetch_rows(pool, _LIST, str(user_id), before, unread, limit)
+    return [ListedNotification(row["notification"], row["id"]) for row in rows]

@@ -1,0 +1,28 @@
+"""In-app notifications in words."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
+DIGEST_TITLES = 5
+
+
+def reminder_text(title: str, due_date: datetime | None, zone: ZoneInfo, *, is_late: bool = False) -> str:
+    """A reminder of one task: its title and when it is due, in the user's time zone."""
+    due = "" if due_date is None else f", due {moment_text(due_date, zone)}"
+    return f"{title}{due}{' (this reminder is late)' if is_late else ''}"
+
+
+def digest_text(titles: Sequence[str]) -> str:
+    """Many late reminders as one: some titles, and how many more there are."""
+    shown = "; ".join(titles[:DIGEST_TITLES])
+    more = len(titles) - DIGEST_TITLES
+    return f"{len(titles)} tasks whose reminders are late: {shown}{f' and {more} more' if more > 0 else ''}"
+
+
+def moment_text(moment: datetime, zone: ZoneInfo) -> str:
+    """A moment as the clocks of a zone have it, to the minute."""
+    try:
+        return f"{moment.astimezone(zone):%Y-%m-%d %H:%M %Z}"
+    except OverflowError:  # the first or last day of all years
+        return f"{moment:%Y-%m-%d %H:%M %Z}"

@@ -1,0 +1,37 @@
+"""Writes of notifications."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from core.commands import Effect
+from core.database import Connection
+from core.notifications.queries import NOTIFICATION_JSON
+
+_MARK = f"""
+WITH input AS MATERIALIZED (
+    SELECT c.* FROM unnest($1::bigint[], $2::bigint[], $3::boolean[]) WITH ORDINALITY AS c (user_id, id, read, place)
+), marked AS (
+    UPDATE notifications AS n
+    SET    read_at = CASE WHEN input.read THEN coalesce(n.read_at, now()) END
+    FROM   input
+    WHERE  n.id = input.id
+    AND    n.user_id = input.user_id
+    RETURNING n.id, {NOTIFICATION_JSON} AS notification
+)
+SELECT marked.notification
+FROM   input LEFT JOIN marked USING (id)
+ORDER  BY input.place
+"""  # noqa: S608
+
+
+async def mark_notifications(connection: Connection, marks: Sequence[dict[str, Any]]) -> list[Effect]:
+    """Marks notifications; each of `marks` has `user_id`, `id` and `read`."""
+    rows = await connection.fetch(
+        _MARK, [mark["user_id"] for mark in marks], [mark["id"] for mark in marks], [mark["read"] for mark in marks]
+    )
+    return [
+        Effect(200, row["notification"])
+        if row["notification"] is not None
+        else Effect.rejected("not-found", "There is no such notification.")
+        for row in rows
+    ]

@@ -1,0 +1,36 @@
+"""Reads of reminders."""
+
+from core.database import Pool, fetch_row
+from core.tasks.queries import Caller
+
+REMINDERS_JSON = """
+    json_build_object(
+        'is_own', t.reminder_rules IS NOT NULL,
+        'reminders', coalesce((
+            SELECT json_agg(row_to_json(shown) ORDER BY shown.due_at, shown.rule)
+            FROM   (SELECT r.rule, r.due_at, r.state, r.sent_at
+                    FROM   reminders AS r
+                    WHERE  r.user_id = t.user_id AND r.task_id = t.id) AS shown), '[]'))::text
+"""
+
+_OF_OWN = f"""
+SELECT {REMINDERS_JSON} AS reminders
+FROM   set_config('app.user_id', $1, true) AS me,
+       LATERAL (SELECT * FROM tasks WHERE user_id = me::bigint AND id = $2 LIMIT 1) AS t
+"""  # noqa: S608
+
+_OF_ALL = f"""
+SELECT {REMINDERS_JSON} AS reminders
+FROM   set_config('app.user_id', $1, true) AS me, set_config('app.role', 'admin', true) AS my_role,
+       LATERAL (SELECT * FROM tasks WHERE user_id > 0 AND id = $2 AND (me || my_role) IS NOT NULL LIMIT 1) AS t
+"""  # noqa: S608
+
+
+async def read_reminders(pool: Pool, caller: Caller, task_id: int) -> str | None:
+    """A task's reminders as JSON; None where the task does not exist for the caller.
+
+    Raises:
+        DatabaseUnavailable: the database cannot answer.
+    """
+    row = await fetch_row(pool, _OF_ALL if caller.is_admin else _OF_OWN, str(caller.user_id), task_id)
+    return None if row is None else row["reminders"]

@@ -1,0 +1,199 @@
+"""Sends reminders: what is due becomes notifications, events and, by a trigger, deliveries, all in one transaction.
+
+The lock on a reminder's row is its lease: whoever dies in the middle has sent nothing, and the next worker takes it.
+The reminders of one user are sent by one worker at a time, so that what came due while none was running becomes one
+digest.
+"""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+import orjson
+
+from core.database import Connection, Pool
+from core.notifications.texts import digest_text, reminder_text
+from core.tasks.columns import task_json
+from core.tasks.recurrence import zone_named
+
+REMINDER = "task.reminder"
+LATE = timedelta(seconds=60)
+"""From here on a reminder says that it is late, and many of a user become a digest."""
+DUE_AT_ONCE = 2000
+USERS_AT_ONCE = 200
+DIGEST_TASKS = 50
+
+_USER_LOCK_CLASS = 1_010_104
+_LOCK_MASK = (1 << 31) - 1
+
+_USERS = f"""
+SELECT c.user_id
+FROM   (SELECT DISTINCT due.user_id
+        FROM   (SELECT user_id FROM reminders
+                WHERE  state = 'pending' AND due_at <= $1 ORDER BY due_at LIMIT {DUE_AT_ONCE:d}) AS due
+        ORDER  BY due.user_id
+        LIMIT  {USERS_AT_ONCE:d}) AS c
+WHERE  pg_try_advisory_xact_lock({_USER_LOCK_CLASS:d}, (c.user_id & {_LOCK_MASK:d})::integer)
+"""  # noqa: S608
+
+# A task that is closed, gone, or in a partition that was detached is not found.
+_DUE = f"""
+SELECT r.id, r.user_id, r.task_id, r.due_at, t.title, t.due_date, t.task, u.time_zone, wanted.is_wanted,
+       nextval('events_id_seq') AS event_id
+FROM   (SELECT * FROM reminders
+        WHERE  user_id = ANY ($1::bigint[]) AND state = 'pending' AND due_at <= $2
+        ORDER  BY due_at, id
+        LIMIT  {DUE_AT_ONCE:d}
+        FOR    UPDATE SKIP LOCKED) AS r
+       LEFT JOIN LATERAL (SELECT t.title, t.due_date, {task_json("t")} AS task
+                          FROM   tasks AS t
+                          WHERE  t.user_id = r.user_id AND t.id = r.task_id
+                          AND    t.status IN ('pending', 'in_progress', 'blocked')
+                          LIMIT  1) AS t ON true
+       LEFT JOIN LATERAL (SELECT time_zone FROM users WHERE id = r.user_id LIMIT 1) AS u ON true
+       LEFT JOIN LATERAL (SELECT true AS is_wanted FROM channels AS c
+                          WHERE  c.user_id = r.user_id AND c.state = 'active' AND '{REMINDER}' = ANY (c.events)
+                          LIMIT  1) AS wanted ON true
+ORDER  BY r.due_at, r.id
+"""  # noqa: S608
+
+_EVENTS = f"""
+INSERT INTO events (id, user_id, type, task_id, data)
+OVERRIDING SYSTEM VALUE
+SELECT e.id, e.user_id, '{REMINDER}', e.task_id, e.data::json
+FROM   unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::text[]) AS e (id, user_id, task_id, data)
+ORDER  BY e.id
+"""  # noqa: S608
+
+_NOTIFICATIONS = f"""
+INSERT INTO notifications (user_id, event, task_id, text)
+SELECT n.user_id, '{REMINDER}', n.task_id, n.text
+FROM   unnest($1::bigint[], $2::bigint[], $3::text[]) AS n (user_id, task_id, text)
+"""  # noqa: S608
+
+_DONE = """
+UPDATE reminders AS r
+SET    state = d.state, sent_at = CASE WHEN d.state = 'sent' THEN $4::timestamptz END, event_id = d.event_id
+FROM   unnest($1::bigint[], $2::text[], $3::bigint[]) AS d (id, state, event_id)
+WHERE  r.id = d.id
+"""
+
+
+@dataclass(slots=True)
+class Sent:
+    """What became of reminders that were due.
+
+    Attributes:
+        lateness: of each one that was sent, in seconds.
+        digests: how many were sent instead of single ones.
+        cancelled: reminders of tasks that are not there or not open any more.
+        calls_for_delivery: whether there are deliveries now.
+    """
+
+    lateness: list[float] = field(default_factory=list)
+    digests: int = 0
+    cancelled: int = 0
+    calls_for_delivery: bool = False
+
+    @property
+    def reminders(self) -> int:
+        return len(self.lateness) + self.cancelled
+
+
+@dataclass(slots=True)
+class _Rows:
+    """What is written for them."""
+
+    events: list[tuple[int, int, int | None, str]] = field(default_factory=list)
+    notifications: list[tuple[int, int | None, str]] = field(default_factory=list)
+    done: list[tuple[int, str, int | None]] = field(default_factory=list)
+
+
+async def send_due(pool: Pool, now: datetime, *, digest_over: int) -> Sent:
+    """Sends some of the reminders that are due; where it was none, there are none that nobody else is sending.
+
+    Args:
+        pool: of workers.
+        now: the present, aware.
+        digest_over: more late reminders of one user than this become a digest.
+    """
+    sent = Sent()
+    async with pool.acquire() as connection, connection.transaction():
+        users = [row["user_id"] for row in await connection.fetch(_USERS, now)]
+        if users:
+            due = await connection.fetch(_DUE, users, now)
+            rows = _compose([dict(row) for row in due], now, digest_over, sent)
+            await _write(connection, rows, now)
+    return sent
+
+
+def _compose(due: Sequence[Mapping[str, Any]], now: datetime, digest_over: int, sent: Sent) -> _Rows:
+    rows = _Rows()
+    late: dict[int, list[Mapping[str, Any]]] = defaultdict(list)
+    for reminder in due:
+        if reminder["task"] is None:
+            rows.done.append((reminder["id"], "cancelled", None))
+            sent.cancelled += 1
+            continue
+        sent.lateness.append((now - reminder["due_at"]).total_seconds())
+        if now - reminder["due_at"] > LATE:
+            late[reminder["user_id"]].append(reminder)
+        else:
+            _add_one(rows, reminder, late_by=0)
+    for reminders in late.values():
+        if len(reminders) > digest_over:
+            _add_digest(rows, reminders, now)
+            sent.digests += 1
+        else:
+            for reminder in reminders:
+                _add_one(rows, reminder, late_by=int((now - reminder["due_at"]).total_seconds()))
+    sent.calls_for_delivery = bool(rows.events)
+    return rows
+
+
+def _add_one(rows: _Rows, reminder: Mapping[str, Any], *, late_by: int) -> None:
+    user_id, task_id = reminder["user_id"], reminder["task_id"]
+    text = reminder_text(
+        reminder["title"], reminder["due_date"], zone_named(reminder["time_zone"]), is_late=late_by > 0
+    )
+    rows.notifications.append((user_id, task_id, text))
+    event_id = None
+    if reminder["is_wanted"]:
+        event_id = reminder["event_id"]
+        data = {
+            "task": orjson.Fragment(reminder["task"]),
+            "reminder": {"due_at": reminder["due_at"], "late_by": late_by},
+        }
+        rows.events.append((event_id, user_id, task_id, orjson.dumps(data).decode()))
+    rows.done.append((reminder["id"], "sent", event_id))
+
+
+def _add_digest(rows: _Rows, reminders: Sequence[Mapping[str, Any]], now: datetime) -> None:
+    """One event and one notification for all; of a task with several reminders it tells once."""
+    first = reminders[0]
+    tasks = {reminder["task_id"]: reminder for reminder in reminders}
+    titles = [reminder["title"] for reminder in tasks.values()]
+    rows.notifications.append((first["user_id"], None, digest_text(titles)))
+    if first["is_wanted"]:
+        data = {
+            "tasks": [orjson.Fragment(reminder["task"]) for reminder in list(tasks.values())[:DIGEST_TASKS]],
+            "total": len(tasks),
+            "reminder": {
+                "due_at": first["due_at"],
+                "late_by": int((now - first["due_at"]).total_seconds()),
+            },
+        }
+        rows.events.append((first["event_id"], first["user_id"], None, orjson.dumps(data).decode()))
+    # A digest is not taken back for one of its tasks.
+    rows.done += [(reminder["id"], "sent", None) for reminder in reminders]
+
+
+async def _write(connection: Connection, rows: _Rows, now: datetime) -> None:
+    if rows.events:
+        await connection.execute(_EVENTS, *map(list, zip(*rows.events, strict=True)))
+    if rows.notifications:
+        await connection.execute(_NOTIFICATIONS, *map(list, zip(*rows.notifications, strict=True)))
+    if rows.done:
+        await connection.execute(_DONE, *map(list, zip(*rows.done, strict=True)), now)
