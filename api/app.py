@@ -5,7 +5,22 @@ import signal
 
 from aiohttp import web
 
-from api import admin, auth, channels, deliveries, docs, exports, health, imports, jobs, tasklists, tasks, users
+from api import (
+    admin,
+    auth,
+    channels,
+    deliveries,
+    docs,
+    exports,
+    health,
+    imports,
+    jobs,
+    notifications,
+    reminders,
+    tasklists,
+    tasks,
+    users,
+)
 from api.contexts import CONTEXTS
 from api.http import Endpoint
 from api.keys import SECRETS, SETTINGS, TOKENS

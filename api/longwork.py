@@ -77,7 +77,12 @@ def path_job_id(request: web.Request, *, noun: str) -> str:
 
 
 async def begin(
-    request: web.Request, command: Command, *, queued: bytes, read: Callable[[], Awaitable[View | None]]
+    request: web.Request,
+    command: Command,
+    *,
+    queued: bytes,
+    read: Callable[[], Awaitable[View | None]],
+    path: str | None = None,
 ) -> web.Response:
     """Submits the command that begins long work, and answers 202 with the work as body.
 
@@ -86,10 +91,11 @@ async def begin(
         command: whose id becomes the work's.
         queued: the work as it is when nobody has taken it up yet.
         read: the work as it is now, for a command that was carried out before.
+        path: of the collection in which the work will be found; the command's kind in plural unless given.
     """
     preference = read_preference(request, longest=request.app[SETTINGS].write_wait_seconds)
     outcome = await request.app[GATEWAY].submit(command, wait=preference.wait, respond_async=preference.respond_async)
-    headers = {"Location": f"/{command.kind}s/{command.id}", **RETRY_AFTER}
+    headers = {"Location": f"{path or f'/{command.kind}s'}/{command.id}", **RETRY_AFTER}
     if preference.applied is not None:
         headers["Preference-Applied"] = preference.applied
     body: bytes | str = queued

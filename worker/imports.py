@@ -31,8 +31,9 @@ from core.imports.writes import (
 )
 from core.leases import LeaseLost, kept_lease, new_lease_owner
 from core.logs import get_logger
+from core.partitions import is_missing_partition
 from core.redis import REDIS_FAULTS, end_tasks
-from worker.runner import Services, retry_delay
+from worker.runner import Services, make_missing_partition, retry_delay
 
 RENEW_SECONDS = 5.0
 TURN_SECONDS = 30.0
@@ -206,6 +207,7 @@ class _Run:
         now = time.monotonic()
         seconds, self._working_since = now - self._working_since, now
         attempt = 0
+        partition_made = False
         while True:
             started = time.perf_counter()
             try:
@@ -214,7 +216,10 @@ class _Run:
                 )
                 break
             except Exception as error:
-                if not is_transient(error):
+                if is_missing_partition(error) and not partition_made:
+                    await make_missing_partition(self._services)
+                    partition_made = True
+                elif not is_transient(error):
                     raise
                 attempt += 1
                 log.warning("a chunk will be written again", error=repr(error))

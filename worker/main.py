@@ -6,32 +6,55 @@ import platform
 import signal
 from collections.abc import AsyncIterator, Sequence
 
+from arq import cron
+from arq.cron import CronJob
 from prometheus_client import start_http_server
 
 from core import metrics
 from core.cache import CacheInvalidator
 from core.database import worker_pool
-from core.jobs import BULK_QUEUE, MAINTENANCE_QUEUE
+from core.jobs import BULK_QUEUE, MAINTENANCE_QUEUE, TIME_QUEUE
 from core.lanes import WRITES_QUEUE
 from core.logs import get_logger
 from core.redis import cache_client, end_tasks, queue_client
 from core.settings import Settings
 from core.storage import Storage
 from core.version import VERSION
+from worker.deliveries import deliver
 from worker.exports import run_exports
 from worker.imports import run_imports
-from worker.maintenance import schedule
+from worker.maintenance import run_maintenance, schedule
 from worker.observer import observe_forever
-from worker.runner import QueueOfJobs, Services, serve_queue
+from worker.reminders import plan_reminders, send_due_reminders
+from worker.runner import Job, QueueOfJobs, Services, serve_queue, with_policy
 from worker.writes import drain_lane, look_again
 
 # Work on this queue holds a lease and is interrupted when that is lost; this is only the end of all patience.
 LONGEST_BULK_SECONDS = 24 * 3600.0
 
+TIMED_JOBS: tuple[Job, ...] = (send_due_reminders, plan_reminders, deliver)
+EVERY_TWO_SECONDS = frozenset(range(0, 60, 2))
+
+
+def clockwork() -> list[CronJob]:
+    """Every worker looks for itself whether something has come due: what is claimed keeps them apart."""
+    return [
+        cron(with_policy(job).coroutine, name=job.__name__, second=set(EVERY_TWO_SECONDS), unique=False)
+        for job in TIMED_JOBS
+    ]
+
+
 QUEUES_OF_JOBS: dict[str, QueueOfJobs] = {
     "writes": QueueOfJobs(WRITES_QUEUE, jobs=(drain_lane,), timeout_seconds=10, max_jobs=64, after_job=look_again),
     "bulk": QueueOfJobs(BULK_QUEUE, jobs=(run_imports, run_exports), timeout_seconds=LONGEST_BULK_SECONDS, max_jobs=8),
-    "maintenance": QueueOfJobs(MAINTENANCE_QUEUE, jobs=(), cron=schedule, timeout_seconds=120, max_jobs=8),
+    "time": QueueOfJobs(TIME_QUEUE, jobs=TIMED_JOBS, cron=clockwork, timeout_seconds=120, max_jobs=4),
+    "maintenance": QueueOfJobs(
+        MAINTENANCE_QUEUE,
+        jobs=(run_maintenance,),
+        cron=schedule,
+        timeout_seconds=LONGEST_BULK_SECONDS,
+        max_jobs=8,
+    ),
 }
 
 DRAIN_SECONDS = 15.0

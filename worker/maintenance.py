@@ -1,24 +1,48 @@
-"""Scheduled work: looks after lanes, the cache's flag, partitions, and rows past their retention.
+"""Maintenance: what the clock and admins have run, and the sweeps that look for work nobody was called for.
 
-arq gives each tick of a schedule one job id, so any number of workers runs it once.
+What is due is a row, put there by whichever worker notices it first and claimed by any: each tick is run once by
+however many workers, also when all were away while it passed. The sweeps are run every few seconds, by the clock of arq
+and whether PostgreSQL is there or not: they are what sets things going again.
 """
 
+import asyncio
+import contextlib
 import time
+from collections.abc import Awaitable, Callable
+from datetime import date
+from functools import partial
 from typing import Any
 
+import structlog
 from arq import cron
 from arq.cron import CronJob
 
-from core import lanes, metrics
+from core import clock, lanes, metrics
 from core.cache import SUSPECT_FLAG
+from core.database import is_schema_fault, is_transient
+from core.errors import StorageUnavailable
 from core.exports.files import LONGEST_EXPORT_SECONDS
 from core.exports.writes import expired_files, exports_wait, forget_files, purge_exports
 from core.imports.writes import clean_up_after, ended_imports, imports_wait, without_import
 from core.jobs import BULK_QUEUE, call_bulk, purge_jobs
+from core.leases import LeaseLost, kept_lease, new_lease_owner
 from core.logs import get_logger
-from core.partitions import ensure_partitions
+from core.maintenance import purges
+from core.maintenance.writes import (
+    ATTEMPTS_MAXIMUM,
+    ClaimedRun,
+    claim_run,
+    fail_run,
+    finish_run,
+    note_ticks,
+    record_sweep,
+    release_run,
+    renew_run,
+)
+from core.partitions import Fate, attach_partition, create_partition, detach_partition, ensure_partitions
+from core.redis import REDIS_FAULTS
 from core.users.writes import purge_sessions
-from worker.runner import Job, Services, with_policy
+from worker.runner import Services, retry_delay, with_policy
 
 EVERY_FIVE_SECONDS = frozenset(range(0, 60, 5))
 # A job's id is its tick. Another worker's clock, or its sleep between two looks, may be behind: it must find that the
@@ -29,114 +53,64 @@ CALLS_MAXIMUM = 32
 EXPIRED_AT_ONCE = 100
 # An upload's command may lie in its lane for as long as PostgreSQL is away.
 UPLOAD_KEPT_SECONDS = 3 * 24 * 3600.0
+RENEW_SECONDS = 5.0
+RELEASE_SECONDS = 2.0
+RECORD_SECONDS = 2.0
+REST_SECONDS = 5.0
+# For how long a partition's locks are asked for, a tenth of a second at a time.
+LOCK_PATIENCE_SECONDS = 60.0
+
+Arguments = dict[str, Any]
+Run = Callable[[Services, Arguments], Awaitable[int]]
+"""Carries a run out; returns how many rows it removed or made."""
+Sweep = Callable[[Services], Awaitable[int]]
 
 log = get_logger()
 
 
-async def sweep_lanes(services: Services) -> None:
+class OrderRefused(Exception):
+    """An order that cannot be carried out as things are; `name` is one of the kinds in `REJECTIONS`."""
+
+    def __init__(self, name: str, detail: str) -> None:
+        super().__init__(detail)
+        self.name = name
+        self.detail = detail
+
+
+# -- sweeps ---------------------------------------------------------------------------------------------------
+
+
+async def sweep_lanes(services: Services) -> int:
     """Calls the drain of every lane in which something lies; also of lanes that a lower WRITE_LANES left behind."""
-    for lane in await _lanes_with_entries(services):
+    found = await _lanes_with_entries(services)
+    for lane in found:
         await lanes.call_drain(services.queue, lane)
-    _succeeded("sweep_lanes")
+    return len(found)
 
 
-async def empty_suspect_cache(services: Services) -> None:
+async def empty_suspect_cache(services: Services) -> int:
     """Empties a cache whose invalidation failed, and gives it free again."""
     if await services.queue.exists(SUSPECT_FLAG) and await services.invalidator.empty_if_suspect():
         log.info("suspect cache emptied")
-    _succeeded("empty_suspect_cache")
+    return 0
 
 
-async def keep_partitions(services: Services) -> None:
-    """Makes the partitions that new tasks will soon need."""
-    made = await ensure_partitions(
-        services.pool,
-        ahead=services.settings.partitions_ahead,
-        interval=services.settings.partition_interval,
-    )
-    _succeeded("keep_partitions", rows=made)
-
-
-async def purge_finished_jobs(services: Services) -> None:
-    """Removes jobs past JOB_RETENTION_HOURS."""
-    removed = await purge_jobs(services.pool, retention_hours=services.settings.job_retention_hours)
-    _succeeded("purge_finished_jobs", rows=removed)
-
-
-async def sweep_exports(services: Services) -> None:
+async def sweep_exports(services: Services) -> int:
     """Calls workers for exports that nobody carries out: a call was lost, or a worker died."""
     if await exports_wait(services.pool) and await services.queue.zcard(BULK_QUEUE) < CALLS_MAXIMUM:
         await call_bulk(services.queue, "export")
-    _succeeded("sweep_exports")
+        return 1
+    return 0
 
 
-async def sweep_imports(services: Services) -> None:
+async def sweep_imports(services: Services) -> int:
     """Calls workers for imports that nobody carries on, and cleans up after those that have ended."""
     if await imports_wait(services.pool) and await services.queue.zcard(BULK_QUEUE) < CALLS_MAXIMUM:
         await call_bulk(services.queue, "import")
-    for ended in await ended_imports(services.pool):
-        await clean_up_after(services.pool, services.storage, ended)
-    _succeeded("sweep_imports")
-
-
-async def purge_uploads(services: Services) -> None:
-    """Deletes uploads that never became imports: the API process that took them has died."""
-    removed = await services.storage.remove_unfinished(UPLOAD_KEPT_SECONDS)
-    async for names in services.storage.names_older_than("imports", UPLOAD_KEPT_SECONDS):
-        for name in await without_import(services.pool, names):
-            await services.storage.delete(name)
-            removed += 1
-    _succeeded("purge_uploads", rows=removed)
-
-
-async def delete_expired_exports(services: Services) -> None:
-    """Deletes files past EXPORT_RETENTION_HOURS, and some days later the exports themselves."""
-    removed = 0
-    while expired := await expired_files(services.pool, limit=EXPIRED_AT_ONCE):
-        for name in expired.values():
-            await services.storage.delete(name)
-        await forget_files(services.pool, list(expired))
-        removed += len(expired)
-    removed += await purge_exports(services.pool)
-    _succeeded("delete_expired_exports", rows=removed)
-
-
-async def delete_orphaned_exports(services: Services) -> None:
-    """Deletes files that a worker wrote which then died before it could record them."""
-    removed = 0
-    oldest = services.settings.export_retention_hours * 3600 + LONGEST_EXPORT_SECONDS
-    async for names in services.storage.names_older_than("exports", oldest):
-        for name in names:
-            await services.storage.delete(name)
-        removed += len(names)
-    _succeeded("delete_orphaned_exports", rows=removed)
-
-
-async def purge_ended_sessions(services: Services) -> None:
-    """Removes sessions whose refresh tokens have expired."""
-    _succeeded("purge_ended_sessions", rows=await purge_sessions(services.pool))
-
-
-SCHEDULE: tuple[tuple[Job, dict[str, int | set[int]]], ...] = (
-    (sweep_lanes, {"second": set(EVERY_FIVE_SECONDS)}),
-    (empty_suspect_cache, {"second": set(EVERY_FIVE_SECONDS)}),
-    (keep_partitions, {"minute": 7, "second": 0}),
-    (purge_finished_jobs, {"minute": set(range(0, 60, 10)), "second": 20}),
-    (sweep_exports, {"second": set(EVERY_FIVE_SECONDS)}),
-    (sweep_imports, {"second": set(EVERY_FIVE_SECONDS)}),
-    (purge_uploads, {"minute": 35, "second": 10}),
-    (delete_expired_exports, {"second": 50}),
-    (delete_orphaned_exports, {"minute": 25, "second": 30}),
-    (purge_ended_sessions, {"minute": 40, "second": 40}),
-)
-
-
-def schedule() -> list[CronJob]:
-    """This worker's own copy of the schedule: arq keeps the next run of each entry in it."""
-    return [
-        cron(with_policy(job).coroutine, name=job.__name__, **ONCE_A_TICK, **when)  # type: ignore[arg-type]
-        for job, when in SCHEDULE
-    ]
+    ended = await ended_imports(services.pool)
+    for one in ended:
+        await clean_up_after(services.pool, services.storage, one)
+    return len(ended)
 
 
 async def _lanes_with_entries(services: Services) -> list[int]:
@@ -148,8 +122,271 @@ async def _lanes_with_entries(services: Services) -> list[int]:
     return found
 
 
-def _succeeded(name: str, *, rows: int = 0) -> None:
-    metrics.MAINTENANCE_LAST_SUCCESS.labels(name).set(time.time())
+# -- by the clock ---------------------------------------------------------------------------------------------
+
+
+async def keep_partitions(services: Services, _arguments: Arguments) -> int:
+    """Makes the partitions that new tasks will soon need."""
+    return await ensure_partitions(
+        services.pool, ahead=services.settings.partitions_ahead, interval=services.settings.partition_interval
+    )
+
+
+async def purge_finished_jobs(services: Services, _arguments: Arguments) -> int:
+    """Removes jobs past JOB_RETENTION_HOURS."""
+    return await purge_jobs(services.pool, retention_hours=services.settings.job_retention_hours)
+
+
+async def purge_uploads(services: Services, _arguments: Arguments) -> int:
+    """Deletes uploads that never became imports: the API process that took them has died."""
+    removed = await services.storage.remove_unfinished(UPLOAD_KEPT_SECONDS)
+    async for names in services.storage.names_older_than("imports", UPLOAD_KEPT_SECONDS):
+        for name in await without_import(services.pool, names):
+            await services.storage.delete(name)
+            removed += 1
+    return removed
+
+
+async def delete_expired_exports(services: Services, _arguments: Arguments) -> int:
+    """Deletes files past EXPORT_RETENTION_HOURS, and some days later the exports themselves."""
+    removed = 0
+    while expired := await expired_files(services.pool, limit=EXPIRED_AT_ONCE):
+        for name in expired.values():
+            await services.storage.delete(name)
+        await forget_files(services.pool, list(expired))
+        removed += len(expired)
+    removed += await purge_exports(services.pool)
+    return removed
+
+
+async def delete_orphaned_exports(services: Services, _arguments: Arguments) -> int:
+    """Deletes files that a worker wrote which then died before it could record them."""
+    removed = 0
+    oldest = services.settings.export_retention_hours * 3600 + LONGEST_EXPORT_SECONDS
+    async for names in services.storage.names_older_than("exports", oldest):
+        for name in names:
+            await services.storage.delete(name)
+        removed += len(names)
+    return removed
+
+
+async def purge_ended_sessions(services: Services, _arguments: Arguments) -> int:
+    """Removes sessions whose refresh tokens have expired."""
+    return await purge_sessions(services.pool)
+
+
+async def purge_events(services: Services, _arguments: Arguments) -> int:
+    """Removes events, with their deliveries, past EVENT_RETENTION_DAYS."""
+    return await purges.purge_events(services.pool, retention_days=services.settings.event_retention_days)
+
+
+async def purge_reminders(services: Services, _arguments: Arguments) -> int:
+    """Removes reminders that came due before EVENT_RETENTION_DAYS."""
+    return await purges.purge_reminders(services.pool, retention_days=services.settings.event_retention_days)
+
+
+async def purge_notifications(services: Services, _arguments: Arguments) -> int:
+    """Removes notifications past EVENT_RETENTION_DAYS."""
+    return await purges.purge_notifications(services.pool, retention_days=services.settings.event_retention_days)
+
+
+async def refresh_statistics(services: Services, arguments: Arguments) -> int:
+    """Has PostgreSQL look at the tasks again after large imports, or because an admin wants it."""
+    return await purges.refresh_statistics(services.pool, always=arguments["ordered"])
+
+
+# -- by order of an admin -------------------------------------------------------------------------------------
+
+
+async def make_partition(services: Services, arguments: Arguments) -> int:
+    """Makes the partition for a range of days."""
+    lower, upper = date.fromisoformat(arguments["from"]), date.fromisoformat(arguments["to"])
+    _require(await _patiently(partial(create_partition, services.pool, lower, upper)))
+    return 1
+
+
+async def take_partition_out(services: Services, arguments: Arguments) -> int:
+    """Detaches a partition; then nobody finds its tasks on a cached page."""
+    _require(await _patiently(partial(detach_partition, services.pool, arguments["name"])))
+    await services.invalidator.distrust_everything()
+    return 1
+
+
+async def put_partition_back(services: Services, arguments: Arguments) -> int:
+    """Attaches a detached partition; then nobody misses its tasks on a cached page."""
+    _require(await _patiently(partial(attach_partition, services.pool, arguments["name"])))
+    await services.invalidator.distrust_everything()
+    return 1
+
+
+_REFUSALS: dict[Fate, tuple[str, str]] = {
+    "unknown": ("not-found", "There is no such partition."),
+    "in use": ("partition-conflict", "New tasks go into this partition, or will: it stays attached."),
+    "overlaps": ("partition-conflict", "Another partition is for a part of that time already."),
+    "does not fit": ("partition-conflict", "The detached table is not like the tasks any more, or its users are gone."),
+}
+
+
+def _require(fate: Fate) -> None:
+    """What was done already, by an attempt that did not live to say so, counts as done.
+
+    Raises:
+        OrderRefused: it was not done.
+    """
+    if fate in _REFUSALS:
+        raise OrderRefused(*_REFUSALS[fate])
+
+
+async def _patiently(act: Callable[[], Awaitable[Fate]]) -> Fate:
+    """Tries for the locks of partitions again and again: each time those who wait behind us go first."""
+    deadline = time.monotonic() + LOCK_PATIENCE_SECONDS
+    attempt = 0
+    while True:
+        try:
+            return await act()
+        except Exception as error:
+            if not is_transient(error) or time.monotonic() > deadline:
+                raise
+            attempt += 1
+            await asyncio.sleep(retry_delay(attempt))
+
+
+RUNS: dict[str, Run] = {
+    "keep_partitions": keep_partitions,
+    "purge_finished_jobs": purge_finished_jobs,
+    "purge_uploads": purge_uploads,
+    "delete_expired_exports": delete_expired_exports,
+    "delete_orphaned_exports": delete_orphaned_exports,
+    "purge_ended_sessions": purge_ended_sessions,
+    "purge_events": purge_events,
+    "purge_reminders": purge_reminders,
+    "purge_notifications": purge_notifications,
+    "refresh_statistics": refresh_statistics,
+    "create_partition": make_partition,
+    "detach_partition": take_partition_out,
+    "attach_partition": put_partition_back,
+}
+
+SWEEPS: dict[str, Sweep] = {
+    "sweep_lanes": sweep_lanes,
+    "empty_suspect_cache": empty_suspect_cache,
+    "sweep_exports": sweep_exports,
+    "sweep_imports": sweep_imports,
+}
+
+
+# -- running --------------------------------------------------------------------------------------------------
+
+
+async def run_due_maintenance(services: Services) -> None:
+    """Notes which jobs are due, and carries out what nobody else does."""
+    await note_ticks(services.pool, clock.now())
+    await run_maintenance(services)
+
+
+async def run_maintenance(services: Services) -> None:
+    """Carries runs out, one after the other, as long as there are any that nobody else carries out."""
+    while not services.stopping.is_set():
+        claim = await claim_run(services.pool, new_lease_owner())
+        if claim is None:
+            return
+        with structlog.contextvars.bound_contextvars(maintenance=claim.name, run=claim.id):
+            await _carry_out(services, claim)
+
+
+async def _carry_out(services: Services, claim: ClaimedRun) -> None:
+    started = time.perf_counter()
+    outcome = "failed"
+    try:
+        if claim.attempts > ATTEMPTS_MAXIMUM:
+            log.error("a run of maintenance was left in the middle again and again", attempts=claim.attempts)
+            await fail_run(services.pool, claim, "internal-error", "It broke off again and again.")
+            return
+        async with kept_lease(partial(renew_run, services.pool, claim), every_seconds=RENEW_SECONDS):
+            rows = await _run(services, claim)
+        await finish_run(services.pool, claim, rows=rows)
+        outcome = "succeeded"
+        _count(claim.name, rows)
+    except LeaseLost:
+        outcome = "lost"
+    except OrderRefused as refusal:
+        outcome = "refused"
+        await fail_run(services.pool, claim, refusal.name, refusal.detail)
+    except asyncio.CancelledError:
+        outcome = "interrupted"
+        await _release(services, claim, pause_seconds=0.0)
+        raise
+    except Exception as error:
+        if is_transient(error) or isinstance(error, (*REDIS_FAULTS, StorageUnavailable)):
+            outcome = "postponed"
+            log.warning("a run of maintenance will be repeated", error=repr(error))
+            await _release(services, claim, pause_seconds=REST_SECONDS)
+        else:
+            log.exception("maintenance failed")
+            await fail_run(
+                services.pool, claim, "internal-error", f"It failed ({type(error).__name__}): see the worker's log."
+            )
+    finally:
+        metrics.MAINTENANCE_DURATION.labels(claim.name, outcome).observe(time.perf_counter() - started)
+
+
+async def _run(services: Services, claim: ClaimedRun) -> int:
+    """What the run is about; a sweep that an admin has ordered is run like any other."""
+    if claim.name in SWEEPS:
+        return await SWEEPS[claim.name](services)
+    return await RUNS[claim.name](services, {**claim.arguments, "ordered": claim.job_id is not None})
+
+
+async def _release(services: Services, claim: ClaimedRun, *, pause_seconds: float) -> None:
+    """Lets others take the run up; where that cannot be said, they wait for the lease to lapse."""
+    with contextlib.suppress(Exception):
+        async with asyncio.timeout(RELEASE_SECONDS):
+            await release_run(services.pool, claim, pause_seconds=pause_seconds)
+
+
+def _count(name: str, rows: int) -> None:
     if rows:
         metrics.MAINTENANCE_ROWS.labels(name).inc(rows)
         log.info("maintenance done", name=name, rows=rows)
+
+
+def _swept(name: str, sweep: Sweep) -> Callable[[Services], Awaitable[None]]:
+    """The sweep as a job, which is recorded where PostgreSQL is there to record it."""
+
+    async def run(services: Services) -> None:
+        started = time.perf_counter()
+        error: str | None = None
+        rows = 0
+        try:
+            rows = await sweep(services)
+        except Exception as fault:
+            error = type(fault).__name__
+            raise
+        finally:
+            seconds = time.perf_counter() - started
+            metrics.MAINTENANCE_DURATION.labels(name, "failed" if error else "succeeded").observe(seconds)
+            await _record(services, name, seconds=seconds, rows=rows, error=error)
+        if error is None:
+            metrics.MAINTENANCE_LAST_SUCCESS.labels(name).set(time.time())
+
+    run.__name__ = run.__qualname__ = name
+    return run
+
+
+async def _record(services: Services, name: str, *, seconds: float, rows: int, error: str | None) -> None:
+    """A sweep is not held up, nor repeated, because it could not be put on record."""
+    try:
+        async with asyncio.timeout(RECORD_SECONDS):
+            await record_sweep(services.pool, name, seconds=seconds, rows=rows, error=error)
+    except Exception as fault:
+        if not (is_transient(fault) or is_schema_fault(fault)):
+            raise
+
+
+def schedule() -> list[CronJob]:
+    """This worker's own copy of the schedule: arq keeps the next run of each entry in it."""
+    jobs = [run_due_maintenance, *(_swept(name, sweep) for name, sweep in SWEEPS.items())]
+    return [
+        cron(with_policy(job).coroutine, name=job.__name__, second=set(EVERY_FIVE_SECONDS), **ONCE_A_TICK)
+        for job in jobs
+    ]

@@ -3,12 +3,14 @@
 import asyncio
 import time
 
-from core import lanes, metrics
+from core import clock, lanes, metrics
 from core.database import is_schema_fault, is_transient, pool_counts, within
 from core.errors import DatabaseUnavailable
 from core.imports.writes import unfinished_imports
 from core.jobs import QUEUES
 from core.logs import get_logger
+from core.maintenance.writes import last_successes
+from core.partitions import days_left, partition_bounds
 from core.redis import REDIS_FAULTS
 from worker.runner import Services
 
@@ -29,12 +31,20 @@ async def observe_forever(services: Services) -> None:
             await _observe_queue_server(services)
         except REDIS_FAULTS as error:
             log.warning("queue server not observed", error=repr(error))
-        try:
-            await within(OBSERVE_SECONDS, _observe_imports(services))
-        except Exception as error:
-            if not (is_transient(error) or is_schema_fault(error) or isinstance(error, DatabaseUnavailable)):
-                raise
-            log.warning("imports not observed", error=repr(error))
+        for name, observation in (("imports", _observe_imports), ("maintenance", _observe_maintenance)):
+            try:
+                await within(OBSERVE_SECONDS, observation(services))
+            except Exception as error:
+                if not (is_transient(error) or is_schema_fault(error) or isinstance(error, DatabaseUnavailable)):
+                    raise
+                log.warning("not observed", what=name, error=repr(error))
+
+
+async def _observe_maintenance(services: Services) -> None:
+    """As the database has it, so that every worker tells the same, one that has just been started too."""
+    for name, moment in (await last_successes(services.pool)).items():
+        metrics.MAINTENANCE_LAST_SUCCESS.labels(name).set(moment)
+    metrics.PARTITION_DAYS_LEFT.set(days_left(await partition_bounds(services.pool), clock.now()))
 
 
 async def _observe_imports(services: Services) -> None:

@@ -20,6 +20,7 @@ from core import metrics
 from core.cache import CacheInvalidator
 from core.database import Pool, is_transient
 from core.logs import get_logger
+from core.partitions import ensure_partitions
 from core.redis import REDIS_FAULTS, THIRTY_DAYS_MS, dumps_job, end_tasks, loads_job, queue_client, wake_channel
 from core.settings import Settings
 from core.storage import Storage
@@ -51,6 +52,8 @@ class Services:
     """The places for imports in this process."""
     parsing: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Whose turn it is to parse a chunk of a file: one at a time has the processor, first come, first served."""
+    delivering: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held by the one loop of this process that delivers."""
 
 
 Job = Callable[..., Awaitable[Any]]
@@ -179,6 +182,15 @@ class WokenWorker(Worker):
                             self.wake()
             except REDIS_FAULTS:
                 await asyncio.sleep(RESTART_SECONDS)
+
+
+async def make_missing_partition(services: Services) -> None:
+    """Makes the partition for new tasks, which maintenance should have made long ago.
+
+    Raises:
+        Exception: a transient fault.
+    """
+    await ensure_partitions(services.pool, ahead=0, interval=services.settings.partition_interval)
 
 
 def build_worker(queue: QueueOfJobs, services: Services, pool: ArqRedis, *, burst: bool = False) -> WokenWorker:

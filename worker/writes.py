@@ -15,6 +15,7 @@ from typing import Any
 import orjson
 
 from core import lanes, metrics
+from core.channels.writes import create_channels, delete_channels, rotate_secrets, try_channels, update_channels
 from core.commands import Command, Effect, Entry, UnreadableEntry, decode_entry, encode_outcomes
 from core.database import (
     Connection,
@@ -25,14 +26,29 @@ from core.database import (
     locked_transaction,
     savepoint,
 )
+from core.deliveries.writes import redeliver
 from core.exports.writes import cancel_exports, create_exports
 from core.ids import MAXIMUM_ID, is_job_id
 from core.imports.writes import cancel_imports, create_imports
-from core.jobs import LONG_WORK, StoredOutcome, call_bulk, outcome_message, record_jobs, state_of, stored_outcomes
+from core.jobs import (
+    LONG_WORK,
+    StoredOutcome,
+    call_bulk,
+    call_maintenance,
+    call_time,
+    outcome_message,
+    record_jobs,
+    state_of,
+    stored_outcomes,
+)
 from core.logs import get_logger
+from core.maintenance.writes import order_maintenance
+from core.notifications.writes import mark_notifications
+from core.partitions import is_missing_partition
+from core.reminders.writes import set_reminders
 from core.tasks.writes import create_and_record_tasks, create_tasks, delete_tasks, owners_of_tasks, update_tasks
 from core.users.writes import open_sessions, register_users, revoke_sessions, rotate_sessions, update_users
-from worker.runner import Services
+from worker.runner import Services, make_missing_partition
 
 LINGER_MILLISECONDS = 100
 LONGEST_DRAIN_SECONDS = 3.0
@@ -50,6 +66,8 @@ HANDLERS: dict[str, WriteInSet] = {
     "task.create": create_tasks,
     "task.update": update_tasks,
     "task.delete": delete_tasks,
+    "task.reminders": set_reminders,
+    "notification.update": mark_notifications,
     "user.register": register_users,
     "user.update": update_users,
     "session.open": open_sessions,
@@ -59,16 +77,28 @@ HANDLERS: dict[str, WriteInSet] = {
     "export.cancel": cancel_exports,
     "import": create_imports,
     "import.cancel": cancel_imports,
+    "maintenance": order_maintenance,
+    "channel.create": create_channels,
+    "channel.update": update_channels,
+    "channel.rotate": rotate_secrets,
+    "channel.delete": delete_channels,
+    "channel.test": try_channels,
+    "delivery.redeliver": redeliver,
 }
 """One handler for each kind of operation. A `task.batch` command is many operations of the first three kinds."""
 
 COMMAND_KINDS = frozenset({*HANDLERS, "task.batch"})
+CALLS_FOR_DELIVERY = frozenset({"channel.test", "delivery.redeliver"})
 CANCELLATIONS = frozenset(f"{kind}.cancel" for kind in LONG_WORK)
-_OF_A_TASK = frozenset({"task.update", "task.delete"})
+_OF_A_TASK = frozenset({"task.update", "task.delete", "task.reminders"})
 
 
 class AlreadyDone(Exception):
     """A command in the batch has a job row: the batch must go the careful way."""
+
+
+class MissingPartition(Exception):
+    """No partition is for a new task: it can be made, and the batch applied again."""
 
 
 @dataclass(eq=False, slots=True)
@@ -84,7 +114,7 @@ class Operation:
         """What must not be touched twice in one wave; None for a new row, which nobody else can touch."""
         if self.kind == "task.create":
             return None
-        if self.kind in LONG_WORK:
+        if self.kind in LONG_WORK or self.kind == "maintenance":
             return "job", self.arguments.get("job_id")
         if self.kind.startswith("task."):
             return "task", self.arguments.get("id")
@@ -220,16 +250,40 @@ async def apply_batch(services: Services, lane: int, commands: Sequence[Command]
 
 async def _apply_once(services: Services, lane: int, commands: Sequence[Command]) -> list[Applied]:
     try:
+        return await _apply_either_way(services, lane, commands)
+    except MissingPartition:
+        log.error("new tasks found no partition: it is made now")
+    await make_missing_partition(services)
+    return await _apply_either_way(services, lane, commands, refuse_without_partition=True)
+
+
+async def _apply_either_way(
+    services: Services, lane: int, commands: Sequence[Command], *, refuse_without_partition: bool = False
+) -> list[Applied]:
+    """The short way, else the careful one.
+
+    Raises:
+        MissingPartition: unless it is to be refused what finds no partition, so that it cannot stop its lane.
+        Exception: a transient fault.
+    """
+    try:
         if all(command.kind == "task.create" for command in commands):
             return await _create(services, commands)
         return await _apply(services, lane, commands, careful=False)
     except Exception as error:
         if is_transient(error):
             raise
+        if is_missing_partition(error) and not refuse_without_partition:
+            raise MissingPartition from error
         if not isinstance(error, AlreadyDone) and not is_data_fault(error):
             log.exception("a batch failed and is applied command by command")
         metrics.BATCH_FALLBACKS.labels(type(error).__name__).inc()
-    return await _apply(services, lane, commands, careful=True)
+    try:
+        return await _apply(services, lane, commands, careful=True, refuse_without_partition=refuse_without_partition)
+    except Exception as error:
+        if is_missing_partition(error):
+            raise MissingPartition from error
+        raise
 
 
 async def _create(services: Services, commands: Sequence[Command]) -> list[Applied]:
@@ -243,7 +297,14 @@ async def _create(services: Services, commands: Sequence[Command]) -> list[Appli
     ]
 
 
-async def _apply(services: Services, lane: int, commands: Sequence[Command], *, careful: bool) -> list[Applied]:
+async def _apply(
+    services: Services,
+    lane: int,
+    commands: Sequence[Command],
+    *,
+    careful: bool,
+    refuse_without_partition: bool = False,
+) -> list[Applied]:
     # A drain that was presumed dead may wake up: the lock keeps it out until this transaction has ended.
     async with services.pool.acquire() as connection, locked_transaction(connection, LANE_LOCK_CLASS, lane):
         stored = await stored_outcomes(connection, [c.id for c in commands]) if careful else {}
@@ -251,7 +312,10 @@ async def _apply(services: Services, lane: int, commands: Sequence[Command], *, 
         operations = [op for work in works for op in work.operations if op.effect is None]
         await _find_owners(connection, operations)
         for wave in cut_into_waves(operations):
-            await (_apply_wave_carefully if careful else _apply_wave)(connection, wave)
+            if careful:
+                await _apply_wave_carefully(connection, wave, refuse_without_partition)
+            else:
+                await _apply_wave(connection, wave)
         done = [(work.command, work.effect()) for work in works]
         if done and await record_jobs(connection, done) != len(done):
             raise AlreadyDone
@@ -288,7 +352,9 @@ async def _apply_wave(connection: Connection, wave: Sequence[Operation]) -> None
             operation.effect = effect
 
 
-async def _apply_wave_carefully(connection: Connection, wave: Sequence[Operation]) -> None:
+async def _apply_wave_carefully(
+    connection: Connection, wave: Sequence[Operation], refuse_without_partition: bool
+) -> None:
     """As a set where that goes well, else half by half, so that a few poisonous operations cost few statements."""
     try:
         async with savepoint(connection):
@@ -297,12 +363,14 @@ async def _apply_wave_carefully(connection: Connection, wave: Sequence[Operation
         # Accepted writes wait for a migration that is still to come; they are not refused for it.
         if is_transient(error) or is_schema_fault(error):
             raise
+        if is_missing_partition(error) and not refuse_without_partition:
+            raise
         if len(wave) == 1:
             wave[0].effect = _effect_of_fault(wave[0], error)
             return
         middle = len(wave) // 2
-        await _apply_wave_carefully(connection, wave[:middle])
-        await _apply_wave_carefully(connection, wave[middle:])
+        await _apply_wave_carefully(connection, wave[:middle], refuse_without_partition)
+        await _apply_wave_carefully(connection, wave[middle:], refuse_without_partition)
 
 
 def _effect_of_fault(operation: Operation, error: Exception) -> Effect:
@@ -426,8 +494,12 @@ async def _tell(services: Services, lane: int, entries: Sequence[Entry], applied
     *_, promised = await pipeline.execute()
     if promised:  # few are, else a user's own list would not be worth a round trip
         await lanes.strike_off(services.queue, ((done.command.user_id, done.command.id) for done in applied))
+    if any(done.command.kind == "maintenance" for done in applied):
+        await call_maintenance(services.queue)
     for kind in LONG_WORK.keys() & {done.command.kind for done in applied}:
         await call_bulk(services.queue, kind)
+    if CALLS_FOR_DELIVERY & {done.command.kind for done in applied}:
+        await call_time(services.queue, "deliver")
 
 
 async def _forget_owners(services: Services, applied: Sequence[Applied]) -> None:

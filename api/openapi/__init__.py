@@ -180,6 +180,9 @@ def _parameters(endpoint: Endpoint) -> list[Any]:
         if endpoint.path_id == "uuid":
             schema = {"type": "string", "format": "uuid"}
         parameters.append({"name": "id", "in": "path", "required": True, "schema": schema})
+    if "{name}" in endpoint.path:
+        schema = {"type": "string", "pattern": "^[a-z0-9_]+$"}
+        parameters.append({"name": "name", "in": "path", "required": True, "schema": schema})
     if endpoint.query is not None:
         parameters.append({"in": "query", "schema": endpoint.query})
     return parameters + _request_headers(endpoint)

@@ -572,14 +572,14 @@ async def test_an_expired_file_is_deleted_and_its_export_told_of_for_some_days_m
 ) -> None:
     export_id = await order(services, alice)
     await run_exports(services)
-    await maintenance.delete_expired_exports(services)
+    await maintenance.delete_expired_exports(services, {})
     assert len(await objects(services)) == 1
     await owner.execute("UPDATE exports SET expires_at = now()")
-    await maintenance.delete_expired_exports(services)
+    await maintenance.delete_expired_exports(services, {})
     assert await objects(services) == []
     assert (await row_of(owner, export_id))["object"] is None
     await owner.execute("UPDATE exports SET expires_at = now() - interval '8 days'")
-    await maintenance.delete_expired_exports(services)
+    await maintenance.delete_expired_exports(services, {})
     assert await owner.fetchval("SELECT count(*) FROM jobs WHERE kind = 'export'") == 0
 
 
@@ -599,8 +599,8 @@ async def test_a_file_that_nobody_knows_of_is_deleted_when_it_cannot_belong_to_a
     async with services.storage.writer("exports/orphan/1") as writer:
         await writer.write(b"x")
         await writer.commit()
-    await maintenance.delete_orphaned_exports(services)
+    await maintenance.delete_orphaned_exports(services, {})
     assert await objects(services) == ["exports/orphan/1"]
     monkeypatch.setattr(maintenance, "LONGEST_EXPORT_SECONDS", -25 * 3600)
-    await maintenance.delete_orphaned_exports(services)
+    await maintenance.delete_orphaned_exports(services, {})
     assert await objects(services) == []

@@ -585,7 +585,7 @@ async def test_uploads_that_no_import_needs_are_purged_when_they_are_old(
     monkeypatch.setattr(maintenance, "UPLOAD_KEPT_SECONDS", -1.0)
     orphan = await upload(services, b"nobody's")
     import_id = await begin(services, alice, numbered(1))
-    await maintenance.purge_uploads(services)
+    await maintenance.purge_uploads(services, {})
     assert await services.storage.size((await state_of(owner, import_id))["object"])
     assert [name async for names in services.storage.names_older_than("imports", -1) for name in names] != [orphan]
     await run_imports(services)

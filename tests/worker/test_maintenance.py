@@ -88,7 +88,7 @@ async def test_a_cache_that_nobody_suspects_is_left_alone(services: Services) ->
 async def test_partitions_are_kept_ahead(services: Services, owner: asyncpg.Connection) -> None:
     newest = datetime.now(UTC).year + services.settings.partitions_ahead
     await owner.execute(f"DROP TABLE tasks_{newest}")
-    await keep_partitions(services)
+    await keep_partitions(services, {})
     assert await owner.fetchval("SELECT to_regclass($1) IS NOT NULL", f"tasks_{newest}")
 
 
@@ -118,7 +118,7 @@ async def test_finished_jobs_are_purged_past_their_retention_and_not_before(
     hours = services.settings.job_retention_hours
     await insert_job(owner, alice, state, timedelta(hours=hours, minutes=1))
     young = await insert_job(owner, alice, state, timedelta(hours=hours, minutes=-1))
-    await purge_finished_jobs(services)
+    await purge_finished_jobs(services, {})
     assert await remaining(owner) == {young}
 
 
@@ -127,7 +127,7 @@ async def test_unfinished_jobs_are_never_purged(
     services: Services, owner: asyncpg.Connection, alice: int, state: str
 ) -> None:
     old = await insert_job(owner, alice, state, timedelta(days=400))
-    await purge_finished_jobs(services)
+    await purge_finished_jobs(services, {})
     assert await remaining(owner) == {old}
 
 
@@ -150,7 +150,7 @@ async def test_sessions_are_purged_a_day_after_their_end(
             "INSERT INTO sessions (id, user_id, expires_at) VALUES ($1, $2, now() - $3::interval)", session, alice, age
         )
         kept.append(session)
-    await purge_ended_sessions(services)
+    await purge_ended_sessions(services, {})
     assert {row["id"] for row in await owner.fetch("SELECT id FROM sessions")} == set(kept[:2])
     assert await purge_sessions(services.pool) == 0
 

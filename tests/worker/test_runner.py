@@ -25,7 +25,7 @@ from core.redis import queue_client, wake_channel
 from tests.harness import connection, eventually
 from tests.worker.commands import create, new_user
 from worker.main import QUEUES_OF_JOBS
-from worker.maintenance import ONCE_A_TICK, SCHEDULE
+from worker.maintenance import ONCE_A_TICK, SWEEPS
 from worker.runner import (
     RETRY_LONGEST_SECONDS,
     QueueOfJobs,
@@ -158,7 +158,7 @@ def test_every_queue_that_operators_name_is_served() -> None:
 
 def test_every_job_that_is_enqueued_by_name_has_a_function() -> None:
     functions = {job.__name__ for queue in QUEUES_OF_JOBS.values() for job in queue.jobs}
-    functions |= {job.__name__ for job, _ in SCHEDULE}
+    functions |= {entry.name for entry in maintenance_schedule()}
     enqueued = set()
     for package in ("api", "core", "worker"):
         for file in (ROOT / package).rglob("*.py"):
@@ -379,7 +379,7 @@ def test_every_entry_of_the_schedule_runs_once_a_tick() -> None:
 
 def test_each_entry_of_the_schedule_has_a_name_of_its_own() -> None:
     names = [entry.name for entry in maintenance_schedule()]
-    assert sorted(names) == sorted({job.__name__ for job, _ in SCHEDULE})
+    assert sorted(names) == sorted({"run_due_maintenance", *SWEEPS})
 
 
 def test_two_worker_processes_have_schedules_of_their_own() -> None:

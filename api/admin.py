@@ -1,0 +1,238 @@
+"""What admins alone see and order: partitions of tasks, and maintenance."""
+
+from datetime import date
+from typing import Any
+
+import orjson
+from aiohttp import web
+from marshmallow import Schema, ValidationError, fields, validate, validates_schema
+
+from api.errors import Problem
+from api.http import Endpoint, json_response, not_found, read_body, read_json, refuse_query
+from api.keys import IDENTITY, POOL
+from api.longwork import Job, begin
+from api.submission import build_command, queued_job
+from core import clock
+from core.jobs import read_job
+from core.maintenance.queries import list_maintenance
+from core.maintenance.schedule import NAMES
+from core.partitions import EARLIEST, LATEST, Partition, list_partitions, partition_bounds
+
+
+class PartitionSchema(Schema):
+    """A range of time whose tasks lie together."""
+
+    name = fields.String(required=True, metadata={"example": "tasks_2026"})
+    from_ = fields.String(required=True, data_key="from", metadata={"format": "date-time"})
+    to = fields.String(required=True, metadata={"format": "date-time", "description": "not in the range"})
+    attached = fields.Boolean(required=True, metadata={"description": "false: its tasks are nowhere to be seen"})
+    current = fields.Boolean(required=True, metadata={"description": "whether new tasks go into it now"})
+    rows = fields.Integer(required=True, metadata={"description": "as PostgreSQL estimates them"})
+    bytes = fields.Integer(required=True, metadata={"description": "on disk, with its indexes"})
+
+
+class PartitionList(Schema):
+    """All partitions in the order of time, the detached ones too."""
+
+    items = fields.List(fields.Nested(PartitionSchema), required=True)
+
+
+class PartitionCreate(Schema):
+    """The days that a new partition is for: from `from` to before `to`, or a whole `year`; in UTC."""
+
+    from_ = fields.Date(data_key="from", metadata={"example": "2028-01-01"})
+    to = fields.Date(metadata={"description": "not in the range", "example": "2028-07-01"})
+    year = fields.Integer(
+        strict=True,
+        validate=validate.Range(EARLIEST.year, LATEST.year - 1),
+        metadata={"description": "instead of `from` and `to`", "example": 2028},
+    )
+
+    @validates_schema
+    def _names_one_range(self, data: dict[str, Any], **_: Any) -> None:
+        if "year" in data:
+            if "from_" in data or "to" in data:
+                raise ValidationError("Give a year, or from and to.", "year")
+            return
+        missing = {key: ["Missing data for required field."] for key in ("from_", "to") if key not in data}
+        if missing:
+            raise ValidationError({key.rstrip("_"): messages for key, messages in missing.items()})
+        if not EARLIEST <= data["from_"] < data["to"] <= LATEST:
+            raise ValidationError(f"Must be after from, and both from {EARLIEST} to {LATEST}.", "to")
+
+
+class MaintenanceRun(Schema):
+    """One run of a job of maintenance."""
+
+    state = fields.String(required=True, validate=validate.OneOf(("queued", "running", "succeeded", "failed")))
+    started_at = fields.String(required=True, allow_none=True, metadata={"format": "date-time"})
+    finished_at = fields.String(required=True, allow_none=True, metadata={"format": "date-time"})
+    seconds = fields.Float(required=True, allow_none=True)
+    rows = fields.Integer(required=True, metadata={"description": "removed or made"})
+    error = fields.String(required=True, allow_none=True)
+    job_id = fields.UUID(required=True, allow_none=True, metadata={"description": "where an admin has ordered it"})
+
+
+class MaintenanceJob(Schema):
+    """A job of maintenance: when it is due, and its last runs, newest first."""
+
+    name = fields.String(required=True, validate=validate.OneOf(NAMES))
+    every_seconds = fields.Integer(required=True)
+    next_run_at = fields.String(required=True, metadata={"format": "date-time"})
+    last_success_at = fields.String(required=True, allow_none=True, metadata={"format": "date-time"})
+    runs = fields.List(fields.Nested(MaintenanceRun), required=True)
+
+
+class MaintenanceList(Schema):
+    """All jobs of maintenance."""
+
+    items = fields.List(fields.Nested(MaintenanceJob), required=True)
+
+
+_PARTITION_CREATE = PartitionCreate()
+
+
+async def get_partitions(request: web.Request) -> web.Response:
+    """`GET /admin/partitions`."""
+    _require_admin(request)
+    refuse_query(request)
+    return json_response(f'{{"items":{await list_partitions(request.app[POOL])}}}')
+
+
+async def create_partition(request: web.Request) -> web.Response:
+    """`POST /admin/partitions`: 202 with the job, once it is on record."""
+    _require_admin(request)
+    given = await read_json(request, _PARTITION_CREATE)
+    lower, upper = given.get("from_"), given.get("to")
+    if "year" in given:
+        lower, upper = date(given["year"], 1, 1), date(given["year"] + 1, 1, 1)
+    return await _order(request, "create_partition", {"from": lower.isoformat(), "to": upper.isoformat()})
+
+
+async def detach_partition(request: web.Request) -> web.Response:
+    """`POST /admin/partitions/{name}/detach`."""
+    _require_admin(request)
+    await read_body(request)
+    partition = await _find_partition(request)
+    if not partition.is_attached:
+        raise Problem("partition-conflict", "The partition is detached already.")
+    if partition.upper > clock.now():
+        raise Problem("partition-conflict", "New tasks go into this partition, or will: it stays attached.")
+    return await _order(request, "detach_partition", {"name": partition.name})
+
+
+async def attach_partition(request: web.Request) -> web.Response:
+    """`POST /admin/partitions/{name}/attach`."""
+    _require_admin(request)
+    await read_body(request)
+    partition = await _find_partition(request)
+    if partition.is_attached:
+        raise Problem("partition-conflict", "The partition is attached already.")
+    return await _order(request, "attach_partition", {"name": partition.name})
+
+
+async def get_maintenance(request: web.Request) -> web.Response:
+    """`GET /admin/maintenance`."""
+    _require_admin(request)
+    refuse_query(request)
+    return json_response(await list_maintenance(request.app[POOL], request[IDENTITY].user_id, clock.now()))
+
+
+async def run_maintenance(request: web.Request) -> web.Response:
+    """`POST /admin/maintenance/{name}`: runs it now, whenever it is due."""
+    _require_admin(request)
+    await read_body(request)
+    name = request.match_info["name"]
+    if name not in NAMES:
+        raise not_found("There is no such job of maintenance: GET /admin/maintenance lists them.")
+    return await _order(request, name, {})
+
+
+def _require_admin(request: web.Request) -> None:
+    """Raises a Problem, 403, before anything else is looked at."""
+    if not request[IDENTITY].is_admin:
+        raise Problem("forbidden", "Only admins may do this.")
+
+
+async def _find_partition(request: web.Request) -> Partition:
+    name = request.match_info["name"]
+    for partition in await partition_bounds(request.app[POOL]):
+        if partition.name == name:
+            return partition
+    raise not_found("There is no such partition: GET /admin/partitions lists them.")
+
+
+async def _order(request: web.Request, name: str, arguments: dict[str, Any]) -> web.Response:
+    command = build_command(request, "maintenance", {"name": name, "arguments": arguments})
+    return await begin(
+        request,
+        command,
+        queued=orjson.dumps(queued_job(command.id, command.kind, command.created_at)),
+        read=lambda: read_job(request.app[POOL], command.user_id, command.id),
+        path="/jobs",
+    )
+
+
+routes = [
+    Endpoint(
+        "GET",
+        "/admin/partitions",
+        get_partitions,
+        "List the partitions of tasks (admins)",
+        {200: PartitionList},
+        problems=(403,),
+    ),
+    Endpoint(
+        "POST",
+        "/admin/partitions",
+        create_partition,
+        "Make a partition (admins)",
+        {202: Job},
+        body=PartitionCreate,
+        headers=("Prefer", "Idempotency-Key"),
+        answer_headers=("Location", "Retry-After"),
+        problems=(403, 409),
+        description="Maintenance makes what is needed by itself. The job is rejected where a partition, be it a "
+        "detached one, is for a part of that time already.",
+    ),
+    Endpoint(
+        "POST",
+        "/admin/partitions/{name}/detach",
+        detach_partition,
+        "Detach a partition (admins)",
+        {202: Job},
+        headers=("Prefer", "Idempotency-Key"),
+        answer_headers=("Location", "Retry-After"),
+        problems=(403, 404, 409),
+        description="Takes a bygone range of time out of the tasks: nobody sees its tasks any more, and they cost no "
+        "list anything. Its table stays in the database, to be dumped and dropped, or attached again.",
+    ),
+    Endpoint(
+        "POST",
+        "/admin/partitions/{name}/attach",
+        attach_partition,
+        "Attach a detached partition (admins)",
+        {202: Job},
+        headers=("Prefer", "Idempotency-Key"),
+        answer_headers=("Location", "Retry-After"),
+        problems=(403, 404, 409),
+    ),
+    Endpoint(
+        "GET",
+        "/admin/maintenance",
+        get_maintenance,
+        "List jobs of maintenance and their last runs (admins)",
+        {200: MaintenanceList},
+        problems=(403,),
+    ),
+    Endpoint(
+        "POST",
+        "/admin/maintenance/{name}",
+        run_maintenance,
+        "Run a job of maintenance now (admins)",
+        {202: Job},
+        headers=("Prefer", "Idempotency-Key"),
+        answer_headers=("Location", "Retry-After"),
+        problems=(403, 404),
+    ),
+]

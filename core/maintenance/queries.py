@@ -1,0 +1,49 @@
+"""Reads of maintenance, for admins: each job with its next tick and its last runs."""
+
+from datetime import datetime
+
+import orjson
+
+from core.database import Pool, fetch_rows
+from core.maintenance.schedule import NAMES, SCHEDULE, SWEEP
+
+RUNS_TOLD = 10
+
+_RUNS = """
+SELECT n.name, coalesce(r.runs, '[]')::text AS runs, r.last_success::text
+FROM   set_config('app.user_id', $1, true) AS me, set_config('app.role', 'admin', true) AS role,
+       unnest($2::text[]) AS n (name),
+       LATERAL (
+           SELECT json_agg(json_build_object(
+                      'state', m.state, 'started_at', m.started_at, 'finished_at', m.finished_at,
+                      'seconds', extract(epoch FROM m.finished_at - m.started_at)::float8,
+                      'rows', m.rows, 'error', m.error, 'job_id', m.job_id
+                  ) ORDER BY m.id DESC) FILTER (WHERE m.place <= $3) AS runs,
+                  to_json(max(m.finished_at) FILTER (WHERE m.state = 'succeeded')) #>> '{}' AS last_success
+           FROM   (SELECT *, row_number() OVER (ORDER BY id DESC) AS place
+                   FROM   maintenance_runs
+                   WHERE  (me || role) IS NOT NULL AND name = n.name) AS m) AS r
+"""
+
+
+async def list_maintenance(pool: Pool, user_id: int, now: datetime) -> bytes:
+    """Every job of maintenance as finished JSON; the caller, `user_id`, is known to be an admin.
+
+    Raises:
+        DatabaseUnavailable: the database cannot answer.
+    """
+    found = {row["name"]: row for row in await fetch_rows(pool, _RUNS, str(user_id), list(NAMES), RUNS_TOLD)}
+    items = []
+    for name in NAMES:
+        interval = SCHEDULE.get(name, SWEEP)
+        row = found[name]
+        items.append(
+            {
+                "name": name,
+                "every_seconds": interval.seconds,
+                "next_run_at": interval.next_tick(now),
+                "last_success_at": row["last_success"],
+                "runs": orjson.Fragment(row["runs"]),
+            }
+        )
+    return orjson.dumps({"items": items})

@@ -1,0 +1,225 @@
+"""Runs of maintenance: ordered by the clock or by an admin, claimed with a lease, and what came of them.
+
+A run that fails for a fault that passes goes back to where it was; one whose worker died is claimed again when its
+lease has lapsed. A tick is on record once, whichever worker noticed it first, and is not noticed at all while an
+earlier run of the same job is still to be done.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import orjson
+
+from core.commands import Effect, problem
+from core.database import Connection, Pool
+from core.jobs import BEGUN
+from core.leases import LEASE_SECONDS
+from core.maintenance.schedule import SCHEDULE, SWEEPS
+
+KEPT_RUNS = 100
+"""How many runs of each job stay on record."""
+
+ATTEMPTS_MAXIMUM = 5
+"""How often a run may be left in the middle: each time its worker may have died of it."""
+
+# -- commands -------------------------------------------------------------------------------------------------
+
+_ORDER = """
+INSERT INTO maintenance_runs (name, tick, state, job_id, arguments)
+SELECT o.name, now(), 'queued', o.job_id::uuid, o.arguments::json
+FROM   unnest($1::text[], $2::text[], $3::text[]) AS o (name, job_id, arguments)
+"""
+
+
+async def order_maintenance(connection: Connection, orders: Sequence[dict[str, Any]]) -> list[Effect]:
+    """Orders one run for each of `orders`; their jobs' rows are still to be written, by the same transaction.
+
+    Args:
+        connection: in a transaction.
+        orders: `job_id`, `name`, and the run's `arguments`.
+    """
+    await connection.execute(
+        _ORDER,
+        [order["name"] for order in orders],
+        [order["job_id"] for order in orders],
+        [orjson.dumps(order.get("arguments", {})).decode() for order in orders],
+    )
+    return [Effect(BEGUN) for _ in orders]
+
+
+# -- by the clock ---------------------------------------------------------------------------------------------
+
+_NOTE = """
+INSERT INTO maintenance_runs (name, tick, state, arguments)
+SELECT t.name, t.tick, 'queued', '{}'
+FROM   unnest($1::text[], $2::timestamptz[]) AS t (name, tick)
+WHERE  NOT EXISTS (SELECT FROM maintenance_runs AS m
+                   WHERE  m.name = t.name
+                   AND    (m.tick >= t.tick OR m.state IN ('queued', 'running')))
+ON     CONFLICT (name, tick) WHERE job_id IS NULL DO NOTHING
+"""
+
+
+async def note_ticks(pool: Pool, now: datetime) -> int:
+    """Puts on record which jobs are due; returns how many were not known to be.
+
+    A run that an admin has ordered counts as the tick before it.
+    """
+    ticks = [interval.tick(now) for interval in SCHEDULE.values()]
+    return int((await pool.execute(_NOTE, list(SCHEDULE), ticks)).rpartition(" ")[2])
+
+
+# -- work -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimedRun:
+    """A run that is ours as long as the lease lasts.
+
+    Attributes:
+        owner: the name of this claim.
+        job_id: of the job to which it belongs, where an admin has ordered it.
+        attempts: how many claims there have been, this one included.
+    """
+
+    id: int
+    owner: str
+    name: str
+    arguments: dict[str, Any]
+    job_id: str | None
+    attempts: int
+
+
+# A queued run may have a lease without an owner: until then it rests, after a fault that passes. What an admin has
+# ordered is not held up by what a tick has.
+_CLAIM = """
+WITH next AS MATERIALIZED (
+    SELECT id
+    FROM   maintenance_runs
+    WHERE  state IN ('queued', 'running')
+    AND    (lease_until IS NULL OR lease_until < now())
+    ORDER  BY job_id IS NULL, id
+    LIMIT  1
+    FOR    UPDATE SKIP LOCKED
+), claimed AS (
+    UPDATE maintenance_runs AS m
+    SET    state = 'running', attempts = m.attempts + 1, started_at = coalesce(m.started_at, now()),
+           lease_owner = $1, lease_until = now() + make_interval(secs => $2)
+    FROM   next
+    WHERE  m.id = next.id
+    RETURNING m.*
+), begun AS (
+    UPDATE jobs AS j
+    SET    state = 'processing', started_at = coalesce(j.started_at, now())
+    FROM   claimed
+    WHERE  j.id = claimed.job_id
+    AND    j.state = 'queued'
+)
+SELECT id, name, arguments::text, job_id::text, attempts FROM claimed
+"""
+
+_RENEW = """
+UPDATE maintenance_runs
+SET    lease_until = now() + make_interval(secs => $3)
+WHERE  id = $1
+AND    lease_owner = $2
+"""
+
+_RELEASE = """
+UPDATE maintenance_runs
+SET    state = 'queued', attempts = greatest(attempts - 1, 0), lease_owner = NULL,
+       lease_until = now() + make_interval(secs => $3)
+WHERE  id = $1
+AND    lease_owner = $2
+"""
+
+_END = """
+WITH done AS (
+    UPDATE maintenance_runs
+    SET    state = $3, rows = $4, error = $5, finished_at = clock_timestamp(), lease_owner = NULL, lease_until = NULL
+    WHERE  id = $1
+    AND    lease_owner = $2
+    RETURNING *
+), told AS (
+    UPDATE jobs AS j
+    SET    state = $6, status_code = $7, error = $8::text::json, finished_at = clock_timestamp(),
+           result = CASE WHEN $8::text IS NULL THEN json_build_object('rows', done.rows) END
+    FROM   done
+    WHERE  j.id = done.job_id
+    AND    j.state IN ('queued', 'processing')
+)
+DELETE FROM maintenance_runs AS m
+USING  done
+WHERE  m.name = done.name
+AND    m.state IN ('succeeded', 'failed')
+AND    m.id <= (SELECT id FROM maintenance_runs WHERE name = done.name ORDER BY id DESC OFFSET $9 LIMIT 1)
+"""
+
+
+async def claim_run(pool: Pool, owner: str) -> ClaimedRun | None:
+    """Takes the run that has waited longest, new, released, or left by a dead worker; None: there is none."""
+    row = await pool.fetchrow(_CLAIM, owner, LEASE_SECONDS)
+    if row is None:
+        return None
+    arguments = orjson.loads(row["arguments"])
+    return ClaimedRun(row["id"], owner, row["name"], arguments, row["job_id"], row["attempts"])
+
+
+async def renew_run(pool: Pool, claim: ClaimedRun) -> bool:
+    """Prolongs the lease; False: the run is not ours any more."""
+    return await pool.execute(_RENEW, claim.id, claim.owner, LEASE_SECONDS) == "UPDATE 1"
+
+
+async def release_run(pool: Pool, claim: ClaimedRun, *, pause_seconds: float) -> None:
+    """Gives the run to others, after a pause; this attempt at it does not count."""
+    await pool.execute(_RELEASE, claim.id, claim.owner, pause_seconds)
+
+
+async def finish_run(pool: Pool, claim: ClaimedRun, *, rows: int) -> None:
+    """The run has succeeded, and removed or made so many rows."""
+    await pool.execute(_END, claim.id, claim.owner, "succeeded", rows, None, "succeeded", 200, None, KEPT_RUNS)
+
+
+async def fail_run(pool: Pool, claim: ClaimedRun, name: str, detail: str) -> None:
+    """The run ends with a problem of a kind in `REJECTIONS`."""
+    content = problem(name, detail)
+    status = content["status"]
+    await pool.execute(
+        _END, claim.id, claim.owner, "failed", 0, detail, "failed" if status >= 500 else "rejected", status,
+        orjson.dumps(content).decode(), KEPT_RUNS,
+    )  # fmt: skip
+
+
+# -- sweeps ---------------------------------------------------------------------------------------------------
+
+# The last run of each alone: they are run thousands of times a day.
+_RECORD_SWEEP = """
+INSERT INTO maintenance_runs (name, tick, state, arguments, attempts, started_at, finished_at, rows, error)
+VALUES ($1, '-infinity', $2, '{}', 1, clock_timestamp() - make_interval(secs => $3), clock_timestamp(), $4, $5)
+ON     CONFLICT (name, tick) WHERE job_id IS NULL DO UPDATE
+SET    state = excluded.state, started_at = excluded.started_at, finished_at = excluded.finished_at,
+       rows = excluded.rows, error = excluded.error
+"""
+
+
+async def record_sweep(pool: Pool, name: str, *, seconds: float, rows: int, error: str | None) -> None:
+    """Puts on record that a sweep has just been run, and how long it took; `error`: why it failed, if it did."""
+    assert name in SWEEPS
+    await pool.execute(_RECORD_SWEEP, name, "succeeded" if error is None else "failed", seconds, rows, error)
+
+
+# -- observation ----------------------------------------------------------------------------------------------
+
+_LAST_SUCCESSES = """
+SELECT name, extract(epoch FROM max(finished_at))::float8 AS moment
+FROM   maintenance_runs
+WHERE  state = 'succeeded'
+GROUP  BY name
+"""
+
+
+async def last_successes(pool: Pool) -> dict[str, float]:
+    """The name of each job that is on record as having succeeded → when it last did, in seconds since 1970."""
+    return {row["name"]: row["moment"] for row in await pool.fetch(_LAST_SUCCESSES)}
