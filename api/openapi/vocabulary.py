@@ -25,6 +25,7 @@ TAGS = {
     "exports": "Tasks as files.",
     "channels": "Where a user is told of events: webhooks and other services.",
     "deliveries": "What became of each event in each channel.",
+    "notifications": "What the service tells a user in itself.",
     "jobs": "What became of writes that the client did not wait for.",
     "auth": "Registration, login, refresh and logout.",
     "users": "The caller's own profile.",
@@ -32,7 +33,7 @@ TAGS = {
     "docs": "This document and its page.",
 }
 # Endpoints stand under the name of their module, but for these.
-TAG_OF_MODULE = {"tasklists": "tasks"}
+TAG_OF_MODULE = {"tasklists": "tasks", "reminders": "tasks"}
 
 _TAG = r'(W/)?"[!#-~]*"'
 _SECONDS = {"type": "integer", "minimum": 0}
