@@ -115,13 +115,13 @@ class Sender:
             is_ending = self._services.stopping.is_set() or loop.time() > deadline
             is_round_over = True
             found = 0
+            await self._record()  # first, because a claim looks at what became of a channel
             if not is_ending and (free := CLAIMED_MAXIMUM - self._claimed()) > 0:
                 found = await self._claim(free)
                 is_round_over = self._next_channel == 0
             if is_ending:
                 self._give_back_waiting()
-            await self._record()
-            if not self._tasks and not found and (is_ending or is_round_over):
+            if not self._results and not self._tasks and not found and (is_ending or is_round_over):
                 return not is_ending
             if self._tasks:
                 await asyncio.wait(self._tasks, timeout=PAUSE_SECONDS if found else IDLE_PAUSE_SECONDS)
@@ -167,7 +167,8 @@ class Sender:
             return None
         quiet = quiet_until(delivery.quiet_hours, delivery.time_zone, moment)
         if quiet is not None:
-            return Result(delivery.id, delivery.channel_id, None, attempts=0, next_at=quiet)
+            delay = (quiet - moment).total_seconds()
+            return Result(delivery.id, delivery.channel_id, None, attempts=0, delay_seconds=delay)
         return None
 
     def _open_channel(self, delivery: ClaimedDelivery) -> Channel | None:

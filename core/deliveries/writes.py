@@ -113,12 +113,12 @@ _RECORD = """
 UPDATE deliveries AS d
 SET    state           = coalesce(o.state, d.state),
        attempts        = d.attempts + o.attempts,
-       next_attempt_at = coalesce(o.next_at, now() + make_interval(secs => o.delay_seconds)),
+       next_attempt_at = now() + make_interval(secs => o.delay_seconds),
        last_error      = CASE WHEN o.state IS NULL THEN d.last_error ELSE o.error END,
        lease_owner     = NULL,
        lease_until     = NULL
-FROM   unnest($2::bigint[], $3::text[], $4::smallint[], $5::timestamptz[], $6::double precision[], $7::text[])
-       AS o (id, state, attempts, next_at, delay_seconds, error)
+FROM   unnest($2::bigint[], $3::text[], $4::smallint[], $5::double precision[], $6::text[])
+       AS o (id, state, attempts, delay_seconds, error)
 WHERE  d.id = o.id AND d.lease_owner = $1 AND d.state IN ('pending', 'failed')
 RETURNING d.id, d.state
 """
@@ -208,8 +208,7 @@ class Result:
     Attributes:
         state: None: it was not tried, and waits as before.
         attempts: how many to add.
-        next_at: when it is due again, or
-        delay_seconds: in how long; neither: never.
+        delay_seconds: in how long it is due again; None: never.
         error: for its owner; quotes nothing of the address.
         hold_seconds: how long the receiver wants to hear nothing of the channel.
         is_gone: whether the receiver does not want to hear of it ever again.
@@ -219,7 +218,6 @@ class Result:
     channel_id: int
     state: str | None
     attempts: int = 1
-    next_at: datetime | None = None
     delay_seconds: float | None = None
     error: str | None = None
     hold_seconds: float | None = None
@@ -291,7 +289,6 @@ async def record_results(pool: Pool, owner: str, results: Sequence[Result]) -> d
         [result.delivery_id for result in ordered],
         [result.state for result in ordered],
         [result.attempts for result in ordered],
-        [result.next_at for result in ordered],
         [result.delay_seconds for result in ordered],
         [result.error for result in ordered],
     )

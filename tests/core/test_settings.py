@@ -62,7 +62,7 @@ def test_the_examples_default_is_the_codes(field: Any) -> None:
         return
     assert commented_out
     shown = field.metadata["parse"](text) if text else None
-    assert shown == (field.default or None)
+    assert shown == (None if field.default in ("", ()) else field.default)
 
 
 def test_the_example_as_it_stands_is_good_for_development() -> None:
@@ -215,3 +215,26 @@ def test_a_key_pair_needs_a_file_and_no_secret(tmp_path: Path) -> None:
     (tmp_path / "key.pem").write_bytes(b"a key")
     found_settings = settings(JWT_ALGORITHM="EdDSA", JWT_SECRET_KEY="", JWT_KEY_FILE=str(tmp_path / "key.pem"))
     assert found_settings.signing_key() == b"a key"
+
+
+# -- the key of secrets
+
+
+def test_without_a_key_nothing_can_be_kept_secret() -> None:
+    assert settings().encryption_keys == ()
+
+
+def test_in_development_the_key_of_tokens_stands_in() -> None:
+    assert settings(TENFOLD_ENV="development", JWT_SECRET_KEY="any").encryption_keys == (b"any",)
+
+
+def test_several_keys_are_separated_by_commas_and_the_first_is_the_newest() -> None:
+    keys = (GOOD_SECRET[::-1], GOOD_SECRET)
+    assert settings(SECRETS_KEY=", ".join(keys)).encryption_keys == tuple(key.encode() for key in keys)
+
+
+@pytest.mark.parametrize("key", ["too-few", "a" * 40, "please-change-me-please-change-me", f"{GOOD_SECRET},too-few"])
+def test_a_guessable_key_is_refused(key: str) -> None:
+    (found,) = faults(SECRETS_KEY=key)
+    assert found.startswith("SECRETS_KEY is shorter than 32 bytes or guessable")
+    assert key not in found

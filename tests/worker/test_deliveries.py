@@ -1,0 +1,398 @@
+"""Deliveries in the worker: made once, tried again as planned, fair to all, and never lost."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+import asyncpg
+import orjson
+import pytest
+from aiohttp import web
+
+from core import clock
+from core.channels.signatures import Secret
+from core.deliveries.schedule import RETRY_SECONDS
+from core.deliveries.writes import DISABLED_AFTER_DAYS, claim_deliveries, record_results
+from core.deliveries.writes import Result as Recorded
+from core.encryption import SecretBox
+from tests.harness import connection
+from tests.receivers import Received, Receiver, receiver
+from tests.worker.commands import insert_task, new_user
+from worker import deliveries
+from worker.deliveries import deliver
+from worker.runner import Services
+
+
+@pytest.fixture
+async def services(services: Services) -> Services:
+    """Whose deliveries may go to this machine."""
+    return replace(services, settings=replace(services.settings, allow_private_targets=True))
+
+
+@pytest.fixture
+async def owner(services: Services) -> AsyncIterator[asyncpg.Connection]:
+    async with connection(services.settings.database_url) as owner:
+        await owner.execute("DELETE FROM events")
+        yield owner
+
+
+@pytest.fixture
+async def alice(owner: asyncpg.Connection) -> int:
+    return await new_user(owner)
+
+
+@pytest.fixture
+async def hook() -> AsyncIterator[Receiver]:
+    async with receiver() as found:
+        yield found
+
+
+async def channel(services: Services, owner: asyncpg.Connection, user_id: int, url: str, **columns: Any) -> int:
+    """A webhook's row, as a command would have made it."""
+    box = SecretBox.of(services.settings)
+    secret = Secret.of(b"k" * 32, clock.now())
+    values = {
+        "user_id": user_id,
+        "kind": "webhook",
+        "url_encrypted": box.seal(url, user_id=user_id, purpose="url"),
+        "url_masked": "http://masked/***",
+        "secrets_encrypted": [box.seal(secret.dump(), user_id=user_id, purpose="secret")],
+        **columns,
+    }
+    places = ", ".join(f"${number}" for number in range(1, len(values) + 1))
+    made: int = await owner.fetchval(
+        f"INSERT INTO channels ({', '.join(values)}) VALUES ({places}) RETURNING id", *values.values()
+    )
+    return made
+
+
+async def events(
+    owner: asyncpg.Connection,
+    user_id: int,
+    channel_id: int,
+    number: int = 1,
+    event: str = "task.created",
+    task_id: int | None = None,
+) -> list[int]:
+    """Events with a delivery each; returns the deliveries."""
+    rows = await owner.fetch(
+        """
+        WITH e AS (
+            INSERT INTO events (user_id, type, task_id, data)
+            SELECT $1, $3, $5, '{"task": {"title": "a task"}}' FROM generate_series(1, $4) RETURNING id
+        )
+        INSERT INTO deliveries (event_id, channel_id, user_id, next_attempt_at)
+        SELECT e.id, $2, $1, now() - interval '1 second' FROM e RETURNING id
+        """,
+        user_id,
+        channel_id,
+        event,
+        number,
+        task_id,
+    )
+    return [row["id"] for row in rows]
+
+
+async def states(owner: asyncpg.Connection) -> dict[str, int]:
+    rows = await owner.fetch("SELECT state, count(*) AS number FROM deliveries GROUP BY state")
+    return {row["state"]: row["number"] for row in rows}
+
+
+async def row_of(owner: asyncpg.Connection, delivery_id: int) -> dict[str, Any]:
+    row = await owner.fetchrow("SELECT * FROM deliveries WHERE id = $1", delivery_id)
+    assert row is not None
+    return dict(row)
+
+
+async def channel_row(owner: asyncpg.Connection, channel_id: int) -> dict[str, Any]:
+    row = await owner.fetchrow("SELECT * FROM channels WHERE id = $1", channel_id)
+    assert row is not None
+    return dict(row)
+
+
+async def make_due(owner: asyncpg.Connection) -> None:
+    await owner.execute("UPDATE deliveries SET next_attempt_at = now() WHERE state IN ('pending', 'failed')")
+    await owner.execute("UPDATE channels SET held_until = NULL")
+
+
+# -- once
+
+
+async def test_each_delivery_is_made_once(
+    services: Services, owner: asyncpg.Connection, alice: int, hook: Receiver
+) -> None:
+    made = await events(owner, alice, await channel(services, owner, alice, hook.url), 300)
+    await deliver(services)
+    assert sorted(received.id for received in hook.received) == sorted(f"msg_{one}" for one in made)
+    assert await states(owner) == {"delivered": 300}
+    row = await row_of(owner, made[0])
+    assert (row["attempts"], row["next_attempt_at"], row["lease_owner"], row["last_error"]) == (1, None, None, None)
+    body = orjson.loads(hook.received[0].body)
+    assert (body["type"], body["data"]) == ("task.created", {"task": {"title": "a task"}})
+    assert datetime.fromisoformat(body["timestamp"]).tzinfo is not None
+
+
+async def test_four_workers_share_the_work_and_nothing_is_sent_twice(
+    services: Services, owner: asyncpg.Connection, alice: int, hook: Receiver
+) -> None:
+    channels = [await channel(services, owner, alice, f"{hook.url}/{number}") for number in range(5)]
+    for channel_id in channels:
+        await events(owner, alice, channel_id, 100)
+    await asyncio.gather(*(deliver(replace(services, delivering=asyncio.Lock())) for _ in range(4)))
+    ids = [received.id for received in hook.received]
+    assert len(ids) == len(set(ids)) == 500
+    assert await states(owner) == {"delivered": 500}
+
+
+async def test_one_run_at_a_time_in_a_process(
+    services: Services, owner: asyncpg.Connection, alice: int, hook: Receiver
+) -> None:
+    await events(owner, alice, await channel(services, owner, alice, hook.url))
+    async with services.delivering:
+        await deliver(services)
+    assert hook.received == []
+
+
+async def test_what_a_dead_worker_had_claimed_is_sent_when_its_lease_has_lapsed(
+    services: Services, owner: asyncpg.Connection, alice: int, hook: Receiver
+) -> None:
+    made = await events(owner, alice, await channel(services, owner, alice, hook.url))
+    claim = await claim_deliveries(services.pool, "dead", after_channel=0, limit=9, a_channel=9, rooms={})
+    assert [delivery.id for delivery in claim.deliveries] == made
+    await deliver(services)
+    assert hook.received == []
+    await make_due(owner)
+    await deliver(services)
+    assert len(hook.received) == 1
+    late = [Recorded(made[0], claim.deliveries[0].channel_id, "failed", delay_seconds=5, error="late")]
+    assert await record_results(services.pool, "dead", late) == {}
+    assert (await row_of(owner, made[0]))["state"] == "delivered"
+
+
+# -- again
+
+
+async def test_a_failure_is_tried_again_as_planned_and_given_up_in_the_end(
+    services: Services, owner: asyncpg.Connection, alice: int, hook: Receiver
+) -> None:
+    hook.answers(500)
+    [one] = await events(owner, alice, await channel(services, owner, alice, hook.url))
+    for attempt, seconds in enumerate(RETRY_SECONDS, 1):
+        await deliver(services)
+        row = await row_of(owner, one)
+        assert (row["state"], row["attempts"]) == ("failed", attempt)
+        wait = (row["next_attempt_at"] - clock.now()).total_seconds()
+        assert abs(wait - seconds) <= seconds * 0.1 + 5
+        await make_due(owner)
+    await deliver(services)
+    row = await row_of(owner, one)
+    assert (row["state"], row["attempts"], row["next_attempt_at"]) == ("dead", 10, None)
+    assert row["last_error"] == "The receiver answered 500."
+    assert len({received.id for received in hook.received}) == 1
+
+
+async def test_retry_after_holds_the_whole_channel(
+    services: Services, owner: asyncpg.Connection, alice: int, hook: Receiver
+) -> None:
+    hook.answers(429, **{"Retry-After": "600"})
+    channel_id = await channel(services, owner, alice, hook.url, failing_since=clock.now())
+    await events(owner, alice, channel_id, 3)
+    await deliver(services)
+    assert len(hook.received) == 1
+    held = (await channel_row(owner, channel_id))["held_until"]
+    assert abs((held - clock.now()).total_seconds() - 600) < 10
+    row = await owner.fetchrow("SELECT * FROM deliveries WHERE state = 'failed'")
+    assert row is not None
+    assert (row["next_attempt_at"] - clock.now()).total_seconds() > 590
+
+
+async def test_a_success_forgets_that_the_channel_failed(
+    services: Services, owner: asyncpg.Connection, alice: int, hook: Receiver
+) -> None:
+    channel_id = await channel(services, owner, alice, hook.url, failing_since=clock.now() - timedelta(days=9))
+    await events(owner, alice, channel_id)
+    await deliver(services)
+    found = await channel_row(owner, channel_id)
+    assert (found["failing_since"], found["state"]) == (None, "active")
+
+
+# -- channels that are given up
+
+
+async def test_a_receiver_that_is_gone_disables_its_channel_and_its_user_is_told(
+    services: Services, owner: asyncpg.Connection, alice: int, hook: Receiver
+) -> None:
+    hook.answers(410)
+    channel_id = await channel(services, owner, alice, hook.url)
+    [one] = await events(owner, alice, channel_id)
+    await deliver(services)
+    assert (await channel_row(owner, channel_id))["state"] == "disabled"
+    assert (await row_of(owner, one))["state"] == "dead"
+    [told] = await owner.fetch("SELECT * FROM notifications WHERE user_id = $1", alice)
+    assert (told["event"], "gone" in told["text"]) == ("channel.disabled", True)
+
+
+@pytest.mark.parametrize(
+    ("days", "state"), [(DISABLED_AFTER_DAYS - 1, "active"), (DISABLED_AFTER_DAYS + 1, "disabled")]
+)
+async def test_a_channel_that_only_fails_for_days_is_disabled(
+    services: Services, owner: asyncpg.Connection, alice: int, hook: Receiver, days: int, state: str
+) -> None:
+    hook.answers(500)
+    channel_id = await channel(services, owner, alice, hook.url, failing_since=clock.now() - timedelta(days=days))
+    await events(owner, alice, channel_id)
+    await deliver(services)
+    assert (await channel_row(owner, channel_id))["state"] == state
+    told = await owner.fetch("SELECT * FROM notifications WHERE user_id = $1", alice)
+    assert len(told) == (state == "disabled")
+
+
+async def test_what_waits_for_a_disabled_channel_is_given_up_unsent(
+    services: Services, owner: asyncpg.Connection, alice: int, hook: Receiver
+) -> None:
+    channel_id = await channel(services, owner, alice, hook.url, state="disabled", failing_since=clock.now())
+    [*made] = await events(owner, alice, channel_id, 100)
+    await deliver(services)
+    assert await states(owner) == {"dead": 100}
+    assert hook.received == []
+    row = await row_of(owner, made[0])
+    assert (row["attempts"], row["last_error"]) == (0, "The channel is disabled.")
+
+
+# -- not now, or not at all
+
+
+async def test_in_quiet_hours_nothing_is_sent_until_they_end(
+    services: Services, owner: asyncpg.Connection, alice: int, hook: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    night = datetime.fromisoformat("2026-01-31T23:30:00+00:00")
+    monkeypatch.setattr(clock, "now", lambda: night)
+    quiet = orjson.dumps({"start": "22:00", "end": "07:00"}).decode()
+    channel_id = await channel(services, owner, alice, hook.url, quiet_hours=quiet)
+    [one] = await events(owner, alice, channel_id)
+    [test] = await events(owner, alice, channel_id, event="channel.test")
+    await deliver(services)
+    assert [received.id for received in hook.received] == [f"msg_{test}"]
+    row = await row_of(owner, one)
+    assert (row["state"], row["attempts"]) == ("pending", 0)
+    monkeypatch.undo()
+    assert abs((row["next_attempt_at"] - clock.now()).total_seconds() - 7.5 * 3600) < 30
+
+
+@pytest.mark.parametrize(("status", "sent"), [("pending", 1), ("cancelled", 0)])
+async def test_a_reminder_of_a_task_that_is_closed_is_not_sent(
+    services: Services, owner: asyncpg.Connection, alice: int, hook: Receiver, status: str, sent: int
+) -> None:
+    task_id = await insert_task(owner, alice, status=status)
+    channel_id = await channel(services, owner, alice, hook.url)
+    await events(owner, alice, channel_id, event="task.reminder", task_id=task_id)
+    await deliver(services)
+    assert len(hook.received) == sent
+    assert await states(owner) == ({"delivered": 1} if sent else {"dead": 1})
+
+
+async def test_an_address_that_cannot_be_opened_fails_alone(
+    services: Services, owner: asyncpg.Connection, alice: int, hook: Receiver
+) -> None:
+    broken = await channel(services, owner, alice, hook.url, url_encrypted=b"\x01nonsense")
+    good = await channel(services, owner, alice, hook.url)
+    await events(owner, alice, broken, 3)
+    await events(owner, alice, good, 3)
+    await deliver(services)
+    assert await states(owner) == {"failed": 3, "delivered": 3}
+
+
+# -- fair
+
+
+async def test_a_receiver_that_hangs_delays_nobody_else(
+    services: Services, owner: asyncpg.Connection, alice: int, hook: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deliveries, "LONGEST_RUN_SECONDS", 1.0)
+    released = asyncio.Event()
+
+    async def hang(_received: Received) -> web.StreamResponse:
+        await released.wait()
+        return web.Response()
+
+    hook.answer = hang
+    slow = await channel(services, owner, alice, hook.url)
+    await events(owner, alice, slow, 1000)
+    async with receiver() as quick_hook:
+        quick = await channel(services, owner, alice, quick_hook.url.replace("127.0.0.1", "localhost"))
+        await events(owner, alice, quick, 100)
+        running = asyncio.create_task(deliver(services))
+        async with asyncio.timeout(5):
+            while len(quick_hook.received) < 100:
+                await asyncio.sleep(0.01)
+        assert hook.most_at_once == len(hook.received) == deliveries.SENDING_A_CHANNEL
+        released.set()
+        await running
+
+
+async def test_all_channels_of_a_host_together_have_a_limited_number_of_places(
+    services: Services, owner: asyncpg.Connection, alice: int, hook: Receiver
+) -> None:
+    async def take_a_moment(_received: Received) -> web.StreamResponse:
+        await asyncio.sleep(0.1)
+        return web.Response()
+
+    hook.answer = take_a_moment
+    for number in range(4):
+        channel_id = await channel(services, owner, alice, f"{hook.url}/{number}")
+        await events(owner, alice, channel_id, 40)
+    await deliver(services)
+    assert hook.most_at_once == deliveries.SENDING_A_HOST
+    assert len(hook.received) == 160
+
+
+async def test_a_channel_that_fails_is_tried_one_at_a_time(
+    services: Services, owner: asyncpg.Connection, alice: int, hook: Receiver
+) -> None:
+    async def refuse(_received: Received) -> web.StreamResponse:
+        await asyncio.sleep(0.02)
+        return web.Response(status=500)
+
+    hook.answer = refuse
+    channel_id = await channel(services, owner, alice, hook.url, failing_since=clock.now())
+    await events(owner, alice, channel_id, 10)
+    await deliver(services)
+    assert hook.most_at_once == 1
+    assert len(hook.received) == 10
+
+
+async def test_a_claim_goes_on_where_the_last_one_ended(
+    services: Services, owner: asyncpg.Connection, alice: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("core.deliveries.writes.CHANNELS_A_CLAIM", 2)
+    channels = [await channel(services, owner, alice, "http://127.0.0.1/") for _ in range(3)]
+    for channel_id in channels:
+        await events(owner, alice, channel_id)
+    seen, after = [], 0
+    for _ in range(2):
+        claim = await claim_deliveries(services.pool, "me", after_channel=after, limit=9, a_channel=1, rooms={})
+        seen += [delivery.channel_id for delivery in claim.deliveries]
+        after = claim.next_channel
+    assert (sorted(seen), after) == (channels, 0)
+
+
+async def test_a_run_that_is_told_to_stop_gives_back_what_it_has_not_begun(
+    services: Services, owner: asyncpg.Connection, alice: int, hook: Receiver
+) -> None:
+    stopping = asyncio.Event()
+    services = replace(services, stopping=stopping)
+
+    async def stop(_received: Received) -> web.StreamResponse:
+        stopping.set()
+        await asyncio.sleep(0.05)
+        return web.Response()
+
+    hook.answer = stop
+    await events(owner, alice, await channel(services, owner, alice, hook.url), 500)
+    await deliver(services)
+    found = await states(owner)
+    assert found["delivered"] == len(hook.received)
+    assert found["delivered"] + found["pending"] == 500
+    assert not await owner.fetchval("SELECT count(*) FROM deliveries WHERE lease_owner IS NOT NULL")
