@@ -26,6 +26,7 @@ TAGS = {
     "channels": "Where a user is told of events: webhooks and other services.",
     "deliveries": "What became of each event in each channel.",
     "notifications": "What the service tells a user in itself.",
+    "admin": "Partitions and maintenance, for admins.",
     "jobs": "What became of writes that the client did not wait for.",
     "auth": "Registration, login, refresh and logout.",
     "users": "The caller's own profile.",
