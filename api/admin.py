@@ -11,9 +11,10 @@ from api.errors import Problem
 from api.http import Endpoint, json_response, not_found, read_body, read_json, refuse_query
 from api.keys import IDENTITY, POOL
 from api.longwork import Job, begin
-from api.submission import build_command, queued_job
+from api.submission import build_command, queued_job, read_idempotency_key
 from core import clock
-from core.jobs import read_job
+from core.commands import Command
+from core.jobs import find_outcome, read_job
 from core.maintenance.queries import list_maintenance
 from core.maintenance.schedule import NAMES
 from core.partitions import EARLIEST, LATEST, Partition, list_partitions, partition_bounds
@@ -106,29 +107,32 @@ async def create_partition(request: web.Request) -> web.Response:
     lower, upper = given.get("from_"), given.get("to")
     if "year" in given:
         lower, upper = date(given["year"], 1, 1), date(given["year"] + 1, 1, 1)
-    return await _order(request, "create_partition", {"from": lower.isoformat(), "to": upper.isoformat()})
+    arguments = {"from": lower.isoformat(), "to": upper.isoformat()}
+    return await _order(request, _command(request, "create_partition", arguments))
 
 
 async def detach_partition(request: web.Request) -> web.Response:
     """`POST /admin/partitions/{name}/detach`."""
     _require_admin(request)
     await read_body(request)
-    partition = await _find_partition(request)
-    if not partition.is_attached:
-        raise Problem("partition-conflict", "The partition is detached already.")
-    if partition.upper > clock.now():
-        raise Problem("partition-conflict", "New tasks go into this partition, or will: it stays attached.")
-    return await _order(request, "detach_partition", {"name": partition.name})
+    command = _command(request, "detach_partition", {"name": request.match_info["name"]})
+    if not await _is_repeat(request, command):
+        partition = await _find_partition(request)
+        if not partition.is_attached:
+            raise Problem("partition-conflict", "The partition is detached already.")
+        if partition.upper > clock.now():
+            raise Problem("partition-conflict", "New tasks go into this partition, or will: it stays attached.")
+    return await _order(request, command)
 
 
 async def attach_partition(request: web.Request) -> web.Response:
     """`POST /admin/partitions/{name}/attach`."""
     _require_admin(request)
     await read_body(request)
-    partition = await _find_partition(request)
-    if partition.is_attached:
+    command = _command(request, "attach_partition", {"name": request.match_info["name"]})
+    if not await _is_repeat(request, command) and (await _find_partition(request)).is_attached:
         raise Problem("partition-conflict", "The partition is attached already.")
-    return await _order(request, "attach_partition", {"name": partition.name})
+    return await _order(request, command)
 
 
 async def get_maintenance(request: web.Request) -> web.Response:
@@ -145,7 +149,7 @@ async def run_maintenance(request: web.Request) -> web.Response:
     name = request.match_info["name"]
     if name not in NAMES:
         raise not_found("There is no such job of maintenance: GET /admin/maintenance lists them.")
-    return await _order(request, name, {})
+    return await _order(request, _command(request, name, {}))
 
 
 def _require_admin(request: web.Request) -> None:
@@ -162,8 +166,16 @@ async def _find_partition(request: web.Request) -> Partition:
     raise not_found("There is no such partition: GET /admin/partitions lists them.")
 
 
-async def _order(request: web.Request, name: str, arguments: dict[str, Any]) -> web.Response:
-    command = build_command(request, "maintenance", {"name": name, "arguments": arguments})
+def _command(request: web.Request, name: str, arguments: dict[str, Any]) -> Command:
+    return build_command(request, "maintenance", {"name": name, "arguments": arguments})
+
+
+async def _is_repeat(request: web.Request, command: Command) -> bool:
+    """Whether the order was carried out before: it is then answered as it was, however things have changed by it."""
+    return read_idempotency_key(request) is not None and await find_outcome(request.app[POOL], command) is not None
+
+
+async def _order(request: web.Request, command: Command) -> web.Response:
     return await begin(
         request,
         command,
@@ -191,7 +203,7 @@ routes = [
         body=PartitionCreate,
         headers=("Prefer", "Idempotency-Key"),
         answer_headers=("Location", "Retry-After"),
-        problems=(403, 409),
+        problems=(403,),
         description="Maintenance makes what is needed by itself. The job is rejected where a partition, be it a "
         "detached one, is for a part of that time already.",
     ),
@@ -203,7 +215,7 @@ routes = [
         {202: Job},
         headers=("Prefer", "Idempotency-Key"),
         answer_headers=("Location", "Retry-After"),
-        problems=(403, 404, 409),
+        problems=(400, 403, 404, 409, 413, 422),
         description="Takes a bygone range of time out of the tasks: nobody sees its tasks any more, and they cost no "
         "list anything. Its table stays in the database, to be dumped and dropped, or attached again.",
     ),
@@ -215,7 +227,7 @@ routes = [
         {202: Job},
         headers=("Prefer", "Idempotency-Key"),
         answer_headers=("Location", "Retry-After"),
-        problems=(403, 404, 409),
+        problems=(400, 403, 404, 409, 413, 422),
     ),
     Endpoint(
         "GET",
@@ -233,6 +245,6 @@ routes = [
         {202: Job},
         headers=("Prefer", "Idempotency-Key"),
         answer_headers=("Location", "Retry-After"),
-        problems=(403, 404),
+        problems=(400, 403, 404, 413, 422),
     ),
 ]

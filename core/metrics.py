@@ -102,8 +102,8 @@ MAINTENANCE_DURATION = Histogram(
 )  # fmt: skip
 MAINTENANCE_ROWS = Counter("tenfold_maintenance_rows_total", "Rows that maintenance removed or made.", ["name"])
 
-PARTITION_DAYS_LEFT = Gauge(
-    "tenfold_partition_days_left", "Days until new tasks would find no partition.", multiprocess_mode="livemax"
+PARTITIONS_LEFT = Gauge(
+    "tenfold_partitions_left_seconds", "Time until new tasks would find no partition.", multiprocess_mode="livemax"
 )
 
 # imports

@@ -62,13 +62,13 @@ async def partition_bounds(pool: Pool) -> list[Partition]:
     return [Partition(*row.values()) for row in await fetch_rows(pool, _BOUNDS)]
 
 
-def days_left(partitions: Sequence[Partition], now: datetime) -> float:
-    """For how many days from now every new task finds a partition; 0: there is none for it now."""
+def time_left(partitions: Sequence[Partition], now: datetime) -> timedelta:
+    """For how long from now every new task finds a partition; 0: there is none for it now."""
     reached = now
     for partition in sorted(partitions, key=lambda partition: partition.lower):
         if partition.is_attached and partition.lower <= reached < partition.upper:
             reached = partition.upper
-    return (reached - now) / timedelta(days=1)
+    return reached - now
 
 
 async def ensure_partitions(pool: Pool, *, ahead: int, interval: str = "year") -> int:

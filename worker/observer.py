@@ -10,7 +10,7 @@ from core.imports.writes import unfinished_imports
 from core.jobs import QUEUES
 from core.logs import get_logger
 from core.maintenance.writes import last_successes
-from core.partitions import days_left, partition_bounds
+from core.partitions import partition_bounds, time_left
 from core.redis import REDIS_FAULTS
 from worker.runner import Services
 
@@ -44,7 +44,8 @@ async def _observe_maintenance(services: Services) -> None:
     """As the database has it, so that every worker tells the same, one that has just been started too."""
     for name, moment in (await last_successes(services.pool)).items():
         metrics.MAINTENANCE_LAST_SUCCESS.labels(name).set(moment)
-    metrics.PARTITION_DAYS_LEFT.set(days_left(await partition_bounds(services.pool), clock.now()))
+    left = time_left(await partition_bounds(services.pool), clock.now())
+    metrics.PARTITIONS_LEFT.set(left.total_seconds())
 
 
 async def _observe_imports(services: Services) -> None:

@@ -182,6 +182,15 @@ async def test_a_repeat_with_the_same_key_orders_one_run(maintained: Service) ->
     assert len(ordered) == 1
 
 
+async def test_a_repeated_detaching_gets_the_first_answer_though_the_partition_is_detached(maintained: Service) -> None:
+    await ended(maintained, await maintained.admin.post("/admin/partitions", {"year": 2021}))
+    path, key = "/admin/partitions/tasks_2021/detach", {"Idempotency-Key": "once"}
+    first = await ended(maintained, await maintained.admin.post(path, headers=key))
+    again = await maintained.admin.post(path, headers=key)
+    assert again.status == 202
+    assert again.json == first
+
+
 async def test_maintenance_that_does_not_exist_is_not_found(service: Service) -> None:
     for name in ("drop_everything", "create_partition"):
         assert_problem(await service.admin.post(f"/admin/maintenance/{name}"), 404, "not-found")

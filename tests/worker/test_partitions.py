@@ -4,14 +4,14 @@ import asyncio
 import itertools
 import time
 from collections.abc import AsyncIterator
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import asyncpg
 import pytest
 
 from core.database import is_transient
-from core.partitions import attach_partition, create_partition, days_left, detach_partition, partition_bounds
+from core.partitions import attach_partition, create_partition, detach_partition, partition_bounds, time_left
 from tests.harness import connection
 from tests.worker.commands import apply, batch, create, new_user, update
 from worker.maintenance import keep_partitions
@@ -129,15 +129,13 @@ async def test_maintenance_makes_as_many_partitions_as_are_wanted(
     assert await keep_partitions(services, {}) == 0
 
 
-async def test_the_days_left_end_at_the_first_gap(services: Services, owner: asyncpg.Connection) -> None:
+async def test_the_time_left_ends_at_the_first_gap(services: Services, owner: asyncpg.Connection) -> None:
     now = datetime(THIS_YEAR, 12, 1, tzinfo=UTC)
-    assert (
-        days_left(await partition_bounds(services.pool), now) == (datetime(THIS_YEAR + 3, 1, 1, tzinfo=UTC) - now).days
-    )
+    assert time_left(await partition_bounds(services.pool), now) == datetime(THIS_YEAR + 3, 1, 1, tzinfo=UTC) - now
     await owner.execute(f"DROP TABLE tasks_{THIS_YEAR + 1}")
-    assert days_left(await partition_bounds(services.pool), now) == 31
+    assert time_left(await partition_bounds(services.pool), now) == timedelta(days=31)
     await owner.execute(f"DROP TABLE tasks_{THIS_YEAR}")
-    assert days_left(await partition_bounds(services.pool), now) == 0
+    assert time_left(await partition_bounds(services.pool), now) == timedelta(0)
 
 
 async def test_a_partition_that_overlaps_another_is_not_made(services: Services, owner: asyncpg.Connection) -> None:
