@@ -298,6 +298,15 @@ def _is_guessable(secret: str) -> bool:
     )
 
 
+# What a process must have to run Python, and nothing of ours: no address of a database, no key.
+_FOR_ANY_PROCESS = ("PATH", "LANG", "LC_ALL", "SSL_CERT_FILE", "SSL_CERT_DIR", "LD_LIBRARY_PATH")
+
+
+def bare_environment() -> dict[str, str]:
+    """The environment of a process that runs other people's code."""
+    return {name: os.environ[name] for name in _FOR_ANY_PROCESS if name in os.environ}
+
+
 MISSING_HINTS = {
     "DATABASE_URL": "give it as postgresql://user:password@host:5432/tenfold",
     "REDIS_URL": "give it as redis://host:6379/0",

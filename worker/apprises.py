@@ -13,13 +13,12 @@ import orjson
 from core.deliveries.attempts import Attempt
 from core.deliveries.messages import Message
 from core.logs import get_logger
+from core.settings import bare_environment
 
 TIMEOUT_SECONDS = 20.0  # loading a service's module takes one of them
 PROCESSES_MAXIMUM = 8
 MESSAGES_MAXIMUM = 500
 _ROOT = Path(__file__).resolve().parents[1]
-# What a process must have to run Python, and nothing of ours: no address of a database, no key.
-_ENVIRONMENT = ("PATH", "LANG", "LC_ALL", "SSL_CERT_FILE", "SSL_CERT_DIR", "SYSTEMROOT", "LD_LIBRARY_PATH")
 
 log = get_logger()
 
@@ -89,7 +88,7 @@ class AppriseClient:
 
 
 async def _start() -> _Child:
-    environment = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
+    environment = bare_environment()
     environment["PYTHONPATH"] = os.pathsep.join([str(_ROOT), *(path for path in sys.path if path)])
     process = await asyncio.create_subprocess_exec(
         sys.executable,
