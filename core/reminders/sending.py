@@ -38,19 +38,20 @@ FROM   (SELECT DISTINCT due.user_id
 WHERE  pg_try_advisory_xact_lock({_USER_LOCK_CLASS:d}, (c.user_id & {_LOCK_MASK:d})::integer)
 """  # noqa: S608
 
-# A task that is closed, gone, or in a partition that was detached is not found.
+# A task that is gone, or in a partition that was detached, is not found. The status is looked at outside: inside it
+# would open the index of open tasks by due date, in which a task is found by going through all of its user's.
 _DUE = f"""
-SELECT r.id, r.user_id, r.task_id, r.due_at, t.title, t.due_date, t.task, u.time_zone, wanted.is_wanted,
+SELECT r.id, r.user_id, r.task_id, r.due_at, t.title, t.due_date, u.time_zone, wanted.is_wanted,
+       CASE WHEN t.status IN ('pending', 'in_progress', 'blocked') THEN t.task END AS task,
        nextval('events_id_seq') AS event_id
 FROM   (SELECT * FROM reminders
         WHERE  user_id = ANY ($1::bigint[]) AND state = 'pending' AND due_at <= $2
         ORDER  BY due_at, id
         LIMIT  {DUE_AT_ONCE:d}
         FOR    UPDATE SKIP LOCKED) AS r
-       LEFT JOIN LATERAL (SELECT t.title, t.due_date, {task_json("t")} AS task
+       LEFT JOIN LATERAL (SELECT t.title, t.due_date, t.status, {task_json("t")} AS task
                           FROM   tasks AS t
                           WHERE  t.user_id = r.user_id AND t.id = r.task_id
-                          AND    t.status IN ('pending', 'in_progress', 'blocked')
                           LIMIT  1) AS t ON true
        LEFT JOIN LATERAL (SELECT time_zone FROM users WHERE id = r.user_id LIMIT 1) AS u ON true
        LEFT JOIN LATERAL (SELECT true AS is_wanted FROM channels AS c

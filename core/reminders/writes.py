@@ -37,14 +37,15 @@ LIMIT  1
 FOR    NO KEY UPDATE SKIP LOCKED
 """
 
-# The lock keeps due dates as they are, so that nobody's newer reminders are replaced by older ones.
+# The lock keeps due dates as they are, so that nobody's newer reminders are replaced by older ones. Said the other way
+# round, the condition on the status would open the index by due date, in which each chunk is found by going through all.
 _PLAN = """
 WITH next AS MATERIALIZED (
     SELECT user_id, id, due_date, array_to_string(reminder_rules, ' ') AS rules
     FROM   tasks
     WHERE  user_id = $1
     AND    id > $2
-    AND    status IN ('pending', 'in_progress', 'blocked')
+    AND    status NOT IN ('completed', 'cancelled')
     AND    due_date IS NOT NULL
     ORDER  BY id
     LIMIT  $3
