@@ -18,9 +18,9 @@ FROM   set_config('app.user_id', $1, true) AS me, set_config('app.role', 'admin'
                       'state', m.state, 'started_at', m.started_at, 'finished_at', m.finished_at,
                       'seconds', extract(epoch FROM m.finished_at - m.started_at)::float8,
                       'rows', m.rows, 'error', m.error, 'job_id', m.job_id
-                  ) ORDER BY m.id DESC) FILTER (WHERE m.place <= $3) AS runs,
+                  ) ORDER BY m.place) FILTER (WHERE m.place <= $3) AS runs,
                   to_json(max(m.finished_at) FILTER (WHERE m.state = 'succeeded')) #>> '{}' AS last_success
-           FROM   (SELECT *, row_number() OVER (ORDER BY id DESC) AS place
+           FROM   (SELECT *, row_number() OVER (ORDER BY started_at DESC NULLS FIRST, id DESC) AS place
                    FROM   maintenance_runs
                    WHERE  (me || role) IS NOT NULL AND name = n.name) AS m) AS r
 """
