@@ -37,8 +37,9 @@ LIMIT  1
 FOR    NO KEY UPDATE SKIP LOCKED
 """
 
-# The lock keeps due dates as they are, so that nobody's newer reminders are replaced by older ones. Said the other way
-# round, the condition on the status would open the index by due date, in which each chunk is found by going through all.
+# The lock keeps due dates as they are, so that nobody's newer reminders are replaced by older ones. Said the other
+# way round, the condition on the status would open the index by due date, in which a chunk is found by going through
+# all.
 _PLAN = """
 WITH next AS MATERIALIZED (
     SELECT user_id, id, due_date, array_to_string(reminder_rules, ' ') AS rules
