@@ -87,12 +87,12 @@ class Following:
 
     Attributes:
         due_date: in UTC.
-        recurrence: its rule: with a COUNT, one that says how many are left.
+        recurrence: its rule: with a COUNT, one that says how many are left; None: it is the last.
         nominal: the time that the rule means, in the user's zone, where the clocks skip it on that day.
     """
 
     due_date: datetime
-    recurrence: str
+    recurrence: str | None
     nominal: datetime | None = None
 
 
@@ -270,10 +270,12 @@ def _follow(
     if found is None or (rule.count is not None and rule.count <= used):
         return None
     local, moment = found
-    if rule.count is not None:
-        recurrence = _COUNT.sub(f"COUNT={rule.count - used}", recurrence)
+    left = None if rule.count is None else rule.count - used
+    is_last = left == 1 or next(_after(rule, local, moment, zone, moment), None) is None
+    if left is not None:
+        recurrence = _COUNT.sub(f"COUNT={left}", recurrence)
     is_skipped = moment.astimezone(zone).replace(tzinfo=None) != local
-    return Following(moment, recurrence, local if is_skipped else None)
+    return Following(moment, None if is_last else recurrence, local if is_skipped else None)
 
 
 def zone_named(name: str) -> ZoneInfo:

@@ -61,8 +61,11 @@ def chain(rule: str, due: datetime, zone: ZoneInfo, length: int) -> list[str]:
         task = follow(rule, due, zone, nominal=nominal)
         if task is None:
             break
-        rule, due, nominal = task.recurrence, task.due_date, task.nominal
+        due, nominal = task.due_date, task.nominal
         found.append(due.astimezone(zone).isoformat())
+        if task.recurrence is None:
+            break
+        rule = task.recurrence
     return found
 
 
@@ -201,8 +204,14 @@ def test_a_count_is_how_many_tasks_are_left() -> None:
     assert first.recurrence == "FREQ=DAILY;COUNT=2"
     second = follow(first.recurrence, first.due_date)
     assert second is not None
-    assert second.recurrence == "FREQ=DAILY;COUNT=1"
-    assert follow(second.recurrence, second.due_date) is None
+    assert second.recurrence is None, "the last has a rule that a client could not send back"
+
+
+def test_the_last_before_the_end_of_a_rule_recurs_no_more() -> None:
+    due = at(BERLIN, 2026, 3, 2, 9)
+    last = follow("FREQ=DAILY;UNTIL=20260303", due)
+    assert last is not None
+    assert (last.due_date, last.recurrence) == (at(BERLIN, 2026, 3, 3, 9), None)
 
 
 def test_dates_that_were_passed_over_use_up_a_count() -> None:

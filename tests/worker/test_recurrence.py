@@ -138,6 +138,7 @@ async def test_the_last_of_a_count_is_followed_by_nothing(
         for task in await tasks_of(owner, alice):
             await apply(services, update(alice, task["id"], COMPLETED))
     assert [task["due_date"].day for task in await tasks_of(owner, alice)] == [2, 3, 4]
+    assert {task["recurrence"] for task in await tasks_of(owner, alice)} == {None}
 
 
 async def test_a_rule_and_a_due_date_that_come_with_the_completion_count(

@@ -1,7 +1,7 @@
 """Tenfold's own CSV, as it is exported: columns are the fields of a task, in any order; only `title` must be there.
 
-- Empty cells are absent fields. `id` becomes `external_id` (`tenfold:<id>`) where there is none; `user_id`, `version`
-  and `updated_at` are passed over.
+- Empty cells are absent fields. `id` becomes `external_id` (`tenfold:<id>`) where there is none; `user_id`, `version`,
+  `updated_at` and the recurrence are passed over.
 - `labels`: separated by commas; `\\,` and `\\\\` are a comma and a backslash within a label.
 - Timestamps: RFC 3339, or what a spreadsheet makes of it (`31.12.2024 14:30`), in the import's time zone.
 - A cell that begins with `'` and then with one of `= + - @ TAB CR '` loses that first `'`, which the export puts there
@@ -30,8 +30,10 @@ COLUMNS = (
     "external_id",
     "user_id",
     "version",
+    "recurrence",
+    "recurrence_from",
 )
-_IGNORED = frozenset({"updated_at", "user_id", "version"})
+_IGNORED = frozenset({"updated_at", "user_id", "version", "recurrence", "recurrence_from"})
 _DATES = frozenset({"due_date", "created_at", "completed_at"})
 _GUARDED = frozenset("=+-@\t\r'")
 _LABEL = re.compile(r"((?:[^,\\]|\\.|\\$)*)(?:,|$)", re.DOTALL)
