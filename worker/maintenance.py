@@ -56,6 +56,7 @@ UPLOAD_KEPT_SECONDS = 3 * 24 * 3600.0
 RENEW_SECONDS = 5.0
 RELEASE_SECONDS = 2.0
 RECORD_SECONDS = 2.0
+LONGEST_SWEEP_SECONDS = 60.0
 REST_SECONDS = 5.0
 # For how long a partition's locks are asked for, a tenth of a second at a time.
 LOCK_PATIENCE_SECONDS = 60.0
@@ -279,9 +280,18 @@ SWEEPS: dict[str, Sweep] = {
 
 
 async def run_due_maintenance(services: Services) -> None:
-    """Notes which jobs are due, and carries out what nobody else does."""
-    await note_ticks(services.pool, clock.now())
-    await run_maintenance(services)
+    """Notes which jobs are due, and carries out what nobody else does.
+
+    What cannot be done now is left to the next look, in five seconds: repeated, each look would be one more in the
+    queue for as long as PostgreSQL is away.
+    """
+    try:
+        await note_ticks(services.pool, clock.now())
+        await run_maintenance(services)
+    except Exception as error:
+        if not _will_pass(error):
+            raise
+        log.warning("maintenance is put off", error=repr(error))
 
 
 async def run_maintenance(services: Services) -> None:
@@ -317,7 +327,7 @@ async def _carry_out(services: Services, claim: ClaimedRun) -> None:
         await _release(services, claim, pause_seconds=0.0)
         raise
     except Exception as error:
-        if is_transient(error) or isinstance(error, (*REDIS_FAULTS, StorageUnavailable)):
+        if _will_pass(error):
             outcome = "postponed"
             log.warning("a run of maintenance will be repeated", error=repr(error))
             await _release(services, claim, pause_seconds=REST_SECONDS)
@@ -328,6 +338,10 @@ async def _carry_out(services: Services, claim: ClaimedRun) -> None:
             )
     finally:
         metrics.MAINTENANCE_DURATION.labels(claim.name, outcome).observe(time.perf_counter() - started)
+
+
+def _will_pass(error: Exception) -> bool:
+    return is_transient(error) or isinstance(error, (*REDIS_FAULTS, StorageUnavailable))
 
 
 async def _run(services: Services, claim: ClaimedRun) -> int:
@@ -351,23 +365,29 @@ def _count(name: str, rows: int) -> None:
 
 
 def _swept(name: str, sweep: Sweep) -> Callable[[Services], Awaitable[None]]:
-    """The sweep as a job, which is recorded where PostgreSQL is there to record it."""
+    """The sweep as a job, which is recorded where PostgreSQL is there to record it.
+
+    One that fails for a fault that passes is not repeated: the next follows in five seconds.
+    """
 
     async def run(services: Services) -> None:
         started = time.perf_counter()
-        error: str | None = None
+        fault: Exception | None = None
         rows = 0
         try:
-            rows = await sweep(services)
-        except Exception as fault:
-            error = type(fault).__name__
-            raise
-        finally:
-            seconds = time.perf_counter() - started
-            metrics.MAINTENANCE_DURATION.labels(name, "failed" if error else "succeeded").observe(seconds)
-            await _record(services, name, seconds=seconds, rows=rows, error=error)
-        if error is None:
+            async with asyncio.timeout(LONGEST_SWEEP_SECONDS):
+                rows = await sweep(services)
+        except Exception as error:
+            fault = error
+        seconds = time.perf_counter() - started
+        metrics.MAINTENANCE_DURATION.labels(name, "failed" if fault else "succeeded").observe(seconds)
+        await _record(services, name, seconds=seconds, rows=rows, error=type(fault).__name__ if fault else None)
+        if fault is None:
             metrics.MAINTENANCE_LAST_SUCCESS.labels(name).set(time.time())
+        elif _will_pass(fault):
+            log.warning("a sweep failed, the next will follow", sweep=name, error=repr(fault))
+        else:
+            raise fault
 
     run.__name__ = run.__qualname__ = name
     return run

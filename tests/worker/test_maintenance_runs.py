@@ -264,6 +264,19 @@ async def test_a_sweep_is_on_record_once_however_often_it_is_run(services: Servi
     assert (run["state"], run["error"]) == ("succeeded", None)
 
 
+async def test_a_sweep_that_fails_for_a_fault_that_passes_is_on_record_and_not_repeated(
+    services: Services, owner: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def away(_services: Services) -> int:
+        raise asyncpg.CannotConnectNowError("starting up")
+
+    monkeypatch.setitem(maintenance.SWEEPS, "sweep_lanes", away)
+    [entry] = [entry for entry in schedule() if entry.name == "sweep_lanes"]
+    await entry.coroutine({"services": services, "job_id": "x", "job_try": 1})  # and raises no Retry
+    [run] = await runs(owner, "sweep_lanes")
+    assert (run["state"], run["error"]) == ("failed", "CannotConnectNowError")
+
+
 async def test_workers_tell_when_each_job_last_succeeded_and_how_long_partitions_last(
     services: Services, owner: asyncpg.Connection, at: Any
 ) -> None:
