@@ -10,6 +10,7 @@ from ops.bench.limits import insert_script, page_script, pgbench, update_script
 from ops.bench.rig import Process, Rig
 from ops.bench.sample import Sample
 from ops.bench.traffic import CACHED_REQUESTS, Traffic
+from ops.bench.upkeep import partitions_come_and_go
 from ops.faults import Fault
 
 EMPTY_WARMUP_SECONDS = 0.3
@@ -273,6 +274,22 @@ def _creates_beside_import(stage: Stage) -> Sample:
     )
 
 
+def _creates_beside_partitions(stage: Stage) -> Sample:
+    """Creates while partitions are made, detached and attached."""
+    with partitions_come_and_go(stage.rig):
+        result, cores = stage.rig.load(
+            stage.api, stage.traffic.creates(), connections=32, seconds=max(2.0, stage.seconds), warmup=0.0
+        )
+    return Sample(
+        rate=result.rate,
+        p50_ms=result.p50_ms,
+        p99_ms=result.p99_ms,
+        longest_ms=result.longest_ms,
+        errors=result.errors,
+        cores=cores,
+    )
+
+
 ROWS: tuple[Row, ...] = (
     Row("idle", "idle: API and workers", None, checks=(at_most("idle_percent", "", 3, "% of a core"),), once=True,
         slow=True),
@@ -298,6 +315,8 @@ ROWS: tuple[Row, ...] = (
         interval=CALM_INTERVAL, once=True, slow=True),
     Row("create-beside-import", "the same, while a file is imported", None, once=True,
         checks=(p99_times_row("create-calm", 4), no_errors), bulk=_creates_beside_import),
+    Row("create-beside-partitions", "create, 32 connections, while partitions come and go", None, once=True,
+        checks=(at_most("longest_ms", "longest", 500, "ms"), no_errors), bulk=_creates_beside_partitions),
     _import("import-ndjson", "import of 1,000,000 rows, NDJSON", "tenfold-ndjson"),
     _import("import-csv", "import of 1,000,000 rows, CSV", "tenfold-csv"),
     _import("import-ndjson-3", "import of 3,000,000 rows, NDJSON", "tenfold-ndjson", times=3),
