@@ -23,6 +23,10 @@ WORKER_ROLE = "tenfold_worker"
 
 LONGEST_TRANSACTION_SECONDS = 10
 LOCK_SECONDS = 5
+BOUNDED = (
+    f"SET LOCAL transaction_timeout = '{LONGEST_TRANSACTION_SECONDS:d}s'; SET LOCAL lock_timeout = '{LOCK_SECONDS:d}s'"
+)
+"""The beginning of a transaction that takes locks: a process that is frozen in the middle of it does not keep them."""
 
 metadata = MetaData(
     naming_convention={

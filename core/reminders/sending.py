@@ -13,7 +13,7 @@ from typing import Any
 
 import orjson
 
-from core.database import Connection, Pool
+from core.database import BOUNDED, Connection, Pool
 from core.notifications.texts import digest_text, reminder_text
 from core.tasks.columns import task_json
 from core.tasks.recurrence import zone_named
@@ -122,6 +122,7 @@ async def send_due(pool: Pool, now: datetime, *, digest_over: int) -> Sent:
     """
     sent = Sent()
     async with pool.acquire() as connection, connection.transaction():
+        await connection.execute(BOUNDED)
         users = [row["user_id"] for row in await connection.fetch(_USERS, now)]
         if users:
             due = await connection.fetch(_DUE, users, now)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from core.commands import Effect
-from core.database import Connection, Pool
+from core.database import BOUNDED, Connection, Pool
 from core.reminders.queries import REMINDERS_JSON
 
 PLANNED_AT_ONCE = 500
@@ -48,6 +48,9 @@ WITH next AS MATERIALIZED (
     AND    id > $2
     AND    status NOT IN ('completed', 'cancelled')
     AND    due_date IS NOT NULL
+    AND    ((SELECT reminder_offsets <> '{}' FROM users WHERE users.id = $1)
+            OR reminder_rules IS NOT NULL
+            OR EXISTS (SELECT FROM reminders AS r WHERE r.user_id = tasks.user_id AND r.task_id = tasks.id))
     ORDER  BY id
     LIMIT  $3
     FOR    NO KEY UPDATE
@@ -91,6 +94,7 @@ async def plan_for_changed_user(pool: Pool) -> int | None:
         How many tasks were looked at; None: there is no such user, or others look after all of them.
     """
     async with pool.acquire() as connection, connection.transaction():
+        await connection.execute(BOUNDED)
         user = await connection.fetchrow(_NEXT_USER)
         if user is None:
             return None

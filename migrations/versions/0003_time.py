@@ -405,7 +405,8 @@ FOLLOWING = [
     CREATE TRIGGER follow_deleted_tasks AFTER DELETE ON tasks
         REFERENCING OLD TABLE AS old_tasks FOR EACH STATEMENT EXECUTE FUNCTION follow_deleted_tasks()
     """,
-    # A delivery for each channel that wants an event: whoever writes an event has written its deliveries.
+    # A delivery for each channel that wants an event: whoever writes an event has written its deliveries. The lock,
+    # which the foreign key takes anyway, makes a channel that is just being deleted vanish instead of failing the write.
     """
     CREATE FUNCTION fan_out_events() RETURNS trigger
     LANGUAGE plpgsql
@@ -416,7 +417,8 @@ FOLLOWING = [
         FROM   new_events AS e,
                LATERAL (SELECT c.id FROM channels AS c
                         WHERE  c.user_id = e.user_id AND c.state = 'active' AND e.type = ANY (c.events)
-                        ORDER  BY c.id LIMIT 1000) AS wanting
+                        ORDER  BY c.id LIMIT 1000
+                        FOR    KEY SHARE) AS wanting
         ORDER  BY e.id, wanting.id
         ON     CONFLICT (event_id, channel_id) DO NOTHING;
         RETURN NULL;
