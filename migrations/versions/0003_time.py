@@ -405,8 +405,8 @@ FOLLOWING = [
     CREATE TRIGGER follow_deleted_tasks AFTER DELETE ON tasks
         REFERENCING OLD TABLE AS old_tasks FOR EACH STATEMENT EXECUTE FUNCTION follow_deleted_tasks()
     """,
-    # A delivery for each channel that wants an event: whoever writes an event has written its deliveries. The lock,
-    # which the foreign key takes anyway, makes a channel that is just being deleted vanish instead of failing the write.
+    # A delivery for each channel that wants an event: whoever writes an event has written its deliveries. The foreign
+    # key takes the lock anyway; here it makes a channel that is just being deleted vanish instead of failing the write.
     """
     CREATE FUNCTION fan_out_events() RETURNS trigger
     LANGUAGE plpgsql
