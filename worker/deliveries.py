@@ -24,42 +24,81 @@ from core.errors import SecretsUnavailable
 from core.jobs import call_time
 from core.leases import new_lease_owner
 from core.logs import get_logger
-from worker.apprises import AppriseClient
+from worker.apprises import PROCESSES_MAXIMUM, AppriseClient
 from worker.runner import Services
 from worker.webhooks import WebhookClient
 
 CLAIMED_MAXIMUM = 2048
 SENDING_A_CHANNEL = 32
 SENDING_A_HOST = 64
-SENDING_A_SERVICE = 1
-"""The places of a channel that sends through Apprise, of whose processes there are few."""
+# Through Apprise, of whose processes there are few.
+SENDING_A_SERVICES_CHANNEL = 1
+SENDING_A_SERVICES_HOST = 4
 
 AHEAD_OF_A_QUICK_CHANNEL = 256
 QUICK_SECONDS = 0.25
 PAUSE_SECONDS = 0.05
 IDLE_PAUSE_SECONDS = 0.5
-LONGEST_RUN_SECONDS = 60.0
 RECORDING_SECONDS = 5.0
 # With less of the lease left than an attempt may take, a delivery is given back instead.
 LEASE_LEFT_SECONDS = 45.0
 GIVEN_BACK_SECONDS = 1.0
+CHANNELS_REMEMBERED = 10_000
 
 log = get_logger()
 
 
 @dataclass(eq=False, slots=True)
-class Channel:
-    """What one channel has on its way in this process."""
+class Group:
+    """Channels that share places: those of one host, or all that send through Apprise.
 
-    host: str
+    Attributes:
+        places: how many may be sending at a time.
+        sending: how many are.
+        waiting: channels in which something waits, the first to wait first.
+    """
+
     places: int
+    sending: int = 0
+    waiting: "dict[Channel, None]" = field(default_factory=dict)
+
+    @property
+    def is_full(self) -> bool:
+        return self.sending >= self.places
+
+
+@dataclass(eq=False, slots=True)
+class Channel:
+    """What one channel has on its way in this process.
+
+    Attributes:
+        places: how many of it may be sending at a time.
+        groups: whose places it needs, too.
+        waiting: what was claimed and is not being sent yet.
+        sending: how many are.
+        is_quick: whether the last one was delivered so fast that it pays to claim ahead.
+    """
+
+    places: int
+    groups: tuple[Group, ...]
     waiting: deque[ClaimedDelivery] = field(default_factory=deque)
     sending: int = 0
     is_quick: bool = False
 
     @property
+    def can_send(self) -> bool:
+        return bool(self.waiting) and self.sending < self.places and not any(group.is_full for group in self.groups)
+
+    @property
+    def is_held_up(self) -> bool:
+        """Whether others have all the places."""
+        return not self.sending and any(group.is_full for group in self.groups)
+
+    @property
     def room(self) -> int:
         """How many more to claim for it."""
+        if self.is_held_up:
+            return 0
         most = AHEAD_OF_A_QUICK_CHANNEL if self.is_quick and self.places > 1 else self.places
         return max(0, most - len(self.waiting) - self.sending)
 
@@ -89,11 +128,11 @@ class Sender:
         self._webhooks = WebhookClient(allow_private=allow_private)
         self._apprise = AppriseClient(allow_private=allow_private)
         self._channels: dict[int, Channel] = {}
-        self._hosts: dict[str, int] = {}
+        self._groups: dict[str, Group] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._results: list[Result] = []
         self._next_channel = 0
-        self._opened: dict[bytes, str] = {}
+        self._opened: dict[tuple[int, str, bytes], str] = {}
 
     async def close(self) -> None:
         """Ends what is still on its way; it is sent again when its lease has lapsed."""
@@ -101,6 +140,7 @@ class Sender:
             task.cancel()
         if self._tasks:
             await asyncio.wait(self._tasks)
+        self._give_back_waiting()
         with contextlib.suppress(Exception):  # what cannot be recorded is sent again, too
             async with asyncio.timeout(RECORDING_SECONDS):
                 await self._record()
@@ -108,19 +148,20 @@ class Sender:
         await self._apprise.close()
 
     async def run(self) -> bool:
-        """Returns whether nothing is left that is due."""
-        loop = asyncio.get_running_loop()
-        deadline = loop.time() + LONGEST_RUN_SECONDS
+        """Returns whether nothing is left that is due; False: the process shall end.
+
+        There is no longest run: at its end, receivers that hang would keep all others waiting for the next.
+        """
         while True:
-            is_ending = self._services.stopping.is_set() or loop.time() > deadline
-            is_round_over = True
-            found = 0
+            is_ending = self._services.stopping.is_set()
+            if is_ending:
+                self._give_back_waiting()
             await self._record()  # first, because a claim looks at what became of a channel
+            self._forget_idle()
+            found, is_round_over = 0, True
             if not is_ending and (free := CLAIMED_MAXIMUM - self._claimed()) > 0:
                 found = await self._claim(free)
                 is_round_over = self._next_channel == 0
-            if is_ending:
-                self._give_back_waiting()
             if not self._results and not self._tasks and not found and (is_ending or is_round_over):
                 return not is_ending
             if self._tasks:
@@ -128,6 +169,16 @@ class Sender:
 
     def _claimed(self) -> int:
         return sum(len(channel.waiting) + channel.sending for channel in self._channels.values())
+
+    def _forget_idle(self) -> None:
+        if len(self._channels) > CHANNELS_REMEMBERED:
+            self._channels = {
+                channel_id: channel
+                for channel_id, channel in self._channels.items()
+                if channel.waiting or channel.sending
+            }
+            self._groups = {name: group for name, group in self._groups.items() if group.waiting or group.sending}
+            self._opened.clear()
 
     async def _claim(self, limit: int) -> int:
         claim = await claim_deliveries(
@@ -155,6 +206,10 @@ class Sender:
                 touched.add(channel)
         for channel in touched:
             self._start(channel)
+            if channel.is_held_up:
+                # One stays, for the next place that becomes free; the others are no use here.
+                while len(channel.waiting) > 1:
+                    self._results.append(_given_back(channel.waiting.pop(), seconds=0.0))
         return len(claim.deliveries)
 
     def _judge(self, delivery: ClaimedDelivery, moment: datetime) -> Result | None:
@@ -180,68 +235,73 @@ class Sender:
                 _outcome(delivery, Attempt("The channel's address cannot be read; see the operators."))
             )
             return None
-        places = SENDING_A_CHANNEL if delivery.kind == WEBHOOK else SENDING_A_SERVICE
-        channel = Channel(host_of(url, delivery.kind), places)
+        if delivery.kind == WEBHOOK:
+            host = self._group(f"webhooks {host_of(url, WEBHOOK)}", SENDING_A_HOST)
+            channel = Channel(SENDING_A_CHANNEL, (host,))
+        else:
+            host = self._group(f"services {host_of(url, delivery.kind)}", SENDING_A_SERVICES_HOST)
+            channel = Channel(SENDING_A_SERVICES_CHANNEL, (host, self._group("services", PROCESSES_MAXIMUM)))
         self._channels[delivery.channel_id] = channel
         return channel
+
+    def _group(self, name: str, places: int) -> Group:
+        return self._groups.setdefault(name, Group(places))
 
     # -- sending
 
     def _start(self, channel: Channel) -> None:
         """Sends as many of a channel's as there are places; the others wait, unless their lease would end meanwhile."""
         now = time.monotonic()
-        while channel.waiting and channel.sending < channel.places:
-            if self._hosts.get(channel.host, 0) >= SENDING_A_HOST:
-                return
+        while channel.can_send:
             delivery = channel.waiting.popleft()
             if now - delivery.claimed_at > LEASE_SECONDS - LEASE_LEFT_SECONDS:
                 self._results.append(_given_back(delivery))
                 continue
             channel.sending += 1
-            self._hosts[channel.host] = self._hosts.get(channel.host, 0) + 1
+            for group in channel.groups:
+                group.sending += 1
             task = asyncio.create_task(self._send(channel, delivery))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
+        self._note_waiting(channel)
+
+    def _note_waiting(self, channel: Channel) -> None:
+        for group in channel.groups:
+            if channel.waiting:
+                group.waiting.setdefault(channel)
+            else:
+                group.waiting.pop(channel, None)
 
     async def _send(self, channel: Channel, delivery: ClaimedDelivery) -> None:
         loop = asyncio.get_running_loop()
         started = loop.time()
-        attempt = Attempt("The worker failed.")
+        attempt: Attempt | None = None
         try:
             attempt = await self._attempt(delivery)
-            self._results.append(_outcome(delivery, attempt))
         except SecretsUnavailable as error:
             log.error("a channel's secrets cannot be read", channel=delivery.channel_id, error=str(error))
-            self._results.append(
-                _outcome(delivery, Attempt("The channel's secrets cannot be read; see the operators."))
-            )
+            attempt = Attempt("The channel's secrets cannot be read; see the operators.")
         except Exception:
             log.exception("a delivery failed here", delivery=delivery.id)
-            self._results.append(_outcome(delivery, Attempt("The delivery failed on our side.")))
+            attempt = Attempt("The delivery failed on our side.")
         finally:
-            seconds = loop.time() - started
-            metrics.DELIVERY_DURATION.labels(_kind_label(delivery)).observe(seconds)
+            full = [group for group in channel.groups if group.is_full]
             channel.sending -= 1
-            channel.is_quick = attempt.error is None and seconds < QUICK_SECONDS
-            self._leave(channel.host)
+            for group in channel.groups:
+                group.sending -= 1
+        seconds = loop.time() - started
+        metrics.DELIVERY_DURATION.labels(_kind_label(delivery)).observe(seconds)
+        self._results.append(_outcome(delivery, attempt))
+        channel.is_quick = attempt.error is None and seconds < QUICK_SECONDS
         if attempt.error is not None:
             # From now on it is tried one at a time; what was claimed ahead goes back.
-            self._results.extend(_given_back(waiting) for waiting in channel.waiting)
-            channel.waiting.clear()
-        self._start_waiting(channel)
+            self._give_back(channel)
+        self._pass_on(channel, full)
 
-    def _leave(self, host: str) -> None:
-        self._hosts[host] -= 1
-        if not self._hosts[host]:
-            del self._hosts[host]
-
-    def _start_waiting(self, channel: Channel) -> None:
-        """Gives the free place to the channel that had it, or to another of the same host."""
-        self._start(channel)
-        if self._hosts.get(channel.host, 0) >= SENDING_A_HOST - 1:
-            for other in self._channels.values():
-                if other.host == channel.host and other.waiting:
-                    self._start(other)
+    def _pass_on(self, channel: Channel, full: list[Group]) -> None:
+        """Gives a free place to the channel that had it; in a group that was full, to the one that has the fewest."""
+        rivals = [rival for group in full for rival in group.waiting if rival.can_send]
+        self._start(min(rivals, key=lambda rival: rival.sending, default=channel))
 
     async def _attempt(self, delivery: ClaimedDelivery) -> Attempt:
         url = self._url(delivery)
@@ -258,16 +318,21 @@ class Sender:
         return self._open(delivery.user_id, "url", delivery.url_encrypted)
 
     def _open(self, user_id: int, purpose: str, sealed: bytes) -> str:
-        if sealed not in self._opened:
-            self._opened[sealed] = self._box.open(sealed, user_id=user_id, purpose=purpose)
-        return self._opened[sealed]
+        key = (user_id, purpose, sealed)
+        if key not in self._opened:
+            self._opened[key] = self._box.open(sealed, user_id=user_id, purpose=purpose)
+        return self._opened[key]
 
     # -- recording
 
+    def _give_back(self, channel: Channel) -> None:
+        self._results.extend(_given_back(delivery) for delivery in channel.waiting)
+        channel.waiting.clear()
+        self._note_waiting(channel)
+
     def _give_back_waiting(self) -> None:
         for channel in self._channels.values():
-            self._results.extend(_given_back(delivery) for delivery in channel.waiting)
-            channel.waiting.clear()
+            self._give_back(channel)
 
     async def _record(self) -> None:
         results, self._results = self._results, []
@@ -303,8 +368,8 @@ def _untried(delivery: ClaimedDelivery, state: str, error: str) -> Result:
     return Result(delivery.id, delivery.channel_id, state, attempts=0, error=error)
 
 
-def _given_back(delivery: ClaimedDelivery) -> Result:
-    return Result(delivery.id, delivery.channel_id, None, attempts=0, delay_seconds=GIVEN_BACK_SECONDS)
+def _given_back(delivery: ClaimedDelivery, *, seconds: float = GIVEN_BACK_SECONDS) -> Result:
+    return Result(delivery.id, delivery.channel_id, None, attempts=0, delay_seconds=seconds)
 
 
 def _kind_label(delivery: ClaimedDelivery) -> str:

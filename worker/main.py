@@ -29,7 +29,8 @@ from worker.reminders import plan_reminders, send_due_reminders
 from worker.runner import Job, QueueOfJobs, Services, serve_queue, with_policy
 from worker.writes import drain_lane, look_again
 
-# Work on this queue holds a lease and is interrupted when that is lost; this is only the end of all patience.
+# Work on these queues is claimed: under a lease, whose loss interrupts it, or in small steps. This is only the end of
+# all patience.
 LONGEST_BULK_SECONDS = 24 * 3600.0
 
 TIMED_JOBS: tuple[Job, ...] = (send_due_reminders, plan_reminders, deliver)
@@ -47,7 +48,7 @@ def clockwork() -> list[CronJob]:
 QUEUES_OF_JOBS: dict[str, QueueOfJobs] = {
     "writes": QueueOfJobs(WRITES_QUEUE, jobs=(drain_lane,), timeout_seconds=10, max_jobs=64, after_job=look_again),
     "bulk": QueueOfJobs(BULK_QUEUE, jobs=(run_imports, run_exports), timeout_seconds=LONGEST_BULK_SECONDS, max_jobs=8),
-    "time": QueueOfJobs(TIME_QUEUE, jobs=TIMED_JOBS, cron=clockwork, timeout_seconds=120, max_jobs=4),
+    "time": QueueOfJobs(TIME_QUEUE, jobs=TIMED_JOBS, cron=clockwork, timeout_seconds=LONGEST_BULK_SECONDS, max_jobs=4),
     "maintenance": QueueOfJobs(
         MAINTENANCE_QUEUE,
         jobs=(run_maintenance,),

@@ -308,9 +308,8 @@ async def test_an_address_that_cannot_be_opened_fails_alone(
 
 
 async def test_a_receiver_that_hangs_delays_nobody_else(
-    services: Services, owner: asyncpg.Connection, alice: int, hook: Receiver, monkeypatch: pytest.MonkeyPatch
+    services: Services, owner: asyncpg.Connection, alice: int, hook: Receiver
 ) -> None:
-    monkeypatch.setattr(deliveries, "LONGEST_RUN_SECONDS", 1.0)
     released = asyncio.Event()
 
     async def hang(_received: Received) -> web.StreamResponse:
