@@ -8,7 +8,11 @@ from zoneinfo import ZoneInfo
 
 import orjson
 
-LINES_MAXIMUM = 50
+from core.tasks.recurrence import zone_named
+
+# The shortest that a service takes: Discord refuses more than 256 and 2000 characters.
+TITLE_MAXIMUM = 250
+BODY_MAXIMUM = 1800
 _VERBS = {
     "task.created": "Task created",
     "task.updated": "Task changed",
@@ -44,10 +48,7 @@ def message_of(event: str, data: str, zone: str) -> Message:
         zone: an IANA name; UTC stands in for one that is not known.
     """
     content = orjson.loads(data)
-    try:
-        user_zone = ZoneInfo(zone)
-    except (KeyError, ValueError, OSError):
-        user_zone = ZoneInfo("UTC")
+    user_zone = zone_named(zone)
     if event == "channel.test":
         return Message("Tenfold: a test", "This channel works.")
     if event == "import.finished":
@@ -57,7 +58,8 @@ def message_of(event: str, data: str, zone: str) -> Message:
     task = content.get("task") or {}
     title = _one_line(task.get("title", ""))
     prefix = "Reminder" if event == "task.reminder" else _VERBS.get(event, event)
-    return Message(f"{prefix}: {title}", "\n".join(_task_lines(task, content.get("reminder") or {}, user_zone)))
+    lines = _task_lines(task, content.get("reminder") or {}, user_zone)
+    return Message(_cut(f"{prefix}: {title}", TITLE_MAXIMUM), _cut("\n".join(lines), BODY_MAXIMUM))
 
 
 def _import_message(found: dict[str, Any]) -> Message:
@@ -71,14 +73,18 @@ def _import_message(found: dict[str, Any]) -> Message:
 def _digest_message(content: dict[str, Any], zone: ZoneInfo) -> Message:
     tasks = content["tasks"]
     total = content.get("total", len(tasks))
-    lines = [
-        f"- {_one_line(task.get('title', ''))}"
-        + (f", due {_moment(due, zone)}" if (due := task.get("due_date")) else "")
-        for task in tasks[:LINES_MAXIMUM]
-    ]
+    lines: list[str] = []
+    room = BODY_MAXIMUM - len(f"and {total} more")
+    for task in tasks:
+        due = task.get("due_date")
+        line = f"- {_one_line(task.get('title', ''))}" + (f", due {_moment(due, zone)}" if due else "")
+        room -= len(line) + 1
+        if room < 0:
+            break
+        lines.append(line)
     if total > len(lines):
         lines.append(f"and {total - len(lines)} more")
-    return Message(f"{total} reminders", "\n".join(lines))
+    return Message(f"{total} tasks to be reminded of", "\n".join(lines))
 
 
 def _task_lines(task: dict[str, Any], reminder: dict[str, Any], zone: ZoneInfo) -> Iterator[str]:
@@ -100,6 +106,10 @@ def _moment(text: str, zone: ZoneInfo) -> str:
         return f"{datetime.fromisoformat(text).astimezone(zone):%Y-%m-%d %H:%M %Z}"
     except (ValueError, OverflowError):  # years that Python's calendar does not reach
         return text
+
+
+def _cut(text: str, most: int) -> str:
+    return text if len(text) <= most else text[: most - 1] + "…"
 
 
 def _one_line(text: str) -> str:

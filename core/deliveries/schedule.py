@@ -4,7 +4,8 @@ import random
 from datetime import UTC, datetime, time, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Any
-from zoneinfo import ZoneInfo
+
+from core.tasks.recurrence import zone_named
 
 RETRY_SECONDS = (5, 300, 1800, 7200, 18_000, 36_000, 50_400, 72_000, 86_400)
 """After the first attempt, the second …; after the last of them it is given up."""
@@ -53,7 +54,7 @@ def quiet_until(quiet_hours: dict[str, Any] | None, zone: str, moment: datetime)
     if quiet_hours is None:
         return None
     start, end = time.fromisoformat(quiet_hours["start"]), time.fromisoformat(quiet_hours["end"])
-    user_zone = _zone(zone)
+    user_zone = zone_named(zone)
     today = moment.astimezone(user_zone).date()
     for day in (today - timedelta(days=1), today):
         begins = datetime.combine(day, start, user_zone).astimezone(UTC)
@@ -63,10 +64,3 @@ def quiet_until(quiet_hours: dict[str, Any] | None, zone: str, moment: datetime)
         if begins <= moment < ends:
             return ends
     return None
-
-
-def _zone(name: str) -> ZoneInfo:
-    try:
-        return ZoneInfo(name)
-    except (KeyError, ValueError, OSError):  # what a name can be that is none of a zone
-        return ZoneInfo("UTC")
