@@ -19,6 +19,7 @@ from arq.cron import CronJob
 
 from core import clock, lanes, metrics
 from core.cache import SUSPECT_FLAG
+from core.channels.writes import purge_deleted_channels as remove_deleted_channels
 from core.database import is_schema_fault, is_transient
 from core.errors import StorageUnavailable
 from core.exports.files import LONGEST_EXPORT_SECONDS
@@ -176,6 +177,11 @@ async def purge_ended_sessions(services: Services, _arguments: Arguments) -> int
     return await purge_sessions(services.pool)
 
 
+async def purge_deleted_channels(services: Services, _arguments: Arguments) -> int:
+    """Removes the deliveries of channels that were deleted and had too many for one transaction."""
+    return await remove_deleted_channels(services.pool)
+
+
 async def purge_events(services: Services, _arguments: Arguments) -> int:
     """Removes events, with their deliveries, past EVENT_RETENTION_DAYS."""
     return await purges.purge_events(services.pool, retention_days=services.settings.event_retention_days)
@@ -259,6 +265,7 @@ RUNS: dict[str, Run] = {
     "delete_expired_exports": delete_expired_exports,
     "delete_orphaned_exports": delete_orphaned_exports,
     "purge_ended_sessions": purge_ended_sessions,
+    "purge_deleted_channels": purge_deleted_channels,
     "purge_events": purge_events,
     "purge_reminders": purge_reminders,
     "purge_notifications": purge_notifications,

@@ -14,14 +14,16 @@ _COLUMNS = "id, kind, url_masked, events, quiet_hours, state, failing_since, cre
 _ONE = f"""
 SELECT {CHANNEL_JSON} AS channel, c.kind
 FROM   set_config('app.user_id', $1, true) AS me,
-       LATERAL (SELECT {_COLUMNS} FROM channels WHERE user_id = me::bigint AND id = $2 LIMIT 1) AS c
+       LATERAL (SELECT {_COLUMNS} FROM channels
+                WHERE  user_id = me::bigint AND id = $2 AND state <> 'deleted'
+                LIMIT  1) AS c
 """  # noqa: S608
 
 _LIST = f"""
 SELECT c.id, {CHANNEL_JSON} AS channel
 FROM   set_config('app.user_id', $1, true) AS me,
        LATERAL (SELECT {_COLUMNS} FROM channels
-                WHERE  user_id = me::bigint AND id > $2
+                WHERE  user_id = me::bigint AND id > $2 AND state <> 'deleted'
                 ORDER  BY id
                 LIMIT  $3) AS c
 """  # noqa: S608

@@ -9,16 +9,18 @@ import orjson
 from core.channels.queries import CHANNEL_JSON
 from core.channels.schemas import TEST_EVENT
 from core.commands import Effect
-from core.database import Connection
+from core.database import Connection, Pool, delete_in_chunks
 
 CHANNELS_MAXIMUM = 50
 """The most that a user may have."""
+
+DELETED_AT_ONCE = 1000
 
 _CREATE = f"""
 WITH c AS (
     INSERT INTO channels (user_id, kind, url_encrypted, url_masked, secrets_encrypted, events, quiet_hours)
     SELECT $1, $2, $3, $4, $5, $6::text[], $7::json
-    WHERE  (SELECT count(*) FROM (SELECT FROM channels WHERE user_id = $1 LIMIT $8) AS had) < $8
+    WHERE  (SELECT count(*) FROM (SELECT FROM channels WHERE user_id = $1 AND state <> 'deleted' LIMIT $8) AS had) < $8
     RETURNING *
 )
 SELECT {CHANNEL_JSON} AS channel FROM c
@@ -35,7 +37,7 @@ WITH c AS (
            state         = coalesce($8, state),
            failing_since = CASE WHEN $3 IS NULL AND $8 IS DISTINCT FROM 'active' THEN failing_since END,
            held_until    = CASE WHEN $3 IS NULL AND $8 IS DISTINCT FROM 'active' THEN held_until END
-    WHERE  id = $2 AND user_id = $1
+    WHERE  id = $2 AND user_id = $1 AND state <> 'deleted'
     RETURNING *
 )
 SELECT {CHANNEL_JSON} AS channel FROM c
@@ -46,13 +48,24 @@ _ROTATE = f"""
 WITH c AS (
     UPDATE channels
     SET    secrets_encrypted = ARRAY[$3::bytea] || secrets_encrypted[1:1]
-    WHERE  id = $2 AND user_id = $1 AND secrets_encrypted IS NOT NULL
+    WHERE  id = $2 AND user_id = $1 AND state <> 'deleted' AND secrets_encrypted IS NOT NULL
     RETURNING *
 )
 SELECT {CHANNEL_JSON} AS channel FROM c
 """  # noqa: S608
 
-_DELETE = "DELETE FROM channels WHERE id = $2 AND user_id = $1 RETURNING id"
+# Of what may be millions of deliveries, few go with the command: others wait in its lane.
+_DELETE = """
+UPDATE channels SET state = 'deleted' WHERE id = $2 AND user_id = $1 AND state <> 'deleted' RETURNING id
+"""
+
+_DELETE_DELIVERIES = """
+DELETE FROM deliveries WHERE id = ANY (ARRAY(SELECT id FROM deliveries WHERE channel_id = $1 LIMIT $2))
+"""
+
+_DELETE_EMPTY = "DELETE FROM channels WHERE id = $1 AND NOT EXISTS (SELECT FROM deliveries WHERE channel_id = $1)"
+
+_DELETED = "SELECT id FROM channels WHERE state = 'deleted' LIMIT 1000"
 
 _TEST = """
 WITH event AS (
@@ -72,7 +85,7 @@ SELECT (SELECT row_to_json(delivery)::text
 FROM   d, event
 """
 
-_STATE = "SELECT state FROM channels WHERE id = $2 AND user_id = $1"
+_STATE = "SELECT state FROM channels WHERE id = $2 AND user_id = $1 AND state <> 'deleted'"
 
 
 async def create_channels(connection: Connection, creations: Sequence[dict[str, Any]]) -> list[Effect]:
@@ -137,10 +150,16 @@ async def rotate_secrets(connection: Connection, rotations: Sequence[dict[str, A
 
 
 async def delete_channels(connection: Connection, deletions: Sequence[dict[str, Any]]) -> list[Effect]:
-    """Deletes channels with their deliveries; each of `deletions` has `user_id` and `id`."""
+    """Deletes channels; each of `deletions` has `user_id` and `id`.
+
+    Of one with many deliveries nothing is seen from now on; `purge_deleted_channels` removes the rest.
+    """
     effects = []
     for deletion in deletions:
         deleted = await connection.fetchval(_DELETE, deletion["user_id"], deletion["id"])
+        if deleted is not None:
+            await connection.execute(_DELETE_DELIVERIES, deleted, DELETED_AT_ONCE)
+            await connection.execute(_DELETE_EMPTY, deleted)
         effects.append(Effect(204) if deleted is not None else _no_such_channel())
     return effects
 
@@ -157,6 +176,15 @@ async def try_channels(connection: Connection, tests: Sequence[dict[str, Any]]) 
         else:
             effects.append(_no_such_channel())
     return effects
+
+
+async def purge_deleted_channels(pool: Pool, *, chunk: int = 5000) -> int:
+    """Removes what is left of deleted channels, `chunk` deliveries a transaction; returns how many deliveries."""
+    removed = 0
+    for channel in await pool.fetch(_DELETED):
+        removed += await delete_in_chunks(pool, _DELETE_DELIVERIES, channel["id"], chunk=chunk)
+        await pool.execute(_DELETE_EMPTY, channel["id"])
+    return removed
 
 
 def channel_is_disabled() -> Effect:

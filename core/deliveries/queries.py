@@ -13,13 +13,14 @@ DELIVERY_JSON = """
 
 # The event is looked up for the rows of the page alone.
 _EVENT = "(SELECT e.type FROM events AS e WHERE e.id = found.event_id) AS event"
+_OF_A_CHANNEL = "EXISTS (SELECT FROM channels AS c WHERE c.id = found.channel_id AND c.state <> 'deleted')"
 
 _ONE = f"""
 SELECT {DELIVERY_JSON} AS delivery
 FROM   set_config('app.user_id', $1, true) AS me,
        LATERAL (SELECT found.*, {_EVENT}
                 FROM   deliveries AS found
-                WHERE  found.user_id = me::bigint AND found.id = $2
+                WHERE  found.user_id = me::bigint AND found.id = $2 AND {_OF_A_CHANNEL}
                 LIMIT  1) AS d
 """  # noqa: S608
 
@@ -32,6 +33,7 @@ FROM   set_config('app.user_id', $1, true) AS me,
                 AND    ($2::text[] IS NULL OR found.state = ANY ($2))
                 AND    ($3::bigint IS NULL OR found.channel_id = $3)
                 AND    ($4::bigint IS NULL OR found.id < $4)
+                AND    {_OF_A_CHANNEL}
                 ORDER  BY found.id DESC
                 LIMIT  $5) AS d
 """  # noqa: S608

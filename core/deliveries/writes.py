@@ -29,7 +29,11 @@ WITH d AS (
 SELECT {DELIVERY_JSON} AS delivery FROM d
 """  # noqa: S608
 
-_EXISTS = "SELECT true FROM deliveries WHERE id = $2 AND user_id = $1"
+_EXISTS = """
+SELECT true
+FROM   deliveries AS d JOIN channels AS c ON c.id = d.channel_id
+WHERE  d.id = $2 AND d.user_id = $1 AND c.state <> 'deleted'
+"""
 
 
 async def redeliver(connection: Connection, wanted: Sequence[dict[str, Any]]) -> list[Effect]:
@@ -78,11 +82,11 @@ WITH RECURSIVE waiting (channel_id, number) AS (
                     AND    d.state IN ('pending', 'failed')
                     AND    d.next_attempt_at <= now()
                     ORDER  BY d.next_attempt_at
-                    LIMIT  greatest(0, CASE WHEN c.failing_since IS NULL OR c.state = 'disabled'
+                    LIMIT  greatest(0, CASE WHEN c.failing_since IS NULL OR c.state <> 'active'
                                             THEN coalesce(known.room, $5)
                                             ELSE least(1, coalesce(known.room, 1)) END)
                     FOR    UPDATE SKIP LOCKED) AS due
-    WHERE  c.held_until IS NULL OR c.held_until <= now() OR c.state = 'disabled'
+    WHERE  c.held_until IS NULL OR c.held_until <= now() OR c.state <> 'active'
     LIMIT  $4
 ), claimed AS (
     UPDATE deliveries AS d
@@ -163,7 +167,7 @@ class ClaimedDelivery:
     Attributes:
         url_encrypted: sealed, as the channel has it.
         secrets_encrypted: of a webhook, the newest first.
-        is_disabled: whether its channel is.
+        is_disabled: whether its channel is, or is being deleted.
         is_void: whether it is a reminder of a task that is not open any more.
         data: of the event, as JSON.
         due_at: when it was to be sent.
@@ -266,7 +270,7 @@ def _claimed(row: Any, claimed_at: float) -> ClaimedDelivery:
         secrets_encrypted=tuple(row["secrets_encrypted"] or ()),
         quiet_hours=None if row["quiet_hours"] is None else orjson.loads(row["quiet_hours"]),
         time_zone=row["time_zone"],
-        is_disabled=row["channel_state"] == "disabled",
+        is_disabled=row["channel_state"] != "active",
         is_void=row["is_void"],
         event=row["event"],
         data=row["data"],

@@ -36,6 +36,7 @@ SCHEDULE: dict[str, Interval] = {
     "delete_expired_exports": Interval(MINUTE, 50),
     "delete_orphaned_exports": Interval(HOUR, 25 * MINUTE + 30),
     "purge_ended_sessions": Interval(HOUR, 40 * MINUTE + 40),
+    "purge_deleted_channels": Interval(MINUTE, 15),
     "purge_events": Interval(10 * MINUTE, 3 * MINUTE + 30),
     "purge_reminders": Interval(HOUR, 50 * MINUTE),
     "purge_notifications": Interval(HOUR, 55 * MINUTE),

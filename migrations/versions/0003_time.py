@@ -89,7 +89,7 @@ CHANNELS = [
         events            text[] NOT NULL DEFAULT '{}',
         quiet_hours       json,
         state             text NOT NULL DEFAULT 'active'
-                          CONSTRAINT channels_state_check CHECK (state IN ('active', 'disabled')),
+                          CONSTRAINT channels_state_check CHECK (state IN ('active', 'disabled', 'deleted')),
         failing_since     timestamptz,
         held_until        timestamptz,
         created_at        timestamptz NOT NULL DEFAULT now()

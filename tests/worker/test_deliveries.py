@@ -13,13 +13,14 @@ from aiohttp import web
 
 from core import clock
 from core.channels.signatures import Secret
+from core.channels.writes import purge_deleted_channels
 from core.deliveries.schedule import RETRY_SECONDS
 from core.deliveries.writes import DISABLED_AFTER_DAYS, claim_deliveries, record_results
 from core.deliveries.writes import Result as Recorded
 from core.encryption import SecretBox
 from tests.harness import connection
 from tests.receivers import Received, Receiver, receiver
-from tests.worker.commands import insert_task, new_user
+from tests.worker.commands import apply, command, insert_task, new_user
 from worker import deliveries
 from worker.deliveries import deliver
 from worker.runner import Services
@@ -259,6 +260,26 @@ async def test_what_waits_for_a_disabled_channel_is_given_up_unsent(
     assert hook.received == []
     row = await row_of(owner, made[0])
     assert (row["attempts"], row["last_error"]) == (0, "The channel is disabled.")
+
+
+async def test_of_a_deleted_channel_with_many_deliveries_nothing_is_sent_and_in_the_end_nothing_left(
+    services: Services, owner: asyncpg.Connection, alice: int, hook: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("core.channels.writes.DELETED_AT_ONCE", 10)
+    channel_id = await channel(services, owner, alice, hook.url)
+    made = await events(owner, alice, channel_id, 30)
+    [outcome] = await apply(services, command("channel.delete", alice, {"id": channel_id}))
+    assert outcome["status_code"] == 204
+    [again] = await apply(services, command("channel.delete", alice, {"id": channel_id}))
+    assert again["status_code"] == 404
+    assert await owner.fetchval("SELECT count(*) FROM deliveries") == 20
+    left = await owner.fetchval("SELECT min(id) FROM deliveries WHERE id = ANY ($1::bigint[])", made)
+    [refused] = await apply(services, command("delivery.redeliver", alice, {"id": left}))
+    assert refused["status_code"] == 404
+    await deliver(services)
+    assert hook.received == []
+    assert await purge_deleted_channels(services.pool, chunk=7) == 20
+    assert await owner.fetchval("SELECT count(*) FROM channels") == 0
 
 
 # -- not now, or not at all
