@@ -19,12 +19,11 @@ import sys
 import sysconfig
 from typing import Any
 
-from core.channels.addresses import is_public_text
+from core.channels.addresses import NOT_PUBLIC, is_public_text
 from core.channels.services import open_notifier
 from core.errors import TargetRefused
 
 MEMORY_BYTES = 2 << 30
-REFUSED = "The address is in a private network or on this machine, where notifications may not go."
 _FORBIDDEN_EVENTS = ("subprocess.", "os.system", "os.exec", "os.fork", "os.posix_spawn", "os.spawn", "pty.", "shutil.")
 _CONNECTING = frozenset({"socket.connect", "socket.sendto", "socket.sendmsg"})
 _STATUS = re.compile(r"error=(\d{3})\b")
@@ -101,7 +100,7 @@ def send(message: dict[str, Any], guard: Guard) -> str | None:
     except Exception:  # whatever a module raises may quote the address
         lines.status = None
     if guard.has_refused:
-        return REFUSED
+        return NOT_PUBLIC
     if lines.status is not None:
         return f"The service answered {lines.status}."
     return "The service did not take the message, or could not be reached."

@@ -10,7 +10,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
 from core import clock
-from core.channels.addresses import is_public_text
+from core.channels.addresses import NOT_PUBLIC, is_public_text
 from core.channels.targets import is_literal_private
 from core.deliveries.attempts import Attempt
 from core.deliveries.schedule import read_retry_after
@@ -22,7 +22,6 @@ BODY_MAXIMUM = 64 << 10
 BODY_SECONDS = 1.0
 CONNECTIONS_MAXIMUM = 512
 GONE = 410
-REFUSED = "The address is in a private network or on this machine, where notifications may not go."
 USER_AGENT = f"Tenfold/{VERSION} (webhooks)"
 
 
@@ -42,7 +41,7 @@ class PublicResolver(AbstractResolver):
         found = await self._resolver.resolve(host, port, family)
         public = [result for result in found if is_public_text(result["host"])]
         if found and not public:
-            raise PrivateAddress(REFUSED)
+            raise PrivateAddress(NOT_PUBLIC)
         return public
 
     async def close(self) -> None:
@@ -53,7 +52,7 @@ def _public_socket(address: tuple[Any, ...]) -> socket.socket:
     """The last look, at the very address that is connected to."""
     family, kind, protocol, _, socket_address = address
     if not is_public_text(str(socket_address[0])):
-        raise PrivateAddress(REFUSED)
+        raise PrivateAddress(NOT_PUBLIC)
     return socket.socket(family, kind, protocol)
 
 
@@ -84,7 +83,7 @@ class WebhookClient:
         try:
             target = URL(url)
             if not self._allow_private and is_literal_private(target.raw_host or ""):
-                return Attempt(REFUSED)
+                return Attempt(NOT_PUBLIC)
             async with asyncio.timeout(self._timeout_seconds):
                 return await self._post(target, headers, body)
         except TimeoutError:
@@ -141,7 +140,7 @@ def _refusal(error: aiohttp.ClientConnectorError) -> str:
     if isinstance(error, aiohttp.ClientSSLError):
         return "No secure connection to the receiver could be made."
     if isinstance(error.os_error, PrivateAddress):
-        return REFUSED
+        return NOT_PUBLIC
     if isinstance(error, aiohttp.ClientConnectorDNSError):
         return "The receiver's name cannot be resolved."
     return "The receiver could not be reached."

@@ -7,6 +7,9 @@ import ipaddress
 import re
 import socket
 
+NOT_PUBLIC = "The address is in a private network or on this machine, where notifications may not go."
+"""Said of an address that is refused."""
+
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 _CLOSED_V4 = tuple(

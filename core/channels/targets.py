@@ -1,7 +1,6 @@
 """Where a channel sends: a webhook's address, or a service of Apprise's; read, judged, and masked for display."""
 
 import asyncio
-import ipaddress
 import socket
 from dataclasses import dataclass
 from typing import Any
@@ -9,7 +8,7 @@ from urllib.parse import urlsplit
 
 from yarl import URL
 
-from core.channels.addresses import is_public_text, literal_address
+from core.channels.addresses import NOT_PUBLIC, is_public, is_public_text, literal_address
 from core.channels.services import SERVICES, open_notifier
 from core.errors import TargetRefused
 
@@ -17,7 +16,6 @@ WEBHOOK = "webhook"
 KINDS = (WEBHOOK, *SERVICES)
 URL_MAXIMUM = 2000
 RESOLVE_SECONDS = 2.0
-PRIVATE = "The address is in a private network or on this machine, where notifications may not go."
 _WEB_SCHEMES = ("http", "https")
 
 
@@ -97,8 +95,8 @@ async def require_public(host: str | None) -> None:
         return
     literal = literal_address(host)
     if literal is not None:
-        if not is_public_text(str(literal)):
-            raise TargetRefused(PRIVATE)
+        if not is_public(literal):
+            raise TargetRefused(NOT_PUBLIC)
         return
     loop = asyncio.get_running_loop()
     try:
@@ -107,7 +105,7 @@ async def require_public(host: str | None) -> None:
     except (OSError, TimeoutError, UnicodeError):
         return
     if not any(is_public_text(str(entry[4][0])) for entry in found):
-        raise TargetRefused(PRIVATE)
+        raise TargetRefused(NOT_PUBLIC)
 
 
 def host_of(url: str, kind: str) -> str:
@@ -125,4 +123,4 @@ def host_of(url: str, kind: str) -> str:
 def is_literal_private(host: str) -> bool:
     """Whether a host is written as an address that is not public; a resolver is not asked for such."""
     literal = literal_address(host)
-    return literal is not None and not is_public_text(str(ipaddress.ip_address(literal)))
+    return literal is not None and not is_public(literal)

@@ -12,10 +12,10 @@ import pytest
 from aiosmtpd.controller import Controller
 from aiosmtpd.handlers import Message as MailHandler
 
+from core.channels.addresses import NOT_PUBLIC
 from core.deliveries.messages import Message
 from tests.receivers import raw_receiver, receiver
 from worker.apprises import AppriseClient
-from worker.webhooks import REFUSED
 
 MESSAGE = Message("Reminder: Überweisung prüfen", "Due: tomorrow\nPriority: 1")
 TOKEN = "AbCdEfGhIjKlMnO"
@@ -75,7 +75,7 @@ async def test_this_machine_is_not_reached(host: str) -> None:
         client = AppriseClient(allow_private=False)
         try:
             url = f"gotify://{host}:{hook.url.rpartition(':')[2]}/{TOKEN}"
-            assert (await client.send("gotify", url, MESSAGE)).error == REFUSED
+            assert (await client.send("gotify", url, MESSAGE)).error == NOT_PUBLIC
         finally:
             await client.close()
         assert hook.received == []

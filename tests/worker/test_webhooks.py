@@ -7,10 +7,11 @@ from collections.abc import AsyncIterator
 import pytest
 from aiohttp import web
 
+from core.channels.addresses import NOT_PUBLIC
 from core.deliveries.attempts import Attempt
 from tests.receivers import Received, Receiver, raw_receiver, receiver
 from worker import webhooks
-from worker.webhooks import REFUSED, WebhookClient
+from worker.webhooks import WebhookClient
 
 PATIENCE = 0.7
 
@@ -187,7 +188,7 @@ async def test_this_machine_is_not_reached_however_it_is_written(
     guarded: WebhookClient, hook: Receiver, host: str
 ) -> None:
     port = hook.url.rpartition(":")[2]
-    assert await post(guarded, f"http://{host}:{port}/") == Attempt(REFUSED)
+    assert await post(guarded, f"http://{host}:{port}/") == Attempt(NOT_PUBLIC)
     assert hook.received == []
 
 
@@ -198,7 +199,7 @@ async def test_a_name_is_judged_by_what_it_resolves_to_at_the_time(
         return [(2, 1, 6, "", ("127.0.0.1", int(hook.url.rpartition(":")[2])))]
 
     monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", resolve)
-    assert await post(guarded, "http://rebound.example.com/") == Attempt(REFUSED)
+    assert await post(guarded, "http://rebound.example.com/") == Attempt(NOT_PUBLIC)
     assert hook.received == []
 
 
@@ -221,7 +222,7 @@ async def test_the_very_address_of_the_connection_is_looked_at_once_more(
     monkeypatch.setattr(webhooks, "is_literal_private", lambda _host: False)
     client = WebhookClient(allow_private=False, timeout_seconds=PATIENCE)
     try:
-        assert await post(client, hook.url) == Attempt(REFUSED)
+        assert await post(client, hook.url) == Attempt(NOT_PUBLIC)
     finally:
         await client.close()
     assert hook.received == []
