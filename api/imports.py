@@ -53,7 +53,7 @@ class Delimiter(fields.String):
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
         text = super()._deserialize(value, attr, data, **kwargs)
-        text = "\t" if text in ("tab", "\\t") else text
+        text = "\t" if text == "tab" else text
         if len(text) != 1 or text in '"\r\n\x00':
             raise ValidationError("Must be one character, or tab.")
         return text
@@ -99,7 +99,13 @@ class ImportQuery(Schema):
         validate=known_time_zone,
         metadata={"format": "time-zone", "description": "of dates that have none; the user's unless given"},
     )
-    delimiter = Delimiter(metadata={"description": "of a CSV: one character, or `tab`; found out unless given"})
+    delimiter = Delimiter(
+        metadata={
+            "description": "of a CSV: one character, or `tab`; found out unless given",
+            "pattern": r'^(tab|[^"\r\n\x00])$',
+            "example": "tab",
+        }
+    )
     encoding = fields.String(
         validate=[validate.Length(1, 40), _known_encoding],
         metadata={"description": "of the file's text; found out unless given", "example": "windows-1252"},

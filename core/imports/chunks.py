@@ -443,12 +443,13 @@ async def _create(connection: Connection, claim: ClaimedImport, rows: list[TaskR
 
 
 async def _remember(connection: Connection, claim: ClaimedImport, rows: list[TaskRow], ids: Sequence[int]) -> None:
-    by_key = sorted(zip((row.key for row in rows), ids, strict=True))
+    keys = [row.key for row in rows]
+    by_key = sorted(range(len(keys)), key=keys.__getitem__)
     await connection.execute(
         _REMEMBER,
         -claim.user_id if claim.dry_run else claim.user_id,
-        [key for key, _ in by_key],
-        [task_id for _, task_id in by_key],
+        [keys[place] for place in by_key],
+        [ids[place] for place in by_key],
         claim.id,
         timeout=CHUNK_SECONDS,
     )
