@@ -22,10 +22,11 @@ from worker.exports import run_exports
 from worker.imports import run_imports
 from worker.maintenance import schedule
 from worker.observer import observe_forever
-from worker.runner import QueueOfJobs, Services, serve_queue
+from worker.runner import EXPORTS_AT_ONCE, QueueOfJobs, Services, serve_queue
 from worker.writes import drain_lane, look_again
 
-# Work on this queue holds a lease and is interrupted when that is lost; this is only the end of all patience.
+# Work on this queue holds a lease and is interrupted when that is lost; this is only the end of all patience. There may
+# be more jobs than places for imports and exports: those that find all of them taken end at once.
 LONGEST_BULK_SECONDS = 24 * 3600.0
 
 QUEUES_OF_JOBS: dict[str, QueueOfJobs] = {
@@ -43,13 +44,15 @@ log = get_logger()
 async def connected(settings: Settings, stopping: asyncio.Event) -> AsyncIterator[Services]:
     """Everything that jobs work with; connects at first use, so a worker may start before its servers."""
     pool = await worker_pool(settings)
+    snapshots = await worker_pool(settings, size=EXPORTS_AT_ONCE)
     queue = queue_client(settings.queue_redis_url)
     cache = cache_client(settings.redis_url)
     try:
-        yield Services(settings, pool, queue, cache, CacheInvalidator(cache, queue), Storage.of(settings), stopping)
+        invalidator, storage = CacheInvalidator(cache, queue), Storage.of(settings)
+        yield Services(settings, pool, queue, cache, invalidator, storage, snapshots, stopping)
     finally:
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(pool.close(), 5)
+            await asyncio.wait_for(asyncio.gather(pool.close(), snapshots.close()), 5)
         await queue.aclose(close_connection_pool=True)
         await cache.aclose(close_connection_pool=True)
 
