@@ -12,7 +12,7 @@ from api.keys import SETTINGS, TOKENS
 from api.middlewares import around_every_request
 from api.runner import Runner
 from api.tokens import Tokens
-from core.logs import get_logger, request_log
+from core.logs import event_log, get_logger
 from core.settings import Settings
 
 ENDPOINTS: list[Endpoint] = [
@@ -46,7 +46,7 @@ def create_app(settings: Settings) -> web.Application:
             around_every_request(
                 {endpoint.handler: endpoint for endpoint in ENDPOINTS},
                 settings.trusted_proxies,
-                request_log(settings, tier="api"),
+                event_log(settings, tier="api", event="request"),
             ),
         ],
     )

@@ -16,7 +16,7 @@ from prometheus_client import Counter, Histogram
 
 from api.errors import Problem, Unauthenticated, as_problem, problem_response
 from api.http import Endpoint, refuse_query
-from api.keys import ADDRESS, IDENTITY, POOL, REQUEST_ID, REQUEST_LIMIT, TOKENS, Identity
+from api.keys import ADDRESS, IDENTITY, JOB_ID, POOL, REQUEST_ID, REQUEST_LIMIT, TOKENS, Identity
 from api.tokens import TokenInvalid
 from core import metrics
 from core.database import within
@@ -177,6 +177,7 @@ def _account(request: web.Request, status: int, seconds: float, log_request: Cal
             "status": status,
             "seconds": round(seconds, 6),
             "user": identity.user_id if identity else None,
+            "job": request.get(JOB_ID),
             "address": request[ADDRESS],
         }
     )

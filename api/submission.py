@@ -9,7 +9,7 @@ from aiohttp import web
 
 from api.errors import Problem, problem_response
 from api.http import json_response, version_etag
-from api.keys import GATEWAY, IDENTITY, REQUEST_ID, SETTINGS, TOKENS
+from api.keys import GATEWAY, IDENTITY, JOB_ID, REQUEST_ID, SETTINGS, TOKENS
 from core import clock
 from core.commands import ANONYMOUS, Command, Outcome
 from core.ids import job_id_for_key, new_job_id
@@ -93,8 +93,9 @@ def build_command(
     identity = request.get(IDENTITY)
     owner = user_id if user_id is not None else (identity.user_id if identity else ANONYMOUS)
     key = read_idempotency_key(request)
+    request[JOB_ID] = new_job_id() if key is None else job_id_for_key(owner, scope + key)
     return Command(
-        id=new_job_id() if key is None else job_id_for_key(owner, scope + key),
+        id=request[JOB_ID],
         kind=kind,
         user_id=owner,
         payload=payload,

@@ -13,7 +13,7 @@ from core.cache import CacheInvalidator
 from core.database import worker_pool
 from core.jobs import BULK_QUEUE, MAINTENANCE_QUEUE
 from core.lanes import WRITES_QUEUE
-from core.logs import get_logger
+from core.logs import event_log, get_logger
 from core.redis import cache_client, end_tasks, queue_client
 from core.settings import Settings
 from core.storage import Storage
@@ -49,7 +49,8 @@ async def connected(settings: Settings, stopping: asyncio.Event) -> AsyncIterato
     cache = cache_client(settings.redis_url)
     try:
         invalidator, storage = CacheInvalidator(cache, queue), Storage.of(settings)
-        yield Services(settings, pool, queue, cache, invalidator, storage, snapshots, stopping)
+        log_write = event_log(settings, tier="worker", event="write")
+        yield Services(settings, pool, queue, cache, invalidator, storage, snapshots, log_write, stopping)
     finally:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(asyncio.gather(pool.close(), snapshots.close()), 5)

@@ -48,6 +48,8 @@ class Services:
     storage: Storage
     snapshots: Pool
     """For exports, whose transactions last: they must not take all connections from those who renew leases."""
+    log_write: Callable[[dict[str, Any]], None]
+    """Writes the line of a write that was carried out."""
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the process shall end: long work stops at its next checkpoint."""
     importing: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(IMPORTS_AT_ONCE))

@@ -365,10 +365,28 @@ async def _apply_entries(
     entries, consumed = await _decode(services, lane, raw_entries)
     commands = [command for entry in entries for command in entry.commands]
     if commands:
-        await _tell(services, lane, entries, await apply_batch(services, lane, commands))
+        applied = await apply_batch(services, lane, commands)
+        await _tell(services, lane, entries, applied)
+        _log_writes(services, applied)
         metrics.BATCH_COMMANDS.observe(len(commands))
         metrics.BATCH_DURATION.observe(time.perf_counter() - started)
     return consumed
+
+
+def _log_writes(services: Services, applied: Sequence[Applied]) -> None:
+    """A line for each: by the request id of the API's line, and the job that clients know."""
+    for done in applied:
+        command = done.command
+        services.log_write(
+            {
+                "request_id": command.request_id,
+                "job": command.id,
+                "kind": command.kind,
+                "user": command.user_id or None,
+                "status": done.outcome["status_code"],
+                "replayed": done.outcome["replayed"],
+            }
+        )
 
 
 async def _remove(services: Services, stream: str, entry_ids: Sequence[bytes]) -> None:
