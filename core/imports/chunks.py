@@ -151,13 +151,16 @@ FROM   unnest($2::bigint[], $3::text[], $4::text[], $5::smallint[], $6::text[], 
        AS r (id, title, description, priority, status, due_date, labels, created_at, completed_at)
 """
 
-# Rows come sorted by key. A key that is there stands for a task that is not there any more.
-_REMEMBER = """
+# Rows come sorted by key, so that neighbours in the index are written together.
+_NOTE = """
 INSERT INTO imported_tasks (user_id, key, task_id, import_id)
 SELECT $1, r.key, r.task_id, $4::text::uuid
 FROM   unnest($2::uuid[], $3::bigint[]) AS r (key, task_id)
-ON     CONFLICT (user_id, key) DO UPDATE SET task_id = excluded.task_id, import_id = excluded.import_id
+ON     CONFLICT (user_id, key) DO
 """
+# A key that is there stands for a task that is not there any more.
+_REMEMBER = f"{_NOTE} UPDATE SET task_id = excluded.task_id, import_id = excluded.import_id"
+_REMEMBER_NEW = f"{_NOTE} NOTHING"
 
 _SEEN_AGAIN = """
 UPDATE imported_tasks SET import_id = $3::text::uuid WHERE user_id = $1 AND key = ANY ($2::uuid[])
@@ -261,7 +264,11 @@ async def write_chunk(
         if found["rows_read"] != before.read:
             raise LeaseLost
         await connection.execute(_ALWAYS_BY_INDEX)
-        done = await _write_rows_carefully(connection, claim, chunk.rows)
+        done = None
+        if _expects_nothing_known(claim, before):
+            done = await _write_as_new(connection, claim, chunk.rows)
+        if done is None:
+            done = await _write_rows_carefully(connection, claim, chunk.rows)
         errors = sorted([*chunk.errors, *done.errors], key=lambda error: (error.number, error.ordinal))
         kept, kept_bytes = await _keep_errors(connection, claim, before, errors)
         after = Counts(
@@ -317,6 +324,35 @@ class _Done:
     updated: int
     skipped: int
     errors: list[RowError]
+
+
+class _KnownRowsError(Exception):
+    """Some of the rows were imported before."""
+
+
+def _expects_nothing_known(claim: ClaimedImport, before: Counts) -> bool:
+    """Whether this looks like a file that was never imported, as most are."""
+    failed = before.failed if claim.on_conflict == "error" else 0
+    return not (claim.dry_run or before.skipped or before.updated or failed)
+
+
+async def _write_as_new(connection: Connection, claim: ClaimedImport, rows: list[TaskRow]) -> _Done | None:
+    """The short way, without looking for earlier imports; None where some turned up, and nothing was written."""
+    if not rows:
+        return None
+    try:
+        async with savepoint(connection):
+            ids = await connection.fetchval(_NEW_IDS, len(rows))
+            if await _remember(connection, claim, rows, ids, _REMEMBER_NEW) < len(rows):
+                raise _KnownRowsError
+            await connection.execute(_INSERT, claim.user_id, ids, *_columns(rows), timeout=CHUNK_SECONDS)
+    except _KnownRowsError:
+        return None
+    except Exception as error:
+        if not is_data_fault(error) or is_missing_reference(error):
+            raise
+        return None
+    return _Done(len(rows), 0, 0, [])
 
 
 async def _write_rows_carefully(connection: Connection, claim: ClaimedImport, rows: list[TaskRow]) -> _Done:
@@ -439,20 +475,24 @@ async def _create(connection: Connection, claim: ClaimedImport, rows: list[TaskR
     if not claim.dry_run:
         ids = await connection.fetchval(_NEW_IDS, len(rows))
         await connection.execute(_INSERT, claim.user_id, ids, *_columns(rows), timeout=CHUNK_SECONDS)
-    await _remember(connection, claim, rows, ids)
+    await _remember(connection, claim, rows, ids, _REMEMBER)
 
 
-async def _remember(connection: Connection, claim: ClaimedImport, rows: list[TaskRow], ids: Sequence[int]) -> None:
+async def _remember(
+    connection: Connection, claim: ClaimedImport, rows: list[TaskRow], ids: Sequence[int], statement: str
+) -> int:
+    """Notes which row became which task; returns of how many."""
     keys = [row.key for row in rows]
     by_key = sorted(range(len(keys)), key=keys.__getitem__)
-    await connection.execute(
-        _REMEMBER,
+    status = await connection.execute(
+        statement,
         -claim.user_id if claim.dry_run else claim.user_id,
         [keys[place] for place in by_key],
         [ids[place] for place in by_key],
         claim.id,
         timeout=CHUNK_SECONDS,
     )
+    return int(status.rpartition(" ")[2])
 
 
 async def _update(connection: Connection, claim: ClaimedImport, updates: Sequence[tuple[int, TaskRow]]) -> int:
@@ -477,7 +517,7 @@ async def _update(connection: Connection, claim: ClaimedImport, updates: Sequenc
 async def _note_again(connection: Connection, claim: ClaimedImport, rows: list[TaskRow]) -> None:
     """So that later chunks can tell how many equals came before them."""
     if claim.dry_run:
-        await _remember(connection, claim, rows, [0] * len(rows))
+        await _remember(connection, claim, rows, [0] * len(rows), _REMEMBER)
     else:
         keys = [row.key for row in rows]
         await connection.execute(_SEEN_AGAIN, claim.user_id, keys, claim.id, timeout=CHUNK_SECONDS)
