@@ -78,7 +78,7 @@ async def cancel_job(request: web.Request) -> web.Response:
     if job.kind in LONG_WORK:
         return await perform(request, build_command(request, f"{job.kind}.cancel", {"id": job_id}))
     if job.state in FINAL_STATES:
-        raise Problem("job-not-cancellable", f"The job has ended already: it {job.state}.")
+        raise Problem("job-not-cancellable", f"The job has ended already: {job.state}.")
     raise Problem("job-not-cancellable", "A single write cannot be cancelled: it will be carried out in a moment.")
 
 
