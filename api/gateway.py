@@ -18,6 +18,7 @@ from api.lanes import LaneWriter, Submission, list_as_queued, require_fsynced
 from core import lanes, metrics
 from core.cache import CacheInvalidator
 from core.commands import Command, Outcome, decode_outcomes
+from core.database import within
 from core.errors import DatabaseUnavailable, QueueUnavailable
 from core.logs import get_logger
 from core.redis import REDIS_FAULTS, end_tasks
@@ -26,6 +27,7 @@ from core.settings import Settings
 APPEND_SECONDS = 10.0
 SUBSCRIBE_SECONDS = 2.0
 TICK_SECONDS = 0.02
+REPEAT_SECONDS = 0.25
 
 _ACCEPTED = metrics.GATEWAY_ANSWERS.labels("accepted")
 _TOLD = metrics.GATEWAY_ANSWERS.labels("outcome")
@@ -92,8 +94,8 @@ class Gateway:
             respond_async: do not wait, only for the entry to be on disk.
 
         Returns:
-            The outcome; or None, which is a promise: the command is on the queue server's disk and will be
-            carried out.
+            The outcome, which is the first one where the idempotency key was used before; or None, which is a
+            promise: the command is on the queue server's disk and will be carried out.
 
         Raises:
             QueueUnavailable: the command could not be put on the queue.
@@ -101,6 +103,13 @@ class Gateway:
         started = time.monotonic()
         if self._closing:
             raise QueueUnavailable("the service is shutting down")
+        if respond_async and command.fingerprint is not None:
+            # Who does not wait would not hear from the worker that it is a repeat, or another request's key.
+            with contextlib.suppress(DatabaseUnavailable):
+                earlier = await within(REPEAT_SECONDS, self._found(command))
+                if earlier is not None:
+                    _TOLD.inc()
+                    return earlier
         lane = self._lane_for(command)
         command.token = next(self._tokens)
         submission = Submission(

@@ -123,7 +123,7 @@ async def perform(request: web.Request, command: Command) -> web.Response:
     preference = read_preference(request, longest=settings.write_wait_seconds)
     outcome = await request.app[GATEWAY].submit(command, wait=preference.wait, respond_async=preference.respond_async)
     response = accepted(command) if outcome is None else answer(request, outcome)
-    if preference.applied is not None:
+    if preference.applied is not None and (outcome is None or not preference.respond_async):
         response.headers["Preference-Applied"] = preference.applied
     return response
 
