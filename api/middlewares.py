@@ -143,7 +143,7 @@ def _render(request: web.Request, error: Exception) -> web.Response:
         log.exception("request failed", method=request.method, path=request.path)
         problem = Problem("internal-error", "Something went wrong on our side; the request id finds it in our logs.")
     return problem_response(
-        problem.content(), instance=request.path, request_id=request[REQUEST_ID], headers=problem.headers
+        problem.content(), instance=request.rel_url.raw_path, request_id=request[REQUEST_ID], headers=problem.headers
     )
 
 

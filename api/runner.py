@@ -95,7 +95,7 @@ def _refuse(request: web.BaseRequest, problem: Problem) -> web.Response:
     metrics.HTTP_REQUESTS.labels("unparsed", "other", str(problem.status)).inc()
     log.info("request refused", status=problem.status, address=request.remote, request_id=request_id)
     response = problem_response(
-        problem.content(), instance=request.path, request_id=request_id, headers=problem.headers
+        problem.content(), instance=request.rel_url.raw_path, request_id=request_id, headers=problem.headers
     )
     response.headers["X-Request-Id"] = request_id
     return response

@@ -137,7 +137,9 @@ def answer(request: web.Request, outcome: Outcome) -> web.Response:
             headers["ETag"] = version_etag(current)
         if outcome.status_code == 401:
             headers["WWW-Authenticate"] = 'Bearer realm="tenfold", error="invalid_token"'
-        return problem_response(outcome.error, instance=request.path, request_id=request[REQUEST_ID], headers=headers)
+        return problem_response(
+            outcome.error, instance=request.rel_url.raw_path, request_id=request[REQUEST_ID], headers=headers
+        )
     if outcome.result is None:
         return web.Response(status=outcome.status_code, headers=headers)
     result = outcome.result
