@@ -84,7 +84,8 @@ class ImportQuery(Schema):
         validate=validate.OneOf(["skip", "update", "error"]),
         metadata={
             "description": "what becomes of a row that was imported before, by its `external_id`, or else by all of "
-            "its content: `skip` unless given; `update` changes the fields that the row has"
+            "its content: `skip` unless given; `update` changes the fields that the row has. A row with the "
+            "`external_id` of an earlier one of the same file fails, unless it may `update`"
         },
     )
     mapping = Mapping(

@@ -386,14 +386,15 @@ async def _write_rows(connection: Connection, claim: ClaimedImport, rows: list[T
     updates: list[tuple[int, TaskRow]] = []
     seen_again: list[TaskRow] = []
     for place, row in enumerate(rows):
-        task_id = known.get(place)
-        if task_id is None:
+        if place not in known:
             fresh.append(row)
             continue
+        task_id, is_of_this_import = known[place]
         if row.is_of_content:
             seen_again.append(row)
-        if claim.on_conflict == "error":
-            done.errors.append(_known_already(row, task_id))
+        is_repeated = is_of_this_import and not row.is_of_content
+        if claim.on_conflict == "error" or (claim.on_conflict == "skip" and is_repeated):
+            done.errors.append(_known_already(row, task_id, is_repeated=is_repeated))
         elif claim.on_conflict == "update":
             updates.append((task_id, row))
         else:
@@ -408,15 +409,19 @@ async def _write_rows(connection: Connection, claim: ClaimedImport, rows: list[T
     return done
 
 
-def _known_already(row: TaskRow, task_id: int) -> RowError:
+def _known_already(row: TaskRow, task_id: int, *, is_repeated: bool) -> RowError:
     if row.is_of_content:
         return RowError(row.number, 1, None, "An equal task was imported before.", row.values)
     where = f": task {task_id}" if task_id else ""
+    if is_repeated:
+        return conflict(row, f"An earlier row of this file has this external id, too{where}.")
     return conflict(row, f"A task with this external id was imported before{where}.")
 
 
-async def _find_known(connection: Connection, claim: ClaimedImport, rows: list[TaskRow]) -> dict[int, int]:
-    """Place → id of the task that the row stands for already; in a dry run 0 where this run would have made it.
+async def _find_known(connection: Connection, claim: ClaimedImport, rows: list[TaskRow]) -> dict[int, tuple[int, bool]]:
+    """Place → id of the task that the row stands for already, and whether this import made it.
+
+    In a dry run the id is 0 where this run would have made it.
 
     Rows without an external id are told apart by how many equal ones came before. Within a chunk that was counted;
     what earlier chunks had is added here, and shows itself by the first of the equals being of this import.
@@ -428,7 +433,7 @@ async def _find_known(connection: Connection, claim: ClaimedImport, rows: list[T
         for place in moved:
             known.pop(place, None)
         known |= await _look_up(connection, claim, rows, moved)
-    return {place: task_id for place, (task_id, _) in known.items()}
+    return known
 
 
 async def _look_up(

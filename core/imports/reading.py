@@ -83,7 +83,7 @@ class Chunk:
         errors: of the rows that failed.
         read: how many rows were looked at: `len(rows) + failed + skipped + updated`.
         failed: how many of them have errors.
-        skipped: how many repeat an earlier row of this chunk, and are not wanted.
+        skipped: how many repeat an earlier row of this chunk, and would change nothing of it.
         updated: how many repeat an earlier row of this chunk, and were merged into it.
         bytes_read: of the upload, from its beginning.
         is_last: whether the file ends here.
@@ -296,10 +296,8 @@ class _Builder:
         return content_key(content, occurrence)
 
     def _repeat(self, item: Row, earlier: TaskRow, row: TaskRow) -> None:
-        """A row with the external id of an earlier one of this chunk."""
-        if self._on_conflict == "skip":
-            self._chunk.skipped += 1
-        elif self._on_conflict == "update":
+        """A row with the external id of an earlier one of this chunk: a mistake in the file, unless it may update."""
+        if self._on_conflict == "update":
             if merge(earlier, row):
                 self._chunk.updated += 1
             else:

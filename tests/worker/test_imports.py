@@ -217,8 +217,13 @@ async def test_a_repeated_external_id_in_one_file_is_one_task(
     services: Services, owner: asyncpg.Connection, alice: int, small_chunks: None
 ) -> None:
     content = lines(*({"title": f"t{n}", "external_id": str(n % 2)} for n in range(8)))
-    assert counts(await imported(services, owner, alice, content)) == (8, 2, 0, 6, 0)
+    done = await imported(services, owner, alice, content)
+    assert counts(done) == (8, 2, 0, 0, 6)
     assert await titles(owner, alice) == ["t0", "t1"]
+    told = await owner.fetch('SELECT row, "column", message FROM import_errors WHERE import_id = $1', done["id"])
+    assert [row["row"] for row in told] == [3, 4, 5, 6, 7, 8]
+    assert {row["column"] for row in told} == {"external_id"}
+    assert all("external id, too" in row["message"] for row in told)
 
 
 async def test_update_changes_what_the_row_says_and_nothing_else(
