@@ -15,7 +15,7 @@ import orjson
 from asyncpg.pgproto.pgproto import UUID
 from marshmallow import ValidationError
 
-from core.imports.decompress import open_decompressed
+from core.imports.decompress import is_compressed, open_decompressed
 from core.imports.formats import FORMATS
 from core.imports.rows import BadRow, FileReport, ImportRefused, ReadOptions, Row, Rows, Values
 from core.tasks.validation import load_import
@@ -25,6 +25,8 @@ CHUNK_CHARACTERS = 8 << 20
 """Of titles and descriptions: a chunk is in memory twice or thrice, as the next one is read while it is written."""
 ROW_ERRORS_MAXIMUM = 20
 MESSAGE_MAXIMUM = 1000
+MAGIC_BYTES = 8
+MEASURE_BYTES = 1 << 20
 KEY_BYTES = 16
 CONTENT_BYTES = 12
 OCCURRENCE_BYTES = KEY_BYTES - CONTENT_BYTES
@@ -152,6 +154,21 @@ class ImportReader:
             contents = open_decompressed(cast(BinaryIO, self._stream), maximum_bytes=self._maximum_bytes)
             self._rows = self._format.read(contents, self._options, self.report)
         return self._rows
+
+    def measure(self) -> None:
+        """Unpacks a compressed file once, to nowhere, so that of a bomb or of half a file not a row goes in.
+
+        Raises:
+            ImportRefused: it unpacks to too much, or cannot be unpacked to its end.
+            ObjectGone, StorageUnavailable: it cannot be read.
+        """
+        with self._open() as upload:
+            beginning = upload.read(MAGIC_BYTES)
+        if not is_compressed(beginning):
+            return
+        with open_decompressed(self._open(), maximum_bytes=self._maximum_bytes) as contents:
+            while contents.read(MEASURE_BYTES):
+                pass
 
     def skip(self, rows: int) -> int:
         """Passes over rows that an earlier run has dealt with; returns how many there still were.
