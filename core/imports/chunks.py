@@ -120,12 +120,13 @@ FROM   unnest($2::uuid[]) WITH ORDINALITY AS r (key, place),
                 LIMIT  1) AS found
 """
 
+# Not what an earlier dry run has noted, which may not be swept up yet.
 _FIND_TRIED = """
-SELECT r.place, found.task_id, found.is_of_this_import
+SELECT r.place, found.task_id, true AS is_of_this_import
 FROM   unnest($2::uuid[]) WITH ORDINALITY AS r (key, place),
-       LATERAL (SELECT l.task_id, l.import_id = $3::text::uuid AS is_of_this_import
+       LATERAL (SELECT l.task_id
                 FROM   imported_tasks AS l
-                WHERE  l.user_id = -$1::bigint AND l.key = r.key
+                WHERE  l.user_id = -$1::bigint AND l.key = r.key AND l.import_id = $3::text::uuid
                 LIMIT  1) AS found
 """
 

@@ -140,10 +140,14 @@ async def test_a_body_in_chunks_of_no_announced_length_is_a_file_too(importing: 
     assert (await imported(importing.alice, pieces()))["created"] == 100
 
 
-async def test_a_large_file_arrives_whole(importing: Service) -> None:
-    rows = [{"title": f"task {number}", "description": "x" * 1000} for number in range(20_000)]
-    done = await imported(importing.alice, lines(*rows))
-    assert counts(done) == (20_000, 20_000, 0, 0, 0)
+@pytest.mark.parametrize("is_form", [False, True])
+async def test_a_large_file_arrives_whole(importing: Service, is_form: bool) -> None:
+    content: Any = lines(*({"title": f"task {number}", "description": "x" * 1000} for number in range(20_000)))
+    if is_form:
+        form = aiohttp.FormData()
+        form.add_field("file", content, filename="large.ndjson")
+        content = form
+    assert counts(await imported(importing.alice, content)) == (20_000, 20_000, 0, 0, 0)
 
 
 async def test_pages_in_the_cache_do_not_outlive_an_import(importing: Service) -> None:

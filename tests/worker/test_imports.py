@@ -318,6 +318,23 @@ async def test_a_dry_run_tells_the_same_and_writes_nothing(
     assert told[0] == told[1] == told[2]
 
 
+async def test_what_a_cancelled_dry_run_has_noted_misleads_no_other(
+    services: Services, owner: asyncpg.Connection, alice: int, small_chunks: None, paused: "Paused"
+) -> None:
+    content = lines(*({"title": f"task {n}"} for n in range(1, 11)))
+    import_id = await begin(services, alice, content, format="paused", dry_run=True)
+    running = asyncio.create_task(run_imports(services))
+    await paused.reached(7)
+    await apply(services, command("import.cancel", alice, {"id": import_id}))
+    noted = await owner.fetch("SELECT * FROM imported_tasks WHERE user_id = -$1::bigint", alice)
+    assert noted
+    paused.go_on()
+    await running
+    assert await owner.fetchval("SELECT count(*) FROM imported_tasks WHERE user_id < 0") == 0
+    await owner.copy_records_to_table("imported_tasks", records=noted)
+    assert counts(await imported(services, owner, alice, content, format="paused", dry_run=True))[1] == 10
+
+
 # -- ends
 
 
