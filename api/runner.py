@@ -58,6 +58,11 @@ class _Server(web.Server):
 class _Connection(RequestHandler):
     __slots__ = ()
 
+    def log_exception(self, *args: Any, **kw: Any) -> None:
+        """Leaves out what is the client's fault: the rest of a refused body is read, and may be broken as well."""
+        if not isinstance(kw.get("exc_info"), web.RequestPayloadError):
+            super().log_exception(*args, **kw)
+
     def handle_error(
         self,
         request: web.BaseRequest,
