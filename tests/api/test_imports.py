@@ -387,6 +387,20 @@ async def test_errors_of_a_csv_are_a_csv_that_can_be_mended_and_sent_again(impor
     assert counts(again) == (2, 2, 0, 0, 0)
 
 
+async def test_a_report_of_errors_can_be_sent_back_again_and_again(importing: Service) -> None:
+    content = b"title,description,priority\r\n=sum,@all,11\r\ngood,,1\r\n"
+    for _ in range(3):
+        done = await imported(importing.alice, content)
+        assert (done["format"], done["failed"]) == ("tenfold-csv", 1)
+        answer = await importing.alice.get(f"/imports/{done['id']}/errors", headers={"Accept": "text/csv"})
+        content = answer.body
+        assert content.splitlines()[0] == b"title,description,priority,error"
+        assert content.splitlines()[1].startswith(b"'=sum,'@all,11,priority: ")
+    assert (await imported(importing.alice, content.replace(b"11", b"10", 1)))["created"] == 1
+    task = (await importing.alice.get("/user/tasks?sort=-id&limit=1")).items[0]
+    assert (task["title"], task["description"], task["priority"]) == ("=sum", "@all", 10)
+
+
 async def test_errors_of_another_file_are_a_csv_of_rows_columns_and_messages(importing: Service) -> None:
     done = await imported(importing.alice, lines({"title": "", "priority": 0}))
     answer = await importing.alice.get(f"/imports/{done['id']}/errors", headers={"Accept": "text/csv"})
