@@ -12,6 +12,7 @@ import secrets
 import time
 from collections.abc import Awaitable, Callable
 
+import orjson
 from arq.connections import ArqRedis
 
 from api.lanes import LaneWriter, Submission, list_as_queued, require_fsynced
@@ -20,8 +21,9 @@ from core.cache import CacheInvalidator
 from core.commands import Command, Outcome, decode_outcomes
 from core.database import within
 from core.errors import DatabaseUnavailable, QueueUnavailable
+from core.jobs import key_reuse
 from core.logs import get_logger
-from core.redis import REDIS_FAULTS, end_tasks
+from core.redis import REDIS_FAULTS, end_tasks, reply
 from core.settings import Settings
 
 APPEND_SECONDS = 10.0
@@ -105,11 +107,13 @@ class Gateway:
             raise QueueUnavailable("the service is shutting down")
         if respond_async and command.fingerprint is not None:
             # Who does not wait would not hear from the worker that it is a repeat, or another request's key.
+            earlier: Outcome | None = None
             with contextlib.suppress(DatabaseUnavailable):
                 earlier = await within(REPEAT_SECONDS, self._found(command))
-                if earlier is not None:
-                    _TOLD.inc()
-                    return earlier
+            earlier = earlier or await self._refusal_of_reuse(command)
+            if earlier is not None:
+                _TOLD.inc()
+                return earlier
         lane = self._lane_for(command)
         command.token = next(self._tokens)
         submission = Submission(
@@ -209,6 +213,9 @@ class Gateway:
         it took the entry, the promise holds all the same, because it answered only when the entry was on its disk;
         the job is then listed when the server is back.
         """
+        refusal = await self._refusal_of_reuse(command)
+        if refusal is not None:
+            return refusal
         try:
             await self._promise(command)
         except REDIS_FAULTS:
@@ -233,6 +240,20 @@ class Gateway:
             except REDIS_FAULTS:
                 return None  # neither cache nor queue is there: better 202 than an answer that reads contradict
         return outcome
+
+    async def _refusal_of_reuse(self, command: Command) -> Outcome | None:
+        """What a worker will say of it, where a write with the same key and of another request is still queued."""
+        if command.fingerprint is None:
+            return None
+        try:
+            listed = await reply(self._queue.hget(lanes.PENDING_JOBS, command.id))
+        except REDIS_FAULTS:
+            return None
+        # One listed by an older version does not say.
+        if listed is None or orjson.loads(listed).get("fingerprint", command.fingerprint) == command.fingerprint:
+            return None
+        refusal = key_reuse()
+        return Outcome(command.id, refusal.status_code, error=refusal.error)
 
     async def _promise(self, command: Command) -> None:
         """Lists the job as queued, and makes sure that all that this process has appended is on disk.

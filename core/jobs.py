@@ -71,12 +71,7 @@ class StoredOutcome:
         A second delivery of the same command and a client's repeat differ in when they were taken.
         """
         if self.fingerprint != command.fingerprint:
-            reuse = Effect.rejected(
-                "idempotency-key-reuse",
-                "This Idempotency-Key was used for another request: choose a new key for a new request.",
-                errors={"Idempotency-Key": ["Was used for another request."]},
-            )
-            return outcome_message(command, reuse)
+            return outcome_message(command, key_reuse())
         return {
             "id": command.id,
             "status_code": self.status_code,
@@ -85,6 +80,15 @@ class StoredOutcome:
             "replayed": self.created_at != command.created_at,
             "token": command.token,
         }
+
+
+def key_reuse() -> Effect:
+    """The refusal of a command whose idempotency key belongs to another request."""
+    return Effect.rejected(
+        "idempotency-key-reuse",
+        "This Idempotency-Key was used for another request: choose a new key for a new request.",
+        errors={"Idempotency-Key": ["Was used for another request."]},
+    )
 
 
 def outcome_message(command: Command, effect: Effect, *, replayed: bool = False) -> dict[str, Any]:

@@ -220,6 +220,20 @@ async def test_a_repeat_while_its_write_still_waits_leads_to_the_same_job(make_s
     assert repeated.headers["Location"] == first.headers["Location"]
 
 
+@pytest.mark.parametrize("prefer", ["respond-async", "wait=0"])
+async def test_a_key_whose_write_still_waits_is_promised_to_no_other(make_service: MakeService, prefer: str) -> None:
+    service = await make_service(with_worker=False)
+    headers = keyed(Prefer="respond-async")
+    body = task_fields()
+    accepted = await service.alice.post("/tasks", body, headers=headers)
+    refused = await service.alice.post("/tasks", task_fields(), headers=headers | {"Prefer": prefer})
+    assert_problem(refused, 422, "idempotency-key-reuse")
+    await service.worker.start()
+    job = await service.alice.get(accepted.headers["Location"], headers={"Prefer": "wait=5"})
+    assert (job.json["state"], job.json["result"]["title"]) == ("succeeded", body["title"])
+    assert len((await service.alice.get("/tasks")).items) == 1
+
+
 async def test_a_key_is_forgotten_with_its_job(service: Service) -> None:
     body, headers = task_fields(), keyed()
     first = await service.alice.post("/tasks", body, headers=headers)
