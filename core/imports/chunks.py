@@ -20,6 +20,7 @@ from core.imports.reading import (
     OnConflict,
     RowError,
     TaskRow,
+    columns_of,
     conflict,
     content_and_occurrence,
     content_key,
@@ -142,26 +143,54 @@ FROM   unnest($2::uuid[], $3::uuid[]) WITH ORDINALITY AS r (first, last, place),
 
 _NEW_IDS = "SELECT array(SELECT next_task_id() FROM generate_series(1, $1) ORDER BY 1)"
 
-_INSERT = """
-INSERT INTO tasks (id, user_id, title, description, priority, status, due_date, labels, created_at, completed_at)
-SELECT r.id, $1, r.title, r.description, r.priority, r.status, r.due_date, coalesce(r.labels::text[], '{}'),
-       coalesce(r.created_at, now()),
+_NEW_TASK = """
+       coalesce(r.labels::text[], '{}'), coalesce(r.created_at, now()),
        CASE WHEN r.status = 'completed' THEN coalesce(r.completed_at, now()) END
+"""
+
+_INSERT = f"""
+INSERT INTO tasks (id, user_id, title, description, priority, status, due_date, labels, created_at, completed_at)
+SELECT r.id, $1, r.title, r.description, r.priority, r.status, r.due_date, {_NEW_TASK}
 FROM   unnest($2::bigint[], $3::text[], $4::text[], $5::smallint[], $6::text[], $7::timestamptz[], $8::text[],
               $9::timestamptz[], $10::timestamptz[])
        AS r (id, title, description, priority, status, due_date, labels, created_at, completed_at)
-"""
+"""  # noqa: S608
 
-# Rows come sorted by key, so that neighbours in the index are written together.
-_NOTE = """
+# Rows come sorted by key, so that neighbours in the index are written together. A key that is there stands for a task
+# that is not there any more.
+_REMEMBER = """
 INSERT INTO imported_tasks (user_id, key, task_id, import_id)
 SELECT $1, r.key, r.task_id, $4::text::uuid
 FROM   unnest($2::uuid[], $3::bigint[]) AS r (key, task_id)
-ON     CONFLICT (user_id, key) DO
+ON     CONFLICT (user_id, key) DO UPDATE SET task_id = excluded.task_id, import_id = excluded.import_id
 """
-# A key that is there stands for a task that is not there any more.
-_REMEMBER = f"{_NOTE} UPDATE SET task_id = excluded.task_id, import_id = excluded.import_id"
-_REMEMBER_NEW = f"{_NOTE} NOTHING"
+
+_STAGE = """
+CREATE TEMPORARY TABLE staged_rows (
+    id           bigint,
+    key          uuid,
+    title        text,
+    description  text,
+    priority     smallint,
+    status       text,
+    due_date     timestamptz,
+    labels       text,
+    created_at   timestamptz,
+    completed_at timestamptz
+) ON COMMIT DROP
+"""
+
+_REMEMBER_STAGED = """
+INSERT INTO imported_tasks (user_id, key, task_id, import_id)
+SELECT $1, r.key, r.id, $2::text::uuid FROM pg_temp.staged_rows AS r ORDER BY r.key
+ON     CONFLICT (user_id, key) DO NOTHING
+"""
+
+_INSERT_STAGED = f"""
+INSERT INTO tasks (id, user_id, title, description, priority, status, due_date, labels, created_at, completed_at)
+SELECT r.id, $1, r.title, r.description, r.priority, r.status, r.due_date, {_NEW_TASK}
+FROM   pg_temp.staged_rows AS r
+"""  # noqa: S608
 
 _SEEN_AGAIN = """
 UPDATE imported_tasks SET import_id = $3::text::uuid WHERE user_id = $1 AND key = ANY ($2::uuid[])
@@ -267,7 +296,7 @@ async def write_chunk(
         await connection.execute(_ALWAYS_BY_INDEX)
         done = None
         if _expects_nothing_known(claim, before):
-            done = await _write_as_new(connection, claim, chunk.rows)
+            done = await _write_as_new(connection, claim, chunk)
         if done is None:
             done = await _write_rows_carefully(connection, claim, chunk.rows)
         errors = sorted([*chunk.errors, *done.errors], key=lambda error: (error.number, error.ordinal))
@@ -337,16 +366,25 @@ def _expects_nothing_known(claim: ClaimedImport, before: Counts) -> bool:
     return not (claim.dry_run or before.skipped or before.updated or failed)
 
 
-async def _write_as_new(connection: Connection, claim: ClaimedImport, rows: list[TaskRow]) -> _Done | None:
+async def _write_as_new(connection: Connection, claim: ClaimedImport, chunk: Chunk) -> _Done | None:
     """The short way, without looking for earlier imports; None where some turned up, and nothing was written."""
+    rows = chunk.rows
     if not rows:
         return None
     try:
         async with savepoint(connection):
             ids = await connection.fetchval(_NEW_IDS, len(rows))
-            if await _remember(connection, claim, rows, ids, _REMEMBER_NEW) < len(rows):
+            await connection.execute(_STAGE)
+            await connection.copy_records_to_table(
+                "staged_rows",
+                schema_name="pg_temp",
+                records=zip(ids, chunk.keys, *chunk.columns, strict=True),
+                timeout=CHUNK_SECONDS,
+            )
+            status = await connection.execute(_REMEMBER_STAGED, claim.user_id, claim.id, timeout=CHUNK_SECONDS)
+            if int(status.rpartition(" ")[2]) < len(rows):
                 raise _KnownRowsError
-            await connection.execute(_INSERT, claim.user_id, ids, *_columns(rows), timeout=CHUNK_SECONDS)
+            await connection.execute(_INSERT_STAGED, claim.user_id, timeout=CHUNK_SECONDS)
     except _KnownRowsError:
         return None
     except Exception as error:
@@ -480,25 +518,22 @@ async def _create(connection: Connection, claim: ClaimedImport, rows: list[TaskR
     ids = [0] * len(rows)
     if not claim.dry_run:
         ids = await connection.fetchval(_NEW_IDS, len(rows))
-        await connection.execute(_INSERT, claim.user_id, ids, *_columns(rows), timeout=CHUNK_SECONDS)
-    await _remember(connection, claim, rows, ids, _REMEMBER)
+        await connection.execute(_INSERT, claim.user_id, ids, *columns_of(rows), timeout=CHUNK_SECONDS)
+    await _remember(connection, claim, rows, ids)
 
 
-async def _remember(
-    connection: Connection, claim: ClaimedImport, rows: list[TaskRow], ids: Sequence[int], statement: str
-) -> int:
-    """Notes which row became which task; returns of how many."""
+async def _remember(connection: Connection, claim: ClaimedImport, rows: list[TaskRow], ids: Sequence[int]) -> None:
+    """Notes which row became which task."""
     keys = [row.key for row in rows]
     by_key = sorted(range(len(keys)), key=keys.__getitem__)
-    status = await connection.execute(
-        statement,
+    await connection.execute(
+        _REMEMBER,
         -claim.user_id if claim.dry_run else claim.user_id,
         [keys[place] for place in by_key],
         [ids[place] for place in by_key],
         claim.id,
         timeout=CHUNK_SECONDS,
     )
-    return int(status.rpartition(" ")[2])
 
 
 async def _update(connection: Connection, claim: ClaimedImport, updates: Sequence[tuple[int, TaskRow]]) -> int:
@@ -510,7 +545,7 @@ async def _update(connection: Connection, claim: ClaimedImport, updates: Sequenc
     arguments = (
         claim.user_id,
         [task_id for task_id, _ in there],
-        *_columns([row for _, row in there]),
+        *columns_of([row for _, row in there]),
         [row.given for _, row in there],
     )
     if claim.dry_run:
@@ -523,29 +558,10 @@ async def _update(connection: Connection, claim: ClaimedImport, updates: Sequenc
 async def _note_again(connection: Connection, claim: ClaimedImport, rows: list[TaskRow]) -> None:
     """So that later chunks can tell how many equals came before them."""
     if claim.dry_run:
-        await _remember(connection, claim, rows, [0] * len(rows), _REMEMBER)
+        await _remember(connection, claim, rows, [0] * len(rows))
     else:
         keys = [row.key for row in rows]
         await connection.execute(_SEEN_AGAIN, claim.user_id, keys, claim.id, timeout=CHUNK_SECONDS)
-
-
-def _columns(rows: Sequence[TaskRow]) -> tuple[list[Any], ...]:
-    return (
-        [row.title for row in rows],
-        [row.description for row in rows],
-        [row.priority for row in rows],
-        [row.status for row in rows],
-        [row.due_date for row in rows],
-        [_array_literal(row.labels) if row.labels else None for row in rows],
-        [row.created_at for row in rows],
-        [row.completed_at for row in rows],
-    )
-
-
-def _array_literal(texts: Sequence[str]) -> str:
-    """A `text[]` in PostgreSQL's own notation: arrays inside an array of parameters would have to be of one length."""
-    quoted = (text.replace("\\", "\\\\").replace('"', '\\"') for text in texts)
-    return "{" + ",".join(f'"{text}"' for text in quoted) + "}"
 
 
 async def _keep_errors(

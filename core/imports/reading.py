@@ -5,7 +5,7 @@ by the very rules of the API, and gets the key by which a row is known again whe
 """
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, tzinfo
 from typing import Any, BinaryIO, Literal, cast
@@ -82,6 +82,7 @@ class Chunk:
 
     Attributes:
         rows: for the database.
+        keys, columns: of the rows, made here while the database works on the chunk before.
         errors: of the rows that failed.
         read: how many rows were looked at: `len(rows) + failed + skipped + updated`.
         failed: how many of them have errors.
@@ -93,6 +94,8 @@ class Chunk:
     """
 
     rows: list[TaskRow] = field(default_factory=list)
+    keys: list[UUID] = field(default_factory=list)
+    columns: tuple[list[Any], ...] = ()
     errors: list[RowError] = field(default_factory=list)
     read: int = 0
     failed: int = 0
@@ -200,6 +203,8 @@ class ImportReader:
         except RecursionError:
             chunk.refusal = ImportRefused("import-unreadable", "The file is nested too deeply.")
         chunk.is_last = chunk.is_last or chunk.refusal is not None
+        chunk.columns = columns_of(chunk.rows)
+        chunk.keys = [row.key for row in chunk.rows]
         chunk.bytes_read = self._stream.count if self._stream is not None else 0
         return chunk
 
@@ -332,6 +337,26 @@ def content_key(content: bytes, occurrence: int) -> UUID:
 def content_and_occurrence(key: UUID) -> tuple[bytes, int]:
     """What `content_key` made the key of."""
     return key.bytes[:CONTENT_BYTES], int.from_bytes(key.bytes[CONTENT_BYTES:], "big")
+
+
+def columns_of(rows: Sequence[TaskRow]) -> tuple[list[Any], ...]:
+    """The fields of rows, column by column, in the order of `FIELDS`."""
+    return (
+        [row.title for row in rows],
+        [row.description for row in rows],
+        [row.priority for row in rows],
+        [row.status for row in rows],
+        [row.due_date for row in rows],
+        [_array_literal(row.labels) if row.labels else None for row in rows],
+        [row.created_at for row in rows],
+        [row.completed_at for row in rows],
+    )
+
+
+def _array_literal(texts: Sequence[str]) -> str:
+    """A `text[]` in PostgreSQL's own notation: arrays inside an array of parameters would have to be of one length."""
+    quoted = (text.replace("\\", "\\\\").replace('"', '\\"') for text in texts)
+    return "{" + ",".join(f'"{text}"' for text in quoted) + "}"
 
 
 def merge(earlier: TaskRow, later: TaskRow) -> bool:

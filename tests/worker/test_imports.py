@@ -325,6 +325,7 @@ async def test_what_a_cancelled_dry_run_has_noted_misleads_no_other(
     import_id = await begin(services, alice, content, format="paused", dry_run=True)
     running = asyncio.create_task(run_imports(services))
     await paused.reached(7)
+    await eventually(lambda: has_read(owner, import_id, 6))
     await apply(services, command("import.cancel", alice, {"id": import_id}))
     noted = await owner.fetch("SELECT * FROM imported_tasks WHERE user_id = -$1::bigint", alice)
     assert noted
@@ -441,6 +442,7 @@ async def test_a_running_import_stops_within_a_chunk(
     import_id = await begin(services, alice, b"x", format="paused")
     running = asyncio.create_task(run_imports(services))
     await paused.reached(4)
+    await eventually(lambda: has_read(owner, import_id, 3))
     [cancelled] = await apply(services, command("import.cancel", alice, {"id": import_id}))
     paused.go_on()
     await running
@@ -459,6 +461,7 @@ async def test_an_import_goes_on_behind_the_last_whole_chunk(
     import_id = await begin(services, alice, b"x", format="paused")
     running = asyncio.create_task(run_imports(services))
     await paused.reached(8)
+    await eventually(lambda: has_read(owner, import_id, 6))
     running.cancel()
     await asyncio.wait({running})
     paused.go_on()
@@ -677,6 +680,10 @@ def odd_format(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 async def claimed(owner: asyncpg.Connection, import_id: str) -> bool:
     return (await state_of(owner, import_id))["state"] != "queued"
+
+
+async def has_read(owner: asyncpg.Connection, import_id: str, rows: int) -> bool:
+    return bool((await state_of(owner, import_id))["rows_read"] >= rows)
 
 
 async def read_whole(services: Services, claim: chunks.ClaimedImport) -> reading.Chunk:
