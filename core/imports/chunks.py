@@ -293,11 +293,11 @@ async def write_chunk(
             return counts_of(found)  # it was committed, and the answer was lost
         if found["rows_read"] != before.read:
             raise LeaseLost
-        await connection.execute(_ALWAYS_BY_INDEX)
         done = None
         if _expects_nothing_known(claim, before):
             done = await _write_as_new(connection, claim, chunk)
         if done is None:
+            await connection.execute(_ALWAYS_BY_INDEX)
             done = await _write_rows_carefully(connection, claim, chunk.rows)
         errors = sorted([*chunk.errors, *done.errors], key=lambda error: (error.number, error.ordinal))
         kept, kept_bytes = await _keep_errors(connection, claim, before, errors)

@@ -12,10 +12,11 @@ import asyncpg
 import orjson
 import pytest
 
+from core import metrics
 from core.imports import chunks, reading
 from core.imports.formats import FORMATS
 from core.imports.rows import BadRow, Certainty, FileReport, Format, Head, ImportRefused, ReadOptions, Row, Rows
-from core.imports.writes import claim_import, release_import
+from core.imports.writes import claim_import, release_import, unfinished_imports
 from core.jobs import BULK_QUEUE
 from core.leases import LeaseLost
 from core.storage import Storage
@@ -615,6 +616,37 @@ async def test_uploads_that_no_import_needs_are_purged_when_they_are_old(
     assert [name async for names in services.storage.names_older_than("imports", -1) for name in names] != [orphan]
     await run_imports(services)
     assert (await state_of(owner, import_id))["state"] == "succeeded"
+
+
+async def test_how_many_wait_and_for_how_long_is_measured(
+    services: Services, owner: asyncpg.Connection, alice: int, bob: int
+) -> None:
+    for user in (alice, alice, bob):
+        await begin(services, user, numbered(1))
+    await owner.execute("UPDATE imports SET turn_at = now() - interval '1 minute'")
+    assert await claim_import(services.pool, "me") is not None
+    found = await unfinished_imports(services.pool)
+    assert {state: imports for state, (imports, _) in found.items()} == {"queued": 2, "processing": 1}
+    assert 60 <= found["queued"][1] < 90
+    await owner.execute("UPDATE imports SET lease_until = NULL")
+    await run_imports(services)
+    assert await unfinished_imports(services.pool) == {}
+
+
+async def test_rows_are_counted_by_what_became_of_them(
+    services: Services, owner: asyncpg.Connection, alice: int
+) -> None:
+    def value(outcome: str) -> float:
+        return metrics.IMPORT_ROWS.labels("tenfold-ndjson", outcome)._value.get()
+
+    before = {outcome: value(outcome) for outcome in ("created", "skipped", "failed")}
+    await imported(services, owner, alice, lines({"title": "a", "external_id": "1"}))
+    await imported(services, owner, alice, lines({"title": "a", "external_id": "1"}, {"title": ""}))
+    assert {outcome: value(outcome) - before[outcome] for outcome in before} == {
+        "created": 1,
+        "skipped": 1,
+        "failed": 1,
+    }
 
 
 # -- parts
