@@ -229,7 +229,13 @@ async def _apply_once(services: Services, lane: int, commands: Sequence[Command]
         if not isinstance(error, AlreadyDone) and not is_data_fault(error):
             log.exception("a batch failed and is applied command by command")
         metrics.BATCH_FALLBACKS.labels(type(error).__name__).inc()
-    return await _apply(services, lane, commands, careful=True)
+    while True:
+        try:
+            return await _apply(services, lane, commands, careful=True)
+        except AlreadyDone:
+            # A drain that woke up recorded some of them in between, on the short way, which takes no lock. Their rows
+            # are found now, so this ends.
+            continue
 
 
 async def _create(services: Services, commands: Sequence[Command]) -> list[Applied]:
