@@ -16,6 +16,8 @@ FILES = sorted(path for path in COLLECTION.glob("*/*") if path.is_file())
 MISCOUNTED = {"honoratara__Jira-excel-broken.csv": 12}
 # Every card of a board is in another file of the collection.
 WITHOUT_ROWS = {"pietrop__board-lists.json"}
+# These hold tasks several times, by their own ids: each is one task, and the others are told as errors.
+REPETITIVE = {"libical__large.ics", "hamouaa1999__hive-4.0.0.csv"}
 
 pytestmark = pytest.mark.skipif(not FILES, reason="the collection of real exports is not beside this checkout")
 
@@ -60,8 +62,7 @@ async def test_a_real_file_goes_in_whole_and_once(service: Service, file: Path) 
     first, again = await imported(service, file.name, content), await imported(service, file.name, content)
     rows = counted()[file.name]
     assert first["state"] == again["state"] == ("failed" if file.name in WITHOUT_ROWS else "succeeded")
-    # Some files hold a task several times, by its own id: that is one task.
-    assert first["created"] + first["skipped"] + first["failed"] == first["read"] == rows
+    assert first["created"] + first["failed"] == first["read"] == rows
     assert (first["created"] > 0) is (rows > 0)
-    assert first["failed"] == 0
+    assert (first["failed"] > 0) is (file.name in REPETITIVE)
     assert (again["created"], again["read"]) == (0, rows)
