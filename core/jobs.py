@@ -250,9 +250,26 @@ async def list_jobs(
         CursorInvalid: `after`, which comes from a cursor, is no place.
         DatabaseUnavailable: the database cannot answer.
     """
-    moment, job_id = after or (None, None)
+    return await fetch_newest_first(pool, _LIST, str(user_id), kinds, states, after=after, limit=limit)
+
+
+async def fetch_newest_first(
+    pool: Pool, sql: str, *arguments: Any, after: tuple[str, str] | None, limit: int
+) -> list[ListedJob]:
+    """Jobs of any kind, as `sql` finds them.
+
+    Args:
+        sql: gives `id`, `created_at` and `job` (finished JSON), all text; its last three parameters are the place's
+            two halves, null on the first page, and the limit.
+        arguments: for its first parameters.
+        after: the place (`created_at`, `id`) of the last one seen.
+
+    Raises:
+        CursorInvalid: `after`, which comes from a cursor, is no place.
+        DatabaseUnavailable: the database cannot answer.
+    """
     try:
-        rows = await fetch_rows(pool, _LIST, str(user_id), kinds, states, moment, job_id, limit)
+        rows = await fetch_rows(pool, sql, *arguments, *(after or (None, None)), limit)
     except Exception as error:
         if after and is_data_fault(error):
             raise CursorInvalid(DAMAGED) from None
