@@ -3,7 +3,7 @@
 import asyncio
 import uuid
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 from core.commands import ANONYMOUS, REJECTIONS
 from core.database import worker_pool
 from core.jobs import STATES, stored_outcomes
-from tests.harness import connection
 from tests.worker.commands import (
     LANE,
     TAKEN_LATER,
@@ -31,22 +30,6 @@ from tests.worker.commands import (
 )
 from worker.runner import Services
 from worker.writes import COMMAND_KINDS, HANDLERS, LANE_LOCK_CLASS, Operation, apply_batch, cut_into_waves, plan
-
-
-@pytest.fixture
-async def owner(services: Services) -> AsyncIterator[asyncpg.Connection]:
-    async with connection(services.settings.database_url) as owner:
-        yield owner
-
-
-@pytest.fixture
-async def alice(owner: asyncpg.Connection) -> int:
-    return await new_user(owner)
-
-
-@pytest.fixture
-async def bob(owner: asyncpg.Connection) -> int:
-    return await new_user(owner)
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 import asyncio
 import csv
 import io
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,7 +20,7 @@ from core.exports import files
 from core.exports.writes import claim_export, renew_export
 from core.jobs import BULK_QUEUE, purge_jobs
 from core.storage import ObjectWriter, Storage
-from tests.harness import connection, eventually
+from tests.harness import eventually
 from tests.worker.commands import apply, command, insert_task, new_user
 from worker import exports, maintenance
 from worker.exports import run_exports
@@ -32,28 +31,6 @@ TRICKY = (
     "=1+1", "+49 30", "-5", "@home", "'quoted", "\tindented", "\rreturned", "''twice", 'say "hi"', "a,b;c", "ends\\",
     "two\nlines", "\\.", "\x01\x02\x03", "Überweisung 読み ☕ 👩‍👩‍👧", "\u2028", "C:\\New\\n", "[", ",", "{}",
 )  # fmt: skip
-
-
-@pytest.fixture
-async def services(services: Services, tmp_path: Path) -> Services:
-    """With a store of the test's own."""
-    return replace(services, storage=Storage(tmp_path.as_uri()))
-
-
-@pytest.fixture
-async def owner(services: Services) -> AsyncIterator[asyncpg.Connection]:
-    async with connection(services.settings.database_url) as owner:
-        yield owner
-
-
-@pytest.fixture
-async def alice(owner: asyncpg.Connection) -> int:
-    return await new_user(owner)
-
-
-@pytest.fixture
-async def bob(owner: asyncpg.Connection) -> int:
-    return await new_user(owner)
 
 
 @pytest.fixture

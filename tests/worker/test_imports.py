@@ -19,35 +19,12 @@ from core.imports.rows import BadRow, Certainty, FileReport, Format, Head, Impor
 from core.imports.writes import claim_import, release_import, unfinished_imports
 from core.jobs import BULK_QUEUE
 from core.leases import LeaseLost
-from core.storage import Storage
-from tests.harness import connection, eventually
-from tests.worker.commands import apply, command, new_user
+from tests.harness import eventually
+from tests.worker.commands import apply, command
 from tests.worker.imports import begin, counts, errors, imported, lines, ordered, state_of, titles, upload
 from worker import imports, maintenance
 from worker.imports import run_imports
 from worker.runner import Services
-
-
-@pytest.fixture
-async def services(services: Services, tmp_path: Path) -> Services:
-    """With a store of the test's own."""
-    return replace(services, storage=Storage(tmp_path.as_uri()))
-
-
-@pytest.fixture
-async def owner(services: Services) -> AsyncIterator[asyncpg.Connection]:
-    async with connection(services.settings.database_url) as owner:
-        yield owner
-
-
-@pytest.fixture
-async def alice(owner: asyncpg.Connection) -> int:
-    return await new_user(owner)
-
-
-@pytest.fixture
-async def bob(owner: asyncpg.Connection) -> int:
-    return await new_user(owner)
 
 
 @pytest.fixture
