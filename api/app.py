@@ -28,7 +28,7 @@ from api.middlewares import around_every_request
 from api.runner import Runner
 from api.tokens import Tokens
 from core.encryption import SecretBox
-from core.logs import get_logger, request_log
+from core.logs import event_log, get_logger
 from core.settings import Settings
 
 ENDPOINTS: list[Endpoint] = [
@@ -67,7 +67,7 @@ def create_app(settings: Settings) -> web.Application:
             around_every_request(
                 {endpoint.handler: endpoint for endpoint in ENDPOINTS},
                 settings.trusted_proxies,
-                request_log(settings, tier="api"),
+                event_log(settings, tier="api", event="request"),
             ),
         ],
     )

@@ -116,6 +116,13 @@ def as_problem(error: Exception) -> Problem | None:
 def problem_response(
     content: dict[str, Any], *, instance: str, request_id: str, headers: dict[str, str] | None = None
 ) -> web.Response:
-    """Renders a problem; `content` has at least `type`, `title`, `status` and `detail`."""
+    """Renders a problem.
+
+    Args:
+        content: at least `type`, `title`, `status` and `detail`.
+        instance: the path of the request as it was sent: a URI reference, which a decoded path may not be.
+        request_id: of the request.
+        headers: of the answer.
+    """
     body = {**content, "instance": instance, "request_id": request_id}
     return web.Response(body=orjson.dumps(body), status=content["status"], content_type=PROBLEM_JSON, headers=headers)

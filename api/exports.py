@@ -1,6 +1,5 @@
 """Exports over HTTP: ordered as a command, written by a worker, fetched from the store of files."""
 
-import contextlib
 from typing import Any
 
 import orjson
@@ -15,20 +14,18 @@ from api.http import (
     CommaSeparated,
     Endpoint,
     WholeNumber,
-    invalid,
     not_found,
-    page_response,
     read_body,
     read_json,
     read_query,
 )
-from api.keys import IDENTITY, POOL, SETTINGS, STORAGE
-from api.longwork import Job, begin, listed_as_queued, not_ready, path_job_id, position, when_ended
+from api.keys import IDENTITY, POOL, STORAGE
+from api.longwork import Job, begin, find_work, not_ready, path_job_id, when_ended, work_page
 from api.submission import build_command, perform, queued_job
-from core.errors import DatabaseUnavailable, ObjectGone, QueueUnavailable
-from core.exports.queries import ExportView, list_exports, read_export, read_export_file
+from core.errors import ObjectGone
+from core.exports.queries import list_exports, read_export, read_export_file
 from core.exports.schemas import FORMATS, file_name
-from core.pagination import encode_cursor, scope_digest
+from core.jobs import JobView
 
 
 class ExportCreate(TaskFilters):
@@ -168,45 +165,11 @@ async def get_export(request: web.Request) -> web.Response:
 
 async def list_own_exports(request: web.Request) -> web.Response:
     """`GET /exports`: the caller's own, newest first."""
-    given = read_query(request, _LIST_QUERY)
-    settings = request.app[SETTINGS]
-    limit = given.get("limit", settings.default_page_size)
-    if limit > settings.max_page_size:
-        raise invalid({"limit": [f"Must be at most {settings.max_page_size}."]})
-    scope = scope_digest("exports")
-    after = position(given["cursor"], scope) if "cursor" in given else None
-    exports = await list_exports(request.app[POOL], request[IDENTITY].user_id, after=after, limit=limit + 1)
-    page = exports[:limit]
-    cursor = encode_cursor(scope, page[-1].created_at, page[-1].id) if len(exports) > limit else None
-    return page_response(request, f"[{','.join(export.body for export in page)}]", cursor)
+    return await work_page(request, read_query(request, _LIST_QUERY), "export", list_exports)
 
 
-async def _find_export(request: web.Request, export_id: str) -> ExportView:
-    """The caller's export from its row, else from the list of what waits in the lanes."""
-    user_id = request[IDENTITY].user_id
-    try:
-        export = await read_export(request.app[POOL], user_id, export_id)
-    except DatabaseUnavailable:
-        waiting = None
-        with contextlib.suppress(QueueUnavailable):
-            waiting = await _waiting_export(request, user_id, export_id)
-        if waiting is None:
-            raise
-        return waiting
-    if export is None:
-        waiting = await _waiting_export(request, user_id, export_id)
-        # It may have been taken off the list between the two looks.
-        export = waiting or await read_export(request.app[POOL], user_id, export_id)
-    if export is None:
-        raise not_found("There is no such export.")
-    return export
-
-
-async def _waiting_export(request: web.Request, user_id: int, export_id: str) -> ExportView | None:
-    listed = await listed_as_queued(request, user_id, export_id)
-    if listed is None or listed["kind"] != "export":
-        return None
-    return ExportView(_queued(export_id, listed["created_at"], listed["payload"]).decode(), "queued")
+async def _find_export(request: web.Request, export_id: str) -> JobView:
+    return await find_work(request, export_id, "export", read_export, _queued)
 
 
 # -- the file -------------------------------------------------------------------------------------------------

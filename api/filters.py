@@ -1,5 +1,6 @@
 """Which tasks and in which order, as every list of tasks and every export takes it."""
 
+import re
 from typing import Any
 
 from marshmallow import Schema, ValidationError, fields, validate, validates_schema
@@ -21,6 +22,18 @@ WORDS_MAXIMUM = 10
 _WORDS = rf"^\s*[^\s\x00]+(\s+[^\s\x00]+){{0,{WORDS_MAXIMUM - 1}}}\s*$"
 
 
+_LOST_PLUS = re.compile(r"[Tt]\S+ [0-9]{2}:[0-9]{2}\Z")
+
+
+class QueryTimestamp(Timestamp):
+    """A date and time in an address, where a `+` that was not encoded arrives as a space."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
+        if isinstance(value, str) and _LOST_PLUS.search(value):
+            raise ValidationError("The + before the offset arrived as a space: write it as %2B.")
+        return super()._deserialize(value, attr, data, **kwargs)
+
+
 class TaskFilters(Schema):
     """How tasks are narrowed and ordered."""
 
@@ -36,8 +49,8 @@ class TaskFilters(Schema):
         validate=validate.Length(min=1),
         metadata={"description": "one, or several with commas"},
     )
-    due_before = Timestamp(metadata={"format": "date-time"})
-    due_after = Timestamp(metadata={"format": "date-time"})
+    due_before = QueryTimestamp(metadata={"format": "date-time"})
+    due_after = QueryTimestamp(metadata={"format": "date-time"})
     overdue = fields.Boolean(metadata={"description": "`true`: due in the past and still open"})
     label = CommaSeparated(
         label_field(),

@@ -12,20 +12,24 @@ import secrets
 import time
 from collections.abc import Awaitable, Callable
 
+import orjson
 from arq.connections import ArqRedis
 
 from api.lanes import LaneWriter, Submission, list_as_queued, require_fsynced
 from core import lanes, metrics
 from core.cache import CacheInvalidator
 from core.commands import Command, Outcome, decode_outcomes
+from core.database import within
 from core.errors import DatabaseUnavailable, QueueUnavailable
+from core.jobs import key_reuse
 from core.logs import get_logger
-from core.redis import REDIS_FAULTS, end_tasks
+from core.redis import REDIS_FAULTS, end_tasks, reply
 from core.settings import Settings
 
 APPEND_SECONDS = 10.0
 SUBSCRIBE_SECONDS = 2.0
 TICK_SECONDS = 0.02
+REPEAT_SECONDS = 0.25
 
 _ACCEPTED = metrics.GATEWAY_ANSWERS.labels("accepted")
 _TOLD = metrics.GATEWAY_ANSWERS.labels("outcome")
@@ -92,8 +96,8 @@ class Gateway:
             respond_async: do not wait, only for the entry to be on disk.
 
         Returns:
-            The outcome; or None, which is a promise: the command is on the queue server's disk and will be
-            carried out.
+            The outcome, which is the first one where the idempotency key was used before; or None, which is a
+            promise: the command is on the queue server's disk and will be carried out.
 
         Raises:
             QueueUnavailable: the command could not be put on the queue.
@@ -101,6 +105,15 @@ class Gateway:
         started = time.monotonic()
         if self._closing:
             raise QueueUnavailable("the service is shutting down")
+        if respond_async and command.fingerprint is not None:
+            # Who does not wait would not hear from the worker that it is a repeat, or another request's key.
+            earlier: Outcome | None = None
+            with contextlib.suppress(DatabaseUnavailable):
+                earlier = await within(REPEAT_SECONDS, self._found(command))
+            earlier = earlier or await self._refusal_of_reuse(command)
+            if earlier is not None:
+                _TOLD.inc()
+                return earlier
         lane = self._lane_for(command)
         command.token = next(self._tokens)
         submission = Submission(
@@ -200,6 +213,9 @@ class Gateway:
         it took the entry, the promise holds all the same, because it answered only when the entry was on its disk;
         the job is then listed when the server is back.
         """
+        refusal = await self._refusal_of_reuse(command)
+        if refusal is not None:
+            return refusal
         try:
             await self._promise(command)
         except REDIS_FAULTS:
@@ -224,6 +240,20 @@ class Gateway:
             except REDIS_FAULTS:
                 return None  # neither cache nor queue is there: better 202 than an answer that reads contradict
         return outcome
+
+    async def _refusal_of_reuse(self, command: Command) -> Outcome | None:
+        """What a worker will say of it, where a write with the same key and of another request is still queued."""
+        if command.fingerprint is None:
+            return None
+        try:
+            listed = await reply(self._queue.hget(lanes.PENDING_JOBS, command.id))
+        except REDIS_FAULTS:
+            return None
+        # One listed by an older version does not say.
+        if listed is None or orjson.loads(listed).get("fingerprint", command.fingerprint) == command.fingerprint:
+            return None
+        refusal = key_reuse()
+        return Outcome(command.id, refusal.status_code, error=refusal.error)
 
     async def _promise(self, command: Command) -> None:
         """Lists the job as queued, and makes sure that all that this process has appended is on disk.

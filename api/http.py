@@ -12,6 +12,7 @@ from marshmallow import RAISE, Schema, ValidationError, fields
 
 from api.errors import Problem
 from core.ids import MAXIMUM_ID
+from core.settings import Settings
 
 JSON = "application/json"
 MERGE_PATCH = "application/merge-patch+json"
@@ -223,6 +224,18 @@ def read_query(request: web.Request, schema: Schema) -> Any:
     if repeated:
         raise invalid({name: ["Give it once; several values are separated by commas."] for name in repeated})
     return validate(schema, dict(parameters))
+
+
+def page_limit(given: dict[str, Any], settings: Settings) -> int:
+    """How many items a page shall have.
+
+    Raises:
+        Problem: 422, more than MAX_PAGE_SIZE.
+    """
+    limit: int = given.get("limit", settings.default_page_size)
+    if limit > settings.max_page_size:
+        raise invalid({"limit": [f"Must be at most {settings.max_page_size}."]})
+    return limit
 
 
 def refuse_query(request: web.Request) -> None:

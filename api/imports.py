@@ -1,7 +1,6 @@
 """Imports over HTTP: a file is stored as it arrives, an import ordered as a command, and carried on by workers."""
 
 import codecs
-import contextlib
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -10,17 +9,16 @@ from aiohttp import Payload, web
 from aiohttp.abc import AbstractStreamWriter
 from marshmallow import Schema, ValidationError, fields, validate
 
-from api.http import Endpoint, WholeNumber, invalid, not_found, page_response, read_body, read_query
+from api.http import Endpoint, WholeNumber, invalid, page_limit, page_response, read_body, read_query
 from api.keys import IDENTITY, POOL, SETTINGS, STORAGE
-from api.longwork import Job, begin, listed_as_queued, path_job_id, position, when_ended
+from api.longwork import Job, begin, find_work, path_job_id, when_ended, work_page
 from api.submission import build_command, perform, queued_job
 from api.uploads import receive, refused
-from core.errors import DatabaseUnavailable, QueueUnavailable, StorageUnavailable
+from core.errors import QueueUnavailable, StorageUnavailable
 from core.ids import MAXIMUM_ID, new_job_id
 from core.imports.errorfile import error_csv
 from core.imports.formats import FORMATS, recognise
 from core.imports.queries import (
-    ImportView,
     all_errors,
     columns_of,
     list_errors,
@@ -28,6 +26,7 @@ from core.imports.queries import (
     read_import,
 )
 from core.imports.rows import Head
+from core.jobs import JobView
 from core.logs import get_logger
 from core.pagination import decode_cursor, encode_cursor, scope_digest
 from core.users.schemas import known_time_zone
@@ -53,7 +52,7 @@ class Delimiter(fields.String):
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
         text = super()._deserialize(value, attr, data, **kwargs)
-        text = "\t" if text in ("tab", "\\t") else text
+        text = "\t" if text == "tab" else text
         if len(text) != 1 or text in '"\r\n\x00':
             raise ValidationError("Must be one character, or tab.")
         return text
@@ -84,7 +83,8 @@ class ImportQuery(Schema):
         validate=validate.OneOf(["skip", "update", "error"]),
         metadata={
             "description": "what becomes of a row that was imported before, by its `external_id`, or else by all of "
-            "its content: `skip` unless given; `update` changes the fields that the row has"
+            "its content: `skip` unless given; `update` changes the fields that the row has. A row with the "
+            "`external_id` of an earlier one of the same file fails, unless it may `update`"
         },
     )
     mapping = Mapping(
@@ -99,7 +99,13 @@ class ImportQuery(Schema):
         validate=known_time_zone,
         metadata={"format": "time-zone", "description": "of dates that have none; the user's unless given"},
     )
-    delimiter = Delimiter(metadata={"description": "of a CSV: one character, or `tab`; found out unless given"})
+    delimiter = Delimiter(
+        metadata={
+            "description": "of a CSV: one character, or `tab`; found out unless given",
+            "pattern": r'^(tab|[^"\r\n\x00])$',
+            "example": "tab",
+        }
+    )
     encoding = fields.String(
         validate=[validate.Length(1, 40), _known_encoding],
         metadata={"description": "of the file's text; found out unless given", "example": "windows-1252"},
@@ -299,50 +305,11 @@ async def get_import(request: web.Request) -> web.Response:
 
 async def list_own_imports(request: web.Request) -> web.Response:
     """`GET /imports`: the caller's own, newest first."""
-    given = read_query(request, _LIST_QUERY)
-    limit = _limit(request, given)
-    scope = scope_digest("imports")
-    after = position(given["cursor"], scope) if "cursor" in given else None
-    imports = await list_imports(request.app[POOL], request[IDENTITY].user_id, after=after, limit=limit + 1)
-    page = imports[:limit]
-    cursor = encode_cursor(scope, page[-1].created_at, page[-1].id) if len(imports) > limit else None
-    return page_response(request, f"[{','.join(one.body for one in page)}]", cursor)
+    return await work_page(request, read_query(request, _LIST_QUERY), "import", list_imports)
 
 
-def _limit(request: web.Request, given: dict[str, Any]) -> int:
-    settings = request.app[SETTINGS]
-    limit: int = given.get("limit", settings.default_page_size)
-    if limit > settings.max_page_size:
-        raise invalid({"limit": [f"Must be at most {settings.max_page_size}."]})
-    return limit
-
-
-async def _find_import(request: web.Request, import_id: str) -> ImportView:
-    """The caller's import from its row, else from the list of what waits in the lanes."""
-    user_id = request[IDENTITY].user_id
-    try:
-        found = await read_import(request.app[POOL], user_id, import_id)
-    except DatabaseUnavailable:
-        waiting = None
-        with contextlib.suppress(QueueUnavailable):
-            waiting = await _waiting_import(request, user_id, import_id)
-        if waiting is None:
-            raise
-        return waiting
-    if found is None:
-        waiting = await _waiting_import(request, user_id, import_id)
-        # It may have been taken off the list between the two looks.
-        found = waiting or await read_import(request.app[POOL], user_id, import_id)
-    if found is None:
-        raise not_found("There is no such import.")
-    return found
-
-
-async def _waiting_import(request: web.Request, user_id: int, import_id: str) -> ImportView | None:
-    listed = await listed_as_queued(request, user_id, import_id)
-    if listed is None or listed["kind"] != "import":
-        return None
-    return ImportView(_queued(import_id, listed["created_at"], listed["payload"]).decode(), "queued")
+async def _find_import(request: web.Request, import_id: str) -> JobView:
+    return await find_work(request, import_id, "import", read_import, _queued)
 
 
 # -- errors ---------------------------------------------------------------------------------------------------
@@ -368,7 +335,7 @@ async def list_import_errors(request: web.Request) -> web.Response:
     """`GET /imports/{id}/errors`: pages, or all of them as a CSV."""
     import_id = path_job_id(request, noun="import")
     given = read_query(request, _LIST_QUERY)
-    limit = _limit(request, given)
+    limit = page_limit(given, request.app[SETTINGS])
     scope = scope_digest("import errors", import_id)
     row, number = decode_cursor(given["cursor"], scope, int, int) if "cursor" in given else (0, 0)
     await _find_import(request, import_id)

@@ -14,19 +14,19 @@ from api.http import (
     CommaSeparated,
     Endpoint,
     WholeNumber,
-    invalid,
     not_found,
+    page_limit,
     page_response,
     read_body,
     read_query,
 )
 from api.keys import CACHE_CLIENT, IDENTITY, POOL, QUEUE, SETTINGS
-from api.longwork import Job, listed_as_queued, path_job_id, position, when_ended
+from api.longwork import Job, listed_as_queued, path_job_id, position, row_or_queued, when_ended
 from api.submission import build_command, perform, queued_job
 from core import lanes
 from core.cache import CacheInvalidator
 from core.commands import ANONYMOUS
-from core.errors import DatabaseUnavailable, QueueUnavailable
+from core.errors import QueueUnavailable
 from core.jobs import FINAL_STATES, LONG_WORK, STATES, JobView, ListedJob, list_jobs, read_job
 from core.pagination import encode_cursor, scope_digest
 from core.redis import REDIS_FAULTS, reply
@@ -78,17 +78,14 @@ async def cancel_job(request: web.Request) -> web.Response:
     if job.kind in LONG_WORK:
         return await perform(request, build_command(request, f"{job.kind}.cancel", {"id": job_id}))
     if job.state in FINAL_STATES:
-        raise Problem("job-not-cancellable", f"The job has ended already: it {job.state}.")
+        raise Problem("job-not-cancellable", f"The job has ended already: {job.state}.")
     raise Problem("job-not-cancellable", "A single write cannot be cancelled: it will be carried out in a moment.")
 
 
 async def list_own_jobs(request: web.Request) -> web.Response:
     """`GET /jobs`: the caller's own, newest first, with those that still wait in their lane."""
     given = read_query(request, _LIST_QUERY)
-    settings = request.app[SETTINGS]
-    limit = given.get("limit", settings.default_page_size)
-    if limit > settings.max_page_size:
-        raise invalid({"limit": [f"Must be at most {settings.max_page_size}."]})
+    limit = page_limit(given, request.app[SETTINGS])
     kinds, states = given.get("kind"), given.get("state")
     scope = scope_digest("jobs", kinds, states)
     after = position(given["cursor"], scope) if "cursor" in given else None
@@ -113,26 +110,18 @@ async def _find_job(request: web.Request, job_id: str) -> JobView:
     """
     identity = request.get(IDENTITY)
     user_id = identity.user_id if identity else ANONYMOUS
-    waiting: JobView | None = None
-    try:
-        job = await read_job(request.app[POOL], user_id, job_id)
-    except DatabaseUnavailable:
-        with contextlib.suppress(QueueUnavailable):
-            waiting = await _queued_job(request, user_id, job_id)
-        if waiting is None:
-            raise
-        return waiting
-    if job is None:
-        waiting = await _queued_job(request, user_id, job_id)
-        # It may have been carried out, and taken off the list, between the two looks.
-        job = waiting or await read_job(request.app[POOL], user_id, job_id)
+
+    async def queued() -> JobView | None:
+        return await _queued_job(request, user_id, job_id)
+
+    job = await row_or_queued(lambda: read_job(request.app[POOL], user_id, job_id), queued)
     if job is None:
         if identity is None:
             raise Unauthenticated("authentication-required", "Send an access token: Authorization: Bearer <token>.")
         raise not_found("There is no such job.")
-    if job.state in FINAL_STATES and waiting is None:
+    if job.state in FINAL_STATES:
         with contextlib.suppress(QueueUnavailable):  # then the cache is passed by
-            if await _queued_job(request, user_id, job_id) is not None:
+            if await queued() is not None:
                 await _forget_pages(request)
     return job
 

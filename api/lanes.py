@@ -244,7 +244,12 @@ def list_as_queued(pipeline: Pipeline, commands: Sequence[Command]) -> None:
 
 
 def _listing(command: Command) -> dict[str, Any]:
-    listing = {"user_id": command.user_id, "kind": command.kind, "created_at": command.created_at}
+    listing = {
+        "user_id": command.user_id,
+        "kind": command.kind,
+        "created_at": command.created_at,
+        "fingerprint": command.fingerprint,
+    }
     return {**listing, "payload": command.payload} if command.kind in LONG_WORK else listing
 
 

@@ -1,25 +1,27 @@
 """What imports and exports have in common over HTTP: they are jobs that outlive the request that began them."""
 
 import asyncio
+import contextlib
 import uuid
 from collections.abc import Awaitable, Callable
 from datetime import datetime
-from typing import Any, Protocol, TypeVar
+from typing import Any
 
 import orjson
 from aiohttp import web
 from marshmallow import Schema, fields, validate
 
 from api.errors import Problem
-from api.http import RejectionSchema, json_response, not_found
-from api.keys import GATEWAY, QUEUE, SETTINGS
+from api.http import RejectionSchema, json_response, not_found, page_limit, page_response
+from api.keys import GATEWAY, IDENTITY, POOL, QUEUE, SETTINGS
 from api.submission import RETRY_AFTER, answer, read_preference
 from core import lanes
 from core.commands import Command
-from core.errors import CursorInvalid, QueueUnavailable
+from core.database import Pool
+from core.errors import CursorInvalid, DatabaseUnavailable, QueueUnavailable
 from core.ids import is_job_id
-from core.jobs import FINAL_STATES, STATES
-from core.pagination import DAMAGED, decode_cursor
+from core.jobs import FINAL_STATES, STATES, JobView, ListedJob
+from core.pagination import DAMAGED, decode_cursor, encode_cursor, scope_digest
 from core.redis import REDIS_FAULTS, reply
 
 LONG_POLL_FIRST_SECONDS = 0.05
@@ -51,19 +53,6 @@ class Job(Schema):
     error = fields.Nested(RejectionSchema, required=True, allow_none=True)
 
 
-class View(Protocol):
-    """Work as its owner sees it: finished JSON, and what decides about headers."""
-
-    @property
-    def body(self) -> str: ...
-
-    @property
-    def state(self) -> str: ...
-
-
-V = TypeVar("V", bound=View)
-
-
 def path_job_id(request: web.Request, *, noun: str) -> str:
     """The `{id}` of the path, in its canonical form.
 
@@ -81,7 +70,7 @@ async def begin(
     command: Command,
     *,
     queued: bytes,
-    read: Callable[[], Awaitable[View | None]],
+    read: Callable[[], Awaitable[JobView | None]],
     path: str | None = None,
 ) -> web.Response:
     """Submits the command that begins long work, and answers 202 with the work as body.
@@ -112,7 +101,7 @@ async def begin(
     return json_response(body, status=202, headers=headers)
 
 
-async def when_ended(request: web.Request, find: Callable[[], Awaitable[V]]) -> web.Response:
+async def when_ended(request: web.Request, find: Callable[[], Awaitable[JobView]]) -> web.Response:
     """The work that `find` finds; with `Prefer: wait=N` when it has ended, or after N seconds."""
     preference = read_preference(request, longest=request.app[SETTINGS].write_wait_seconds, default=0.0)
     deadline = asyncio.get_running_loop().time() + preference.wait
@@ -128,6 +117,93 @@ async def when_ended(request: web.Request, find: Callable[[], Awaitable[V]]) -> 
     if preference.applied is not None:
         headers["Preference-Applied"] = preference.applied
     return json_response(work.body, headers=headers)
+
+
+async def row_or_queued(
+    read: Callable[[], Awaitable[JobView | None]], queued: Callable[[], Awaitable[JobView | None]]
+) -> JobView | None:
+    """The job from its row, else from the list of what waits in the lanes.
+
+    Args:
+        read: its row; may raise `DatabaseUnavailable`.
+        queued: what the list has; may raise `QueueUnavailable`.
+
+    Raises:
+        DatabaseUnavailable: there is no row to be had, and nothing in the list.
+        QueueUnavailable: there is no row, and the list cannot be read.
+    """
+    try:
+        job = await read()
+    except DatabaseUnavailable:
+        waiting = None
+        with contextlib.suppress(QueueUnavailable):
+            waiting = await queued()
+        if waiting is None:
+            raise
+        return waiting
+    if job is not None:
+        return job
+    # It may have been carried out, and taken off the list, between the two looks.
+    return await queued() or await read()
+
+
+async def find_work(
+    request: web.Request,
+    job_id: str,
+    kind: str,
+    read: Callable[[Pool, int, str], Awaitable[JobView | None]],
+    as_queued: Callable[[str, str, dict[str, Any]], bytes],
+) -> JobView:
+    """The caller's own import or export.
+
+    Args:
+        request: of the caller.
+        job_id: of the work.
+        kind: of its job.
+        read: its row, by pool, user and id.
+        as_queued: its JSON while it waits in a lane, by id, `created_at` and the command's payload.
+
+    Raises:
+        Problem: 404, there is none.
+        DatabaseUnavailable, QueueUnavailable: as `row_or_queued`.
+    """
+    user_id = request[IDENTITY].user_id
+
+    async def queued() -> JobView | None:
+        listed = await listed_as_queued(request, user_id, job_id)
+        if listed is None or listed["kind"] != kind:
+            return None
+        return JobView(as_queued(job_id, listed["created_at"], listed["payload"]).decode(), "queued", kind)
+
+    found = await row_or_queued(lambda: read(request.app[POOL], user_id, job_id), queued)
+    if found is None:
+        raise not_found(f"There is no such {kind}.")
+    return found
+
+
+async def work_page(
+    request: web.Request, given: dict[str, Any], kind: str, read: Callable[..., Awaitable[list[ListedJob]]]
+) -> web.Response:
+    """A page of the caller's own imports or exports, newest first.
+
+    Args:
+        request: of the caller.
+        given: the validated query.
+        kind: of the work's jobs.
+        read: a list, by pool, user, `after` and `limit`.
+
+    Raises:
+        Problem: 422, the limit is too high.
+        CursorInvalid: the cursor is damaged, or of another list.
+        DatabaseUnavailable: the database cannot answer.
+    """
+    limit = page_limit(given, request.app[SETTINGS])
+    scope = scope_digest(f"{kind}s")
+    after = position(given["cursor"], scope) if "cursor" in given else None
+    found = await read(request.app[POOL], request[IDENTITY].user_id, after=after, limit=limit + 1)
+    page = found[:limit]
+    cursor = encode_cursor(scope, page[-1].created_at, page[-1].id) if len(found) > limit else None
+    return page_response(request, f"[{','.join(one.body for one in page)}]", cursor)
 
 
 async def listed_as_queued(request: web.Request, user_id: int, job_id: str) -> dict[str, Any] | None:

@@ -16,7 +16,7 @@ from prometheus_client import Counter, Histogram
 
 from api.errors import Problem, Unauthenticated, as_problem, problem_response
 from api.http import Endpoint, refuse_query
-from api.keys import ADDRESS, IDENTITY, POOL, REQUEST_ID, REQUEST_LIMIT, TOKENS, Identity
+from api.keys import ADDRESS, IDENTITY, JOB_ID, POOL, REQUEST_ID, REQUEST_LIMIT, TOKENS, Identity
 from api.tokens import TokenInvalid
 from core import metrics
 from core.database import within
@@ -143,7 +143,7 @@ def _render(request: web.Request, error: Exception) -> web.Response:
         log.exception("request failed", method=request.method, path=request.path)
         problem = Problem("internal-error", "Something went wrong on our side; the request id finds it in our logs.")
     return problem_response(
-        problem.content(), instance=request.path, request_id=request[REQUEST_ID], headers=problem.headers
+        problem.content(), instance=request.rel_url.raw_path, request_id=request[REQUEST_ID], headers=problem.headers
     )
 
 
@@ -177,6 +177,7 @@ def _account(request: web.Request, status: int, seconds: float, log_request: Cal
             "status": status,
             "seconds": round(seconds, 6),
             "user": identity.user_id if identity else None,
+            "job": request.get(JOB_ID),
             "address": request[ADDRESS],
         }
     )

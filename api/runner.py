@@ -58,6 +58,11 @@ class _Server(web.Server):
 class _Connection(RequestHandler):
     __slots__ = ()
 
+    def log_exception(self, *args: Any, **kw: Any) -> None:
+        """Leaves out what is the client's fault: the rest of a refused body is read, and may be broken as well."""
+        if not isinstance(kw.get("exc_info"), web.RequestPayloadError):
+            super().log_exception(*args, **kw)
+
     def handle_error(
         self,
         request: web.BaseRequest,
@@ -95,7 +100,7 @@ def _refuse(request: web.BaseRequest, problem: Problem) -> web.Response:
     metrics.HTTP_REQUESTS.labels("unparsed", "other", str(problem.status)).inc()
     log.info("request refused", status=problem.status, address=request.remote, request_id=request_id)
     response = problem_response(
-        problem.content(), instance=request.path, request_id=request_id, headers=problem.headers
+        problem.content(), instance=request.rel_url.raw_path, request_id=request_id, headers=problem.headers
     )
     response.headers["X-Request-Id"] = request_id
     return response

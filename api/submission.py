@@ -9,7 +9,7 @@ from aiohttp import web
 
 from api.errors import Problem, problem_response
 from api.http import json_response, version_etag
-from api.keys import GATEWAY, IDENTITY, REQUEST_ID, SETTINGS, TOKENS
+from api.keys import GATEWAY, IDENTITY, JOB_ID, REQUEST_ID, SETTINGS, TOKENS
 from core import clock
 from core.commands import ANONYMOUS, Command, Outcome
 from core.ids import job_id_for_key, new_job_id
@@ -93,8 +93,9 @@ def build_command(
     identity = request.get(IDENTITY)
     owner = user_id if user_id is not None else (identity.user_id if identity else ANONYMOUS)
     key = read_idempotency_key(request)
+    request[JOB_ID] = new_job_id() if key is None else job_id_for_key(owner, scope + key)
     return Command(
-        id=new_job_id() if key is None else job_id_for_key(owner, scope + key),
+        id=request[JOB_ID],
         kind=kind,
         user_id=owner,
         payload=payload,
@@ -122,7 +123,7 @@ async def perform(request: web.Request, command: Command) -> web.Response:
     preference = read_preference(request, longest=settings.write_wait_seconds)
     outcome = await request.app[GATEWAY].submit(command, wait=preference.wait, respond_async=preference.respond_async)
     response = accepted(command) if outcome is None else answer(request, outcome)
-    if preference.applied is not None:
+    if preference.applied is not None and (outcome is None or not preference.respond_async):
         response.headers["Preference-Applied"] = preference.applied
     return response
 
@@ -136,7 +137,9 @@ def answer(request: web.Request, outcome: Outcome) -> web.Response:
             headers["ETag"] = version_etag(current)
         if outcome.status_code == 401:
             headers["WWW-Authenticate"] = 'Bearer realm="tenfold", error="invalid_token"'
-        return problem_response(outcome.error, instance=request.path, request_id=request[REQUEST_ID], headers=headers)
+        return problem_response(
+            outcome.error, instance=request.rel_url.raw_path, request_id=request[REQUEST_ID], headers=headers
+        )
     if outcome.result is None:
         return web.Response(status=outcome.status_code, headers=headers)
     result = outcome.result

@@ -6,7 +6,7 @@ from aiohttp import web
 from marshmallow import Schema, ValidationError, fields, validate, validates_schema
 
 from api.filters import TaskFilters, sort_name, task_filter, user_id_filter
-from api.http import Endpoint, WholeNumber, invalid, page_response, read_query
+from api.http import Endpoint, WholeNumber, page_limit, page_response, read_query
 from api.keys import CACHE, IDENTITY, LIST_QUERIES, POOL, SETTINGS
 from core.cache import Miss
 from core.ids import MAXIMUM_ID
@@ -85,13 +85,10 @@ def _read_list_query(request: web.Request, schema: TaskListQuery) -> TaskQuery:
 
 
 def _task_query(given: dict[str, Any], settings: Settings) -> TaskQuery:
-    limit = given.get("limit", settings.default_page_size)
-    if limit > settings.max_page_size:
-        raise invalid({"limit": [f"Must be at most {settings.max_page_size}."]})
     return TaskQuery(
         filter=task_filter(given),
         sort=sort_name(given),
-        limit=limit,
+        limit=page_limit(given, settings),
         cursor=given.get("cursor"),
         last_id=given.get("last_id"),
     )

@@ -119,7 +119,11 @@ class Tokens:
             TokenInvalid: forged, expired, of another kind, or signed with another algorithm or key.
         """
         claims = self._decode(token, required=["iss", "sub", "role", "jti", "iat", "exp"])
-        return AccessClaims(_user_id(claims), str(claims["role"]), float(claims["exp"]))
+        try:
+            expires_at = float(claims["exp"])
+        except OverflowError:
+            raise TokenInvalid("The token is not valid.") from None
+        return AccessClaims(_user_id(claims), str(claims["role"]), expires_at)
 
     def verify_refresh(self, token: str) -> RefreshClaims:
         """The claims of a refresh token; whether it is still the newest only the sessions table knows.

@@ -72,12 +72,7 @@ class StoredOutcome:
         A second delivery of the same command and a client's repeat differ in when they were taken.
         """
         if self.fingerprint != command.fingerprint:
-            reuse = Effect.rejected(
-                "idempotency-key-reuse",
-                "This Idempotency-Key was used for another request: choose a new key for a new request.",
-                errors={"Idempotency-Key": ["Was used for another request."]},
-            )
-            return outcome_message(command, reuse)
+            return outcome_message(command, key_reuse())
         return {
             "id": command.id,
             "status_code": self.status_code,
@@ -86,6 +81,15 @@ class StoredOutcome:
             "replayed": self.created_at != command.created_at,
             "token": command.token,
         }
+
+
+def key_reuse() -> Effect:
+    """The refusal of a command whose idempotency key belongs to another request."""
+    return Effect.rejected(
+        "idempotency-key-reuse",
+        "This Idempotency-Key was used for another request: choose a new key for a new request.",
+        errors={"Idempotency-Key": ["Was used for another request."]},
+    )
 
 
 def outcome_message(command: Command, effect: Effect, *, replayed: bool = False) -> dict[str, Any]:
@@ -259,9 +263,26 @@ async def list_jobs(
         CursorInvalid: `after`, which comes from a cursor, is no place.
         DatabaseUnavailable: the database cannot answer.
     """
-    moment, job_id = after or (None, None)
+    return await fetch_newest_first(pool, _LIST, str(user_id), kinds, states, after=after, limit=limit)
+
+
+async def fetch_newest_first(
+    pool: Pool, sql: str, *arguments: Any, after: tuple[str, str] | None, limit: int
+) -> list[ListedJob]:
+    """Jobs of any kind, as `sql` finds them.
+
+    Args:
+        sql: gives `id`, `created_at` and `job` (finished JSON), all text; its last three parameters are the place's
+            two halves, null on the first page, and the limit.
+        arguments: for its first parameters.
+        after: the place (`created_at`, `id`) of the last one seen.
+
+    Raises:
+        CursorInvalid: `after`, which comes from a cursor, is no place.
+        DatabaseUnavailable: the database cannot answer.
+    """
     try:
-        rows = await fetch_rows(pool, _LIST, str(user_id), kinds, states, moment, job_id, limit)
+        rows = await fetch_rows(pool, sql, *arguments, *(after or (None, None)), limit)
     except Exception as error:
         if after and is_data_fault(error):
             raise CursorInvalid(DAMAGED) from None

@@ -136,23 +136,24 @@ def get_logger() -> Any:
     return structlog.get_logger()
 
 
-def request_log(settings: Settings, *, tier: str) -> Callable[[dict[str, Any]], None]:
-    """Returns what writes the line of an answered request, as `get_logger().info("request", …)` would.
+def event_log(settings: Settings, *, tier: str, event: str) -> Callable[[dict[str, Any]], None]:
+    """Returns what writes the line of each request or write, as `get_logger().info(event, …)` would.
 
     structlog's processors cost more than validating the request did, so as JSON the line is made directly.
 
     Args:
         settings: as `configure` was given.
         tier: as `configure` was given.
+        event: what happened, the same on each of these lines.
     """
     if _level(settings) > logging.INFO:
         return lambda _: None
     if _is_readable(settings):
         log = get_logger()
-        return lambda fields: log.info("request", **fields)
+        return lambda fields: log.info(event, **fields)
 
     def write(fields: dict[str, Any]) -> None:
-        line = {"event": "request", "level": "info", "tier": tier, "timestamp": datetime.now(UTC), **fields}
+        line = {"event": event, "level": "info", "tier": tier, "timestamp": datetime.now(UTC), **fields}
         _lines.info(orjson.dumps(line, option=orjson.OPT_UTC_Z))
 
     return write

@@ -116,7 +116,7 @@ IMPORT_CHUNK_DURATION = Histogram(
     ["step"], buckets=_LATENCY_BUCKETS,
 )  # fmt: skip
 IMPORTS_ENDED = Counter("tenfold_imports_ended_total", "Imports that have ended.", ["format", "outcome"])
-IMPORTS = Gauge("tenfold_imports", "Imports that have not ended.", ["state"], multiprocess_mode="livemax")
+IMPORTS = Gauge("tenfold_import_jobs", "Imports that have not ended.", ["state"], multiprocess_mode="livemax")
 IMPORTS_OLDEST_AGE = Gauge(
     "tenfold_imports_oldest_waiting_age_seconds", "How long the first import that is queued has waited; 0: none is.",
     multiprocess_mode="livemax",

@@ -62,12 +62,19 @@ class Progress:
 
 async def run_exports(services: Services) -> None:
     """Carries out exports, one after the other, as long as there are any that nobody else carries out."""
-    while (export := await claim_export(services.pool, new_lease_owner())) is not None:
-        try:
-            await _run(services, export)
-        except StorageUnavailable as error:
-            log.warning("export waits for the store of files", export=export.id, error=repr(error.__cause__ or error))
-            return
+    if services.exporting.locked():
+        return  # whoever has the places looks for more when they are done
+    async with services.exporting:
+        while not services.stopping.is_set():
+            export = await claim_export(services.pool, new_lease_owner())
+            if export is None:
+                return
+            try:
+                await _run(services, export)
+            except StorageUnavailable as error:
+                cause = repr(error.__cause__ or error)
+                log.warning("export waits for the store of files", export=export.id, error=cause)
+                return
 
 
 async def _run(services: Services, export: ClaimedExport) -> None:
@@ -110,7 +117,7 @@ async def _write(services: Services, export: ClaimedExport) -> bool:
 
         async with kept_lease(renew, every_seconds=RENEW_SECONDS):
             selection = Selection.of(None if export.all_users else export.user_id, export.filters)
-            async with snapshot(services.pool) as connection:
+            async with snapshot(services.snapshots) as connection:
                 progress.total = await count_tasks(connection, selection)
                 await write_file(connection, selection, export.format, progress.write, progress.count)
             await writer.commit()

@@ -163,6 +163,8 @@ class _Run:
         """
         # The worker before may have died between a commit and this.
         await self._forget_pages(Counts())
+        if not self._claim.counts.read:
+            await asyncio.to_thread(self._reader.measure)  # not in its turn: the unpacking leaves Python's lock free
         await self._skip(self._claim.counts.read)
         turn_ends = time.monotonic() + TURN_SECONDS
         upcoming = asyncio.create_task(self._read(self._counts.failed), name="import chunk")

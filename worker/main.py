@@ -15,7 +15,7 @@ from core.cache import CacheInvalidator
 from core.database import worker_pool
 from core.jobs import BULK_QUEUE, MAINTENANCE_QUEUE, TIME_QUEUE
 from core.lanes import WRITES_QUEUE
-from core.logs import get_logger
+from core.logs import event_log, get_logger
 from core.redis import cache_client, end_tasks, queue_client
 from core.settings import Settings
 from core.storage import Storage
@@ -26,11 +26,12 @@ from worker.imports import run_imports
 from worker.maintenance import run_maintenance, schedule
 from worker.observer import observe_forever
 from worker.reminders import plan_reminders, send_due_reminders
-from worker.runner import Job, QueueOfJobs, Services, serve_queue, with_policy
+from worker.runner import EXPORTS_AT_ONCE, Job, QueueOfJobs, Services, serve_queue, with_policy
 from worker.writes import drain_lane, look_again
 
 # Work on these queues is claimed: under a lease, whose loss interrupts it, or in small steps. This is only the end of
-# all patience.
+# all patience. There may be more jobs than places for imports and exports: those that find all of them taken end at
+# once.
 LONGEST_BULK_SECONDS = 24 * 3600.0
 
 TIMED_JOBS: tuple[Job, ...] = (send_due_reminders, plan_reminders, deliver)
@@ -67,13 +68,16 @@ log = get_logger()
 async def connected(settings: Settings, stopping: asyncio.Event) -> AsyncIterator[Services]:
     """Everything that jobs work with; connects at first use, so a worker may start before its servers."""
     pool = await worker_pool(settings)
+    snapshots = await worker_pool(settings, size=EXPORTS_AT_ONCE)
     queue = queue_client(settings.queue_redis_url)
     cache = cache_client(settings.redis_url)
     try:
-        yield Services(settings, pool, queue, cache, CacheInvalidator(cache, queue), Storage.of(settings), stopping)
+        invalidator, storage = CacheInvalidator(cache, queue), Storage.of(settings)
+        log_write = event_log(settings, tier="worker", event="write")
+        yield Services(settings, pool, queue, cache, invalidator, storage, snapshots, log_write, stopping)
     finally:
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(pool.close(), 5)
+            await asyncio.wait_for(asyncio.gather(pool.close(), snapshots.close()), 5)
         await queue.aclose(close_connection_pool=True)
         await cache.aclose(close_connection_pool=True)
 

@@ -32,6 +32,7 @@ RETRY_LONGEST_SECONDS = 2.0
 RESTART_SECONDS = 0.5
 RECORD_SECONDS = 1.0
 IMPORTS_AT_ONCE = 4
+EXPORTS_AT_ONCE = 3
 
 log = get_logger()
 
@@ -46,10 +47,16 @@ class Services:
     cache: Redis
     invalidator: CacheInvalidator
     storage: Storage
+    snapshots: Pool
+    """For exports, whose transactions last: they must not take all connections from those who renew leases."""
+    log_write: Callable[[dict[str, Any]], None]
+    """Writes the line of a write that was carried out."""
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the process shall end: long work stops at its next checkpoint."""
     importing: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(IMPORTS_AT_ONCE))
     """The places for imports in this process."""
+    exporting: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(EXPORTS_AT_ONCE))
+    """The places for exports in this process."""
     parsing: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Whose turn it is to parse a chunk of a file: one at a time has the processor, first come, first served."""
     delivering: asyncio.Lock = field(default_factory=asyncio.Lock)

@@ -278,12 +278,19 @@ async def _apply_either_way(
         if not isinstance(error, AlreadyDone) and not is_data_fault(error):
             log.exception("a batch failed and is applied command by command")
         metrics.BATCH_FALLBACKS.labels(type(error).__name__).inc()
-    try:
-        return await _apply(services, lane, commands, careful=True, refuse_without_partition=refuse_without_partition)
-    except Exception as error:
-        if is_missing_partition(error):
-            raise MissingPartition from error
-        raise
+    while True:
+        try:
+            return await _apply(
+                services, lane, commands, careful=True, refuse_without_partition=refuse_without_partition
+            )
+        except AlreadyDone:
+            # A drain that woke up recorded some of them in between, on the short way, which takes no lock. Their rows
+            # are found now, so this ends.
+            continue
+        except Exception as error:
+            if is_missing_partition(error):
+                raise MissingPartition from error
+            raise
 
 
 async def _create(services: Services, commands: Sequence[Command]) -> list[Applied]:
@@ -433,10 +440,28 @@ async def _apply_entries(
     entries, consumed = await _decode(services, lane, raw_entries)
     commands = [command for entry in entries for command in entry.commands]
     if commands:
-        await _tell(services, lane, entries, await apply_batch(services, lane, commands))
+        applied = await apply_batch(services, lane, commands)
+        await _tell(services, lane, entries, applied)
+        _log_writes(services, applied)
         metrics.BATCH_COMMANDS.observe(len(commands))
         metrics.BATCH_DURATION.observe(time.perf_counter() - started)
     return consumed
+
+
+def _log_writes(services: Services, applied: Sequence[Applied]) -> None:
+    """A line for each: by the request id of the API's line, and the job that clients know."""
+    for done in applied:
+        command = done.command
+        services.log_write(
+            {
+                "request_id": command.request_id,
+                "job": command.id,
+                "kind": command.kind,
+                "user": command.user_id or None,
+                "status": done.outcome["status_code"],
+                "replayed": done.outcome["replayed"],
+            }
+        )
 
 
 async def _remove(services: Services, stream: str, entry_ids: Sequence[bytes]) -> None:

@@ -3,9 +3,8 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from core.database import Pool, fetch_row, fetch_rows, is_data_fault
-from core.errors import CursorInvalid
-from core.pagination import DAMAGED
+from core.database import Pool, fetch_row
+from core.jobs import JobView, ListedJob, fetch_newest_first
 
 _EXPORT_JSON = """
     (SELECT row_to_json(export)::text
@@ -23,7 +22,7 @@ _JOINED = """
 """
 
 _ONE = f"""
-SELECT {_EXPORT_JSON} AS export, j.state
+SELECT {_EXPORT_JSON} AS job, j.state
 FROM   set_config('app.user_id', $1, true) AS me,
        LATERAL ({_JOINED} AND e.id = $2::text::uuid LIMIT 1) AS j
 """  # noqa: S608
@@ -35,30 +34,13 @@ FROM   set_config('app.user_id', $1, true) AS me,
 """  # noqa: S608
 
 _LIST = f"""
-SELECT j.id::text, j.created_at::text, {_EXPORT_JSON} AS export
+SELECT j.id::text, j.created_at::text, {_EXPORT_JSON} AS job
 FROM   set_config('app.user_id', $1, true) AS me,
        LATERAL ({_JOINED}
                 AND    ($2::text IS NULL OR (jobs.created_at, jobs.id) < ($2::text::timestamptz, $3::text::uuid))
                 ORDER  BY jobs.created_at DESC, jobs.id DESC
                 LIMIT  $4) AS j
 """  # noqa: S608
-
-
-@dataclass(frozen=True, slots=True)
-class ExportView:
-    """An export as its owner sees it: finished JSON, and what decides about headers."""
-
-    body: str
-    state: str
-
-
-@dataclass(frozen=True, slots=True)
-class ListedExport:
-    """An export in a list, with its place in the order (newest first)."""
-
-    body: str
-    created_at: str
-    id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,14 +61,14 @@ class ExportFile:
     is_expired: bool
 
 
-async def read_export(pool: Pool, user_id: int, export_id: str) -> ExportView | None:
+async def read_export(pool: Pool, user_id: int, export_id: str) -> JobView | None:
     """The user's own export; None where there is no row (yet).
 
     Raises:
         DatabaseUnavailable: the database cannot answer.
     """
     row = await fetch_row(pool, _ONE, str(user_id), export_id)
-    return None if row is None else ExportView(row["export"], row["state"])
+    return None if row is None else JobView(row["job"], row["state"], "export")
 
 
 async def read_export_file(pool: Pool, user_id: int, export_id: str) -> ExportFile | None:
@@ -109,18 +91,11 @@ async def read_export_file(pool: Pool, user_id: int, export_id: str) -> ExportFi
     )
 
 
-async def list_exports(pool: Pool, user_id: int, *, after: tuple[str, str] | None, limit: int) -> list[ListedExport]:
+async def list_exports(pool: Pool, user_id: int, *, after: tuple[str, str] | None, limit: int) -> list[ListedJob]:
     """The user's own exports, newest first; `after` is the place (`created_at`, `id`) of the last one seen.
 
     Raises:
         CursorInvalid: `after`, which comes from a cursor, is no place.
         DatabaseUnavailable: the database cannot answer.
     """
-    moment, export_id = after or (None, None)
-    try:
-        rows = await fetch_rows(pool, _LIST, str(user_id), moment, export_id, limit)
-    except Exception as error:
-        if after and is_data_fault(error):
-            raise CursorInvalid(DAMAGED) from None
-        raise
-    return [ListedExport(row["export"], row["created_at"], row["id"]) for row in rows]
+    return await fetch_newest_first(pool, _LIST, str(user_id), after=after, limit=limit)

@@ -20,6 +20,7 @@ from core.imports.reading import (
     OnConflict,
     RowError,
     TaskRow,
+    columns_of,
     conflict,
     content_and_occurrence,
     content_key,
@@ -100,9 +101,11 @@ def counts_of(row: Any) -> Counts:
     )
 
 
-# A plan is kept for as long as the connection lives, and may have been made when the tables were empty. Nobody wants to
-# be told of each row: the end of the import is an event of its own.
-_SETTINGS = "SET LOCAL enable_seqscan = off; SET LOCAL app.quiet_events = 'on'"
+# A plan is kept for as long as the connection lives, and may have been made when the tables were empty.
+_ALWAYS_BY_INDEX = "SET LOCAL enable_seqscan = off"
+
+# Nobody wants to be told of each row: the end of the import is an event of its own.
+_QUIETLY = "SET LOCAL app.quiet_events = 'on'"
 
 _CHECK = """
 SELECT lease_owner = $2 AND NOT is_unwanted AS is_ours, rows_read, rows_created, rows_updated, rows_skipped,
@@ -122,12 +125,13 @@ FROM   unnest($2::uuid[]) WITH ORDINALITY AS r (key, place),
                 LIMIT  1) AS found
 """
 
+# Not what an earlier dry run has noted, which may not be swept up yet.
 _FIND_TRIED = """
-SELECT r.place, found.task_id, found.is_of_this_import
+SELECT r.place, found.task_id, true AS is_of_this_import
 FROM   unnest($2::uuid[]) WITH ORDINALITY AS r (key, place),
-       LATERAL (SELECT l.task_id, l.import_id = $3::text::uuid AS is_of_this_import
+       LATERAL (SELECT l.task_id
                 FROM   imported_tasks AS l
-                WHERE  l.user_id = -$1::bigint AND l.key = r.key
+                WHERE  l.user_id = -$1::bigint AND l.key = r.key AND l.import_id = $3::text::uuid
                 LIMIT  1) AS found
 """
 
@@ -143,23 +147,54 @@ FROM   unnest($2::uuid[], $3::uuid[]) WITH ORDINALITY AS r (first, last, place),
 
 _NEW_IDS = "SELECT array(SELECT next_task_id() FROM generate_series(1, $1) ORDER BY 1)"
 
-_INSERT = """
-INSERT INTO tasks (id, user_id, title, description, priority, status, due_date, labels, created_at, completed_at)
-SELECT r.id, $1, r.title, r.description, r.priority, r.status, r.due_date, coalesce(r.labels::text[], '{}'),
-       coalesce(r.created_at, now()),
+_NEW_TASK = """
+       coalesce(r.labels::text[], '{}'), coalesce(r.created_at, now()),
        CASE WHEN r.status = 'completed' THEN coalesce(r.completed_at, now()) END
+"""
+
+_INSERT = f"""
+INSERT INTO tasks (id, user_id, title, description, priority, status, due_date, labels, created_at, completed_at)
+SELECT r.id, $1, r.title, r.description, r.priority, r.status, r.due_date, {_NEW_TASK}
 FROM   unnest($2::bigint[], $3::text[], $4::text[], $5::smallint[], $6::text[], $7::timestamptz[], $8::text[],
               $9::timestamptz[], $10::timestamptz[])
        AS r (id, title, description, priority, status, due_date, labels, created_at, completed_at)
-"""
+"""  # noqa: S608
 
-# Rows come sorted by key. A key that is there stands for a task that is not there any more.
+# Rows come sorted by key, so that neighbours in the index are written together. A key that is there stands for a task
+# that is not there any more.
 _REMEMBER = """
 INSERT INTO imported_tasks (user_id, key, task_id, import_id)
 SELECT $1, r.key, r.task_id, $4::text::uuid
 FROM   unnest($2::uuid[], $3::bigint[]) AS r (key, task_id)
 ON     CONFLICT (user_id, key) DO UPDATE SET task_id = excluded.task_id, import_id = excluded.import_id
 """
+
+_STAGE = """
+CREATE TEMPORARY TABLE staged_rows (
+    id           bigint,
+    key          uuid,
+    title        text,
+    description  text,
+    priority     smallint,
+    status       text,
+    due_date     timestamptz,
+    labels       text,
+    created_at   timestamptz,
+    completed_at timestamptz
+) ON COMMIT DROP
+"""
+
+_REMEMBER_STAGED = """
+INSERT INTO imported_tasks (user_id, key, task_id, import_id)
+SELECT $1, r.key, r.id, $2::text::uuid FROM pg_temp.staged_rows AS r ORDER BY r.key
+ON     CONFLICT (user_id, key) DO NOTHING
+"""
+
+_INSERT_STAGED = f"""
+INSERT INTO tasks (id, user_id, title, description, priority, status, due_date, labels, created_at, completed_at)
+SELECT r.id, $1, r.title, r.description, r.priority, r.status, r.due_date, {_NEW_TASK}
+FROM   pg_temp.staged_rows AS r
+"""  # noqa: S608
 
 _SEEN_AGAIN = """
 UPDATE imported_tasks SET import_id = $3::text::uuid WHERE user_id = $1 AND key = ANY ($2::uuid[])
@@ -262,8 +297,13 @@ async def write_chunk(
             return counts_of(found)  # it was committed, and the answer was lost
         if found["rows_read"] != before.read:
             raise LeaseLost
-        await connection.execute(_SETTINGS)
-        done = await _write_rows_carefully(connection, claim, chunk.rows)
+        await connection.execute(_QUIETLY)
+        done = None
+        if _expects_nothing_known(claim, before):
+            done = await _write_as_new(connection, claim, chunk)
+        if done is None:
+            await connection.execute(_ALWAYS_BY_INDEX)
+            done = await _write_rows_carefully(connection, claim, chunk.rows)
         errors = sorted([*chunk.errors, *done.errors], key=lambda error: (error.number, error.ordinal))
         kept, kept_bytes = await _keep_errors(connection, claim, before, errors)
         after = Counts(
@@ -321,6 +361,44 @@ class _Done:
     errors: list[RowError]
 
 
+class _KnownRowsError(Exception):
+    """Some of the rows were imported before."""
+
+
+def _expects_nothing_known(claim: ClaimedImport, before: Counts) -> bool:
+    """Whether this looks like a file that was never imported, as most are."""
+    failed = before.failed if claim.on_conflict == "error" else 0
+    return not (claim.dry_run or before.skipped or before.updated or failed)
+
+
+async def _write_as_new(connection: Connection, claim: ClaimedImport, chunk: Chunk) -> _Done | None:
+    """The short way, without looking for earlier imports; None where some turned up, and nothing was written."""
+    rows = chunk.rows
+    if not rows:
+        return None
+    try:
+        async with savepoint(connection):
+            ids = await connection.fetchval(_NEW_IDS, len(rows))
+            await connection.execute(_STAGE)
+            await connection.copy_records_to_table(
+                "staged_rows",
+                schema_name="pg_temp",
+                records=zip(ids, chunk.keys, *chunk.columns, strict=True),
+                timeout=CHUNK_SECONDS,
+            )
+            status = await connection.execute(_REMEMBER_STAGED, claim.user_id, claim.id, timeout=CHUNK_SECONDS)
+            if int(status.rpartition(" ")[2]) < len(rows):
+                raise _KnownRowsError
+            await connection.execute(_INSERT_STAGED, claim.user_id, timeout=CHUNK_SECONDS)
+    except _KnownRowsError:
+        return None
+    except Exception as error:
+        if not is_data_fault(error) or is_missing_reference(error) or is_missing_partition(error):
+            raise
+        return None
+    return _Done(len(rows), 0, 0, [])
+
+
 async def _write_rows_carefully(connection: Connection, claim: ClaimedImport, rows: list[TaskRow]) -> _Done:
     """As a set where that goes well, else half by half, so that rows which the database refuses fail alone."""
     if not rows:
@@ -352,14 +430,15 @@ async def _write_rows(connection: Connection, claim: ClaimedImport, rows: list[T
     updates: list[tuple[int, TaskRow]] = []
     seen_again: list[TaskRow] = []
     for place, row in enumerate(rows):
-        task_id = known.get(place)
-        if task_id is None:
+        if place not in known:
             fresh.append(row)
             continue
+        task_id, is_of_this_import = known[place]
         if row.is_of_content:
             seen_again.append(row)
-        if claim.on_conflict == "error":
-            done.errors.append(_known_already(row, task_id))
+        is_repeated = is_of_this_import and not row.is_of_content
+        if claim.on_conflict == "error" or (claim.on_conflict == "skip" and is_repeated):
+            done.errors.append(_known_already(row, task_id, is_repeated=is_repeated))
         elif claim.on_conflict == "update":
             updates.append((task_id, row))
         else:
@@ -374,15 +453,19 @@ async def _write_rows(connection: Connection, claim: ClaimedImport, rows: list[T
     return done
 
 
-def _known_already(row: TaskRow, task_id: int) -> RowError:
+def _known_already(row: TaskRow, task_id: int, *, is_repeated: bool) -> RowError:
     if row.is_of_content:
         return RowError(row.number, 1, None, "An equal task was imported before.", row.values)
     where = f": task {task_id}" if task_id else ""
+    if is_repeated:
+        return conflict(row, f"An earlier row of this file has this external id, too{where}.")
     return conflict(row, f"A task with this external id was imported before{where}.")
 
 
-async def _find_known(connection: Connection, claim: ClaimedImport, rows: list[TaskRow]) -> dict[int, int]:
-    """Place → id of the task that the row stands for already; in a dry run 0 where this run would have made it.
+async def _find_known(connection: Connection, claim: ClaimedImport, rows: list[TaskRow]) -> dict[int, tuple[int, bool]]:
+    """Place → id of the task that the row stands for already, and whether this import made it.
+
+    In a dry run the id is 0 where this run would have made it.
 
     Rows without an external id are told apart by how many equal ones came before. Within a chunk that was counted;
     what earlier chunks had is added here, and shows itself by the first of the equals being of this import.
@@ -394,7 +477,7 @@ async def _find_known(connection: Connection, claim: ClaimedImport, rows: list[T
         for place in moved:
             known.pop(place, None)
         known |= await _look_up(connection, claim, rows, moved)
-    return {place: task_id for place, (task_id, _) in known.items()}
+    return known
 
 
 async def _look_up(
@@ -440,17 +523,19 @@ async def _create(connection: Connection, claim: ClaimedImport, rows: list[TaskR
     ids = [0] * len(rows)
     if not claim.dry_run:
         ids = await connection.fetchval(_NEW_IDS, len(rows))
-        await connection.execute(_INSERT, claim.user_id, ids, *_columns(rows), timeout=CHUNK_SECONDS)
+        await connection.execute(_INSERT, claim.user_id, ids, *columns_of(rows), timeout=CHUNK_SECONDS)
     await _remember(connection, claim, rows, ids)
 
 
 async def _remember(connection: Connection, claim: ClaimedImport, rows: list[TaskRow], ids: Sequence[int]) -> None:
-    by_key = sorted(zip((row.key for row in rows), ids, strict=True))
+    """Notes which row became which task."""
+    keys = [row.key for row in rows]
+    by_key = sorted(range(len(keys)), key=keys.__getitem__)
     await connection.execute(
         _REMEMBER,
         -claim.user_id if claim.dry_run else claim.user_id,
-        [key for key, _ in by_key],
-        [task_id for _, task_id in by_key],
+        [keys[place] for place in by_key],
+        [ids[place] for place in by_key],
         claim.id,
         timeout=CHUNK_SECONDS,
     )
@@ -465,7 +550,7 @@ async def _update(connection: Connection, claim: ClaimedImport, updates: Sequenc
     arguments = (
         claim.user_id,
         [task_id for task_id, _ in there],
-        *_columns([row for _, row in there]),
+        *columns_of([row for _, row in there]),
         [row.given for _, row in there],
     )
     if claim.dry_run:
@@ -482,25 +567,6 @@ async def _note_again(connection: Connection, claim: ClaimedImport, rows: list[T
     else:
         keys = [row.key for row in rows]
         await connection.execute(_SEEN_AGAIN, claim.user_id, keys, claim.id, timeout=CHUNK_SECONDS)
-
-
-def _columns(rows: Sequence[TaskRow]) -> tuple[list[Any], ...]:
-    return (
-        [row.title for row in rows],
-        [row.description for row in rows],
-        [row.priority for row in rows],
-        [row.status for row in rows],
-        [row.due_date for row in rows],
-        [_array_literal(row.labels) if row.labels else None for row in rows],
-        [row.created_at for row in rows],
-        [row.completed_at for row in rows],
-    )
-
-
-def _array_literal(texts: Sequence[str]) -> str:
-    """A `text[]` in PostgreSQL's own notation: arrays inside an array of parameters would have to be of one length."""
-    quoted = (text.replace("\\", "\\\\").replace('"', '\\"') for text in texts)
-    return "{" + ",".join(f'"{text}"' for text in quoted) + "}"
 
 
 async def _keep_errors(

@@ -83,6 +83,11 @@ def decompressed_head(data: bytes) -> bytes:
     return bytes(head[:HEAD_MAXIMUM])
 
 
+def is_compressed(beginning: bytes) -> bool:
+    """Whether a file that begins so is unpacked by `open_decompressed`."""
+    return beginning.startswith((_GZIP, _ZSTD)) or _is_skippable_frame(beginning)
+
+
 class _Source:
     """The compressed bytes, counted.
 
@@ -171,7 +176,7 @@ def _chunks(source: _Source) -> Iterator[bytes]:
             )
     if magic.startswith(_GZIP):
         return _gzip_chunks(source)
-    if magic.startswith(_ZSTD) or _is_skippable_frame(magic):
+    if is_compressed(magic):
         return _zstd_chunks(source)
     return iter(lambda: source.read_some(_BLOCK), b"")
 

@@ -13,8 +13,9 @@ from core.imports.queries import ListedError
 ERROR_COLUMN = "error"
 OTHER_COLUMNS = ("row", "column", "error", "values")
 
-# What a spreadsheet would run as a formula gets an apostrophe in front; a number is none.
-_FORMULA = re.compile(r"['=+\-@\t\r]")
+# What a spreadsheet would run as a formula gets an apostrophe in front; a number is none, and what begins with an
+# apostrophe has one already.
+_FORMULA = re.compile(r"[=+\-@\t\r]")
 _NUMBER = re.compile(r"[+-]?[0-9]+([.,][0-9]+)?\Z")
 
 
@@ -26,7 +27,10 @@ async def error_csv(columns: Sequence[str] | None, pages: AsyncIterator[list[Lis
             None for other files: a record for each error.
         pages: the errors in their order.
     """
-    yield _records([[*columns, ERROR_COLUMN] if columns is not None else list(OTHER_COLUMNS)])
+    if columns is None:
+        yield _records([OTHER_COLUMNS])
+    else:
+        yield _records([[*_without_errors(columns, columns), ERROR_COLUMN]])
     waiting: list[ListedError] = []
     async for page in pages:
         if columns is None:
@@ -52,8 +56,14 @@ def _original(columns: Sequence[str], errors: Sequence[ListedError]) -> list[str
     # A row with more cells than the header has keeps them; with fewer, it is filled up, so that the errors stand below
     # each other.
     cells += [""] * (len(columns) - len(cells))
+    cells, more = _without_errors(columns, cells[: len(columns)]), cells[len(columns) :]
     told = [f"{error.column}: {error.message}" if error.column else error.message for error in errors]
-    return [*cells[: len(columns)], "; ".join(told), *cells[len(columns) :]]
+    return [*cells, "; ".join(told), *more]
+
+
+def _without_errors(columns: Sequence[str], cells: Sequence[str]) -> list[str]:
+    """The cells without those of the column that an earlier report has added."""
+    return [cell for column, cell in zip(columns, cells, strict=True) if column != ERROR_COLUMN]
 
 
 def _record(error: ListedError) -> list[str]:

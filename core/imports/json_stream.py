@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
 ITEM_MAXIMUM = 1024 * 1024
-DOCUMENT_MAXIMUM = 64 * 1024 * 1024
+DOCUMENT_MAXIMUM = 32 * 1024 * 1024
 _VALUES_MAXIMUM = 4_000_000  # of a document: some 400 MB of objects, at the very worst
 _BLOCK = 256 * 1024
 _SPACE = re.compile(r"[ \t\r\n]*")

@@ -8,6 +8,7 @@ import orjson
 
 from core.database import Pool, fetch_row, fetch_rows, is_data_fault
 from core.errors import CursorInvalid
+from core.jobs import JobView, ListedJob, fetch_newest_first
 from core.pagination import DAMAGED
 
 ERRORS_AT_ONCE = 1000
@@ -35,13 +36,13 @@ _JOINED = """
 """
 
 _ONE = f"""
-SELECT {_IMPORT_JSON} AS import, j.state
+SELECT {_IMPORT_JSON} AS job, j.state
 FROM   set_config('app.user_id', $1, true) AS me,
        LATERAL ({_JOINED} AND i.id = $2::text::uuid LIMIT 1) AS j
 """  # noqa: S608
 
 _LIST = f"""
-SELECT j.id::text, j.created_at::text, {_IMPORT_JSON} AS import
+SELECT j.id::text, j.created_at::text, {_IMPORT_JSON} AS job
 FROM   set_config('app.user_id', $1, true) AS me,
        LATERAL ({_JOINED}
                 AND    ($2::text IS NULL OR (jobs.created_at, jobs.id) < ($2::text::timestamptz, $3::text::uuid))
@@ -74,23 +75,6 @@ FROM   set_config('app.user_id', $1, true) AS me,
 
 
 @dataclass(frozen=True, slots=True)
-class ImportView:
-    """An import as its owner sees it: finished JSON, and what decides about headers."""
-
-    body: str
-    state: str
-
-
-@dataclass(frozen=True, slots=True)
-class ListedImport:
-    """An import in a list, with its place in the order (newest first)."""
-
-    body: str
-    created_at: str
-    id: str
-
-
-@dataclass(frozen=True, slots=True)
 class ListedError:
     """One error of a row, with its place in the order.
 
@@ -106,31 +90,24 @@ class ListedError:
     values: Any
 
 
-async def read_import(pool: Pool, user_id: int, import_id: str) -> ImportView | None:
+async def read_import(pool: Pool, user_id: int, import_id: str) -> JobView | None:
     """The user's own import; None where there is no row (yet).
 
     Raises:
         DatabaseUnavailable: the database cannot answer.
     """
     row = await fetch_row(pool, _ONE, str(user_id), import_id)
-    return None if row is None else ImportView(row["import"], row["state"])
+    return None if row is None else JobView(row["job"], row["state"], "import")
 
 
-async def list_imports(pool: Pool, user_id: int, *, after: tuple[str, str] | None, limit: int) -> list[ListedImport]:
+async def list_imports(pool: Pool, user_id: int, *, after: tuple[str, str] | None, limit: int) -> list[ListedJob]:
     """The user's own imports, newest first; `after` is the place (`created_at`, `id`) of the last one seen.
 
     Raises:
         CursorInvalid: `after`, which comes from a cursor, is no place.
         DatabaseUnavailable: the database cannot answer.
     """
-    moment, import_id = after or (None, None)
-    try:
-        rows = await fetch_rows(pool, _LIST, str(user_id), moment, import_id, limit)
-    except Exception as error:
-        if after and is_data_fault(error):
-            raise CursorInvalid(DAMAGED) from None
-        raise
-    return [ListedImport(row["import"], row["created_at"], row["id"]) for row in rows]
+    return await fetch_newest_first(pool, _LIST, str(user_id), after=after, limit=limit)
 
 
 async def list_errors(

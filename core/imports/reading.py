@@ -5,7 +5,7 @@ by the very rules of the API, and gets the key by which a row is known again whe
 """
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, tzinfo
 from typing import Any, BinaryIO, Literal, cast
@@ -15,7 +15,7 @@ import orjson
 from asyncpg.pgproto.pgproto import UUID
 from marshmallow import ValidationError
 
-from core.imports.decompress import open_decompressed
+from core.imports.decompress import is_compressed, open_decompressed
 from core.imports.formats import FORMATS
 from core.imports.rows import BadRow, FileReport, ImportRefused, ReadOptions, Row, Rows, Values
 from core.tasks.validation import load_import
@@ -25,6 +25,8 @@ CHUNK_CHARACTERS = 8 << 20
 """Of titles and descriptions: a chunk is in memory twice or thrice, as the next one is read while it is written."""
 ROW_ERRORS_MAXIMUM = 20
 MESSAGE_MAXIMUM = 1000
+MAGIC_BYTES = 8
+MEASURE_BYTES = 1 << 20
 KEY_BYTES = 16
 CONTENT_BYTES = 12
 OCCURRENCE_BYTES = KEY_BYTES - CONTENT_BYTES
@@ -80,10 +82,11 @@ class Chunk:
 
     Attributes:
         rows: for the database.
+        keys, columns: of the rows, made here while the database works on the chunk before.
         errors: of the rows that failed.
         read: how many rows were looked at: `len(rows) + failed + skipped + updated`.
         failed: how many of them have errors.
-        skipped: how many repeat an earlier row of this chunk, and are not wanted.
+        skipped: how many repeat an earlier row of this chunk, and would change nothing of it.
         updated: how many repeat an earlier row of this chunk, and were merged into it.
         bytes_read: of the upload, from its beginning.
         is_last: whether the file ends here.
@@ -91,6 +94,8 @@ class Chunk:
     """
 
     rows: list[TaskRow] = field(default_factory=list)
+    keys: list[UUID] = field(default_factory=list)
+    columns: tuple[list[Any], ...] = ()
     errors: list[RowError] = field(default_factory=list)
     read: int = 0
     failed: int = 0
@@ -153,6 +158,21 @@ class ImportReader:
             self._rows = self._format.read(contents, self._options, self.report)
         return self._rows
 
+    def measure(self) -> None:
+        """Unpacks a compressed file once, to nowhere, so that of a bomb or of half a file not a row goes in.
+
+        Raises:
+            ImportRefused: it unpacks to too much, or cannot be unpacked to its end.
+            ObjectGone, StorageUnavailable: it cannot be read.
+        """
+        with self._open() as upload:
+            beginning = upload.read(MAGIC_BYTES)
+        if not is_compressed(beginning):
+            return
+        with open_decompressed(self._open(), maximum_bytes=self._maximum_bytes) as contents:
+            while contents.read(MEASURE_BYTES):
+                pass
+
     def skip(self, rows: int) -> int:
         """Passes over rows that an earlier run has dealt with; returns how many there still were.
 
@@ -183,6 +203,8 @@ class ImportReader:
         except RecursionError:
             chunk.refusal = ImportRefused("import-unreadable", "The file is nested too deeply.")
         chunk.is_last = chunk.is_last or chunk.refusal is not None
+        chunk.columns = columns_of(chunk.rows)
+        chunk.keys = [row.key for row in chunk.rows]
         chunk.bytes_read = self._stream.count if self._stream is not None else 0
         return chunk
 
@@ -296,10 +318,8 @@ class _Builder:
         return content_key(content, occurrence)
 
     def _repeat(self, item: Row, earlier: TaskRow, row: TaskRow) -> None:
-        """A row with the external id of an earlier one of this chunk."""
-        if self._on_conflict == "skip":
-            self._chunk.skipped += 1
-        elif self._on_conflict == "update":
+        """A row with the external id of an earlier one of this chunk: a mistake in the file, unless it may update."""
+        if self._on_conflict == "update":
             if merge(earlier, row):
                 self._chunk.updated += 1
             else:
@@ -317,6 +337,26 @@ def content_key(content: bytes, occurrence: int) -> UUID:
 def content_and_occurrence(key: UUID) -> tuple[bytes, int]:
     """What `content_key` made the key of."""
     return key.bytes[:CONTENT_BYTES], int.from_bytes(key.bytes[CONTENT_BYTES:], "big")
+
+
+def columns_of(rows: Sequence[TaskRow]) -> tuple[list[Any], ...]:
+    """The fields of rows, column by column, in the order of `FIELDS`."""
+    return (
+        [row.title for row in rows],
+        [row.description for row in rows],
+        [row.priority for row in rows],
+        [row.status for row in rows],
+        [row.due_date for row in rows],
+        [_array_literal(row.labels) if row.labels else None for row in rows],
+        [row.created_at for row in rows],
+        [row.completed_at for row in rows],
+    )
+
+
+def _array_literal(texts: Sequence[str]) -> str:
+    """A `text[]` in PostgreSQL's own notation: arrays inside an array of parameters would have to be of one length."""
+    quoted = (text.replace("\\", "\\\\").replace('"', '\\"') for text in texts)
+    return "{" + ",".join(f'"{text}"' for text in quoted) + "}"
 
 
 def merge(earlier: TaskRow, later: TaskRow) -> bool:

@@ -135,7 +135,7 @@ class Records:
                 if len(record) > COLUMNS_MAXIMUM:
                     record = Damaged(
                         f"The row has {len(record):,} cells; at most {COLUMNS_MAXIMUM:,} are read.",
-                        [cell[:_SHOWN] for cell in record[:20]],
+                        [_readable(cell[:_SHOWN]) for cell in record[:20]],
                     )
                 elif self._text.has_marks and (damaged := self._marked(record)):
                     record = damaged
@@ -194,7 +194,7 @@ class Records:
             return Damaged("A quote is opened in this row and never closed.", _shown(lines[:1]))
         return Damaged(
             "A quote is opened in this row and never closed; all that follows is taken for its text.",
-            [cell[:_SHOWN] for cell in record[:20]],
+            [_readable(cell[:_SHOWN]) for cell in record[:20]],
         )
 
     def _after_error(self, error: str, lines_read: int) -> Damaged:

@@ -15,13 +15,14 @@ REMINDER_OFFSETS_MAXIMUM = 10
 
 
 @lru_cache(maxsize=1)
-def _time_zones() -> frozenset[str]:
-    return frozenset(available_timezones())
+def time_zones() -> frozenset[str]:
+    """The names of all IANA time zones; `localtime`, which some systems add, is each machine's own."""
+    return frozenset(available_timezones() - {"localtime"})
 
 
 def known_time_zone(name: str) -> None:
     """Refuses what is no IANA time zone."""
-    if name not in _time_zones():
+    if name not in time_zones():
         raise ValidationError("Not an IANA time zone, such as Europe/Berlin.")
 
 

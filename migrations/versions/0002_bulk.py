@@ -128,6 +128,14 @@ STATEMENTS = [
     "CREATE POLICY import_errors_worker ON import_errors TO tenfold_worker USING (true) WITH CHECK (true)",
     "CREATE POLICY imported_tasks_worker ON imported_tasks TO tenfold_worker USING (true) WITH CHECK (true)",
     "CREATE POLICY exports_worker ON exports TO tenfold_worker USING (true) WITH CHECK (true)",
+    # Imports stage their rows. PUBLIC may make temporary tables, unless somebody has taken that away.
+    """
+    DO $$
+    BEGIN
+        EXECUTE format('GRANT TEMPORARY ON DATABASE %I TO tenfold_worker', current_database());
+    END
+    $$
+    """,
     "GRANT SELECT ON imports, import_errors, exports TO tenfold_api",
     "GRANT SELECT, INSERT, UPDATE, DELETE ON imports, import_errors, imported_tasks, exports TO tenfold_worker",
 ]
@@ -140,6 +148,13 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     for statement in [
+        """
+        DO $$
+        BEGIN
+            EXECUTE format('REVOKE TEMPORARY ON DATABASE %I FROM tenfold_worker', current_database());
+        END
+        $$
+        """,
         "DROP TABLE exports",
         "DROP TABLE imported_tasks",
         "DROP TABLE import_errors",

@@ -1,4 +1,4 @@
-"""API and worker under `tenfold dev`: started, watched, shown, and stopped in order."""
+"""API and workers under `tenfold dev`: started, watched, shown, and stopped in order."""
 
 import asyncio
 import sys
@@ -10,13 +10,19 @@ from core.settings import Settings
 from ops.dev.demo import USERS
 from ops.dev.home import Home
 from ops.dev.stream import LogStream, show
+from ops.ports import free_port, port_is_free
 from ops.processes import Child, drain
 from ops.signals import stop_signals
 
 LOOK_SECONDS = 0.2
 READY_SECONDS = 60.0
-TIERS = ("worker", "api")
-"""In the order of their start; the API stops first."""
+HIGHEST_PORT = 65_535
+TIERS: dict[str, tuple[str, ...]] = {
+    "worker": ("worker", "--queue", "writes", "--queue", "maintenance"),
+    "bulk": ("worker", "--queue", "bulk"),
+    "api": ("api",),
+}
+"""What runs, in the order of its start; the API stops first. Files are parsed apart from those who wait for a write."""
 
 Say = Callable[[str], None]
 
@@ -27,12 +33,13 @@ async def run_tiers(home: Home, settings: Settings, environment: Mapping[str, st
     Returns:
         The exit status.
     """
+    bulk_metrics_port = _bulk_metrics_port(settings)
     stream = LogStream([(name, home.log_file(name)) for name in TIERS], show)
     children = {
         name: Child(
             name,
-            [sys.executable, "-m", name],
-            environment,
+            [sys.executable, "-m", *TIERS[name]],
+            {**environment, "WORKER_METRICS_PORT": str(bulk_metrics_port)} if name == "bulk" else environment,
             say=say,
             log_file=home.log_file(name),
             describe_crash=partial(_last_words, home, name, stream),
@@ -51,11 +58,11 @@ async def run_tiers(home: Home, settings: Settings, environment: Mapping[str, st
     with stop_signals(on_signal):
         running = {name: asyncio.create_task(child.run()) for name, child in children.items()}
         watching = asyncio.create_task(_watch(stream))
-        greeting = asyncio.create_task(_greet(home, settings, say))
+        greeting = asyncio.create_task(_greet(home, settings, bulk_metrics_port, say))
         waiting = asyncio.create_task(stopping.wait())
         await asyncio.wait([waiting, *running.values()], return_when=asyncio.FIRST_COMPLETED)
         greeting.cancel()
-        for name in reversed(TIERS):
+        for name in reversed(list(TIERS)):
             await drain(children[name], running[name])
             stream.look()  # now, so that last words stand in the order in which they were spoken
         waiting.cancel()
@@ -71,7 +78,15 @@ async def _watch(stream: LogStream) -> None:
         await asyncio.sleep(LOOK_SECONDS)
 
 
-async def _greet(home: Home, settings: Settings, say: Say) -> None:
+def _bulk_metrics_port(settings: Settings) -> int:
+    """Beside the other worker's, if that is free."""
+    if not settings.worker_metrics_port:
+        return 0
+    port = settings.worker_metrics_port + 1
+    return port if port <= HIGHEST_PORT and port_is_free(port, settings.host) else free_port(settings.host)
+
+
+async def _greet(home: Home, settings: Settings, bulk_metrics_port: int, say: Say) -> None:
     """Waits until the API is ready, and says where everything is."""
     url = f"http://{_reachable(settings.host)}:{settings.port}"
     deadline = asyncio.get_running_loop().time() + READY_SECONDS
@@ -80,19 +95,22 @@ async def _greet(home: Home, settings: Settings, say: Say) -> None:
             say(f"the API is not ready yet: see {url}/health/ready and {home.shown}/logs")
             return
         await asyncio.sleep(LOOK_SECONDS)
-    show(greeting(home, settings, url))
+    show(greeting(home, settings, bulk_metrics_port, url))
 
 
-def greeting(home: Home, settings: Settings, url: str) -> str:
+def greeting(home: Home, settings: Settings, bulk_metrics_port: int, url: str) -> str:
     admin, demo, *_ = USERS
-    worker_metrics = f"http://{_reachable(settings.host)}:{settings.worker_metrics_port}/metrics"
+    workers = "off (workers)"
+    if settings.worker_metrics_port:
+        host = f"http://{_reachable(settings.host)}"
+        workers = f"{host}:{settings.worker_metrics_port}/metrics, {host}:{bulk_metrics_port}/metrics (workers)"
     body = f'{{"username": "{demo.username}", "password": "{demo.password}"}}'
     return f"""
 Tenfold is ready.
 
   API              {url}
   documentation    {url}/docs
-  metrics          {url}/metrics (API), {worker_metrics if settings.worker_metrics_port else "off"} (worker)
+  metrics          {url}/metrics (API), {workers}
   data and logs    {home.shown}
 
   users            {demo.username} / {demo.password}, {admin.username} / {admin.password}

@@ -3,16 +3,16 @@
 import re
 import uuid
 from typing import Any
-from zoneinfo import available_timezones
 
 import schemathesis
 from hypothesis import strategies
 
 from api.openapi.vocabulary import REQUEST_HEADERS
+from core.users.schemas import time_zones
 
 VALID = {name: re.compile(REQUEST_HEADERS[name]["schema"]["pattern"]) for name in ("Idempotency-Key", "If-Match")}
 
-schemathesis.openapi.format("time-zone", strategies.sampled_from(sorted(available_timezones())))
+schemathesis.openapi.format("time-zone", strategies.sampled_from(sorted(time_zones())))
 
 
 @schemathesis.hook

@@ -197,6 +197,15 @@ async def test_json_is_known_by_its_type_whatever_follows(service: Service, cont
     assert answer.status == 201
 
 
+async def test_a_body_that_is_not_encoded_as_it_says_is_the_clients_fault_and_no_error_in_the_logs(
+    service: Service, caplog: pytest.LogCaptureFixture
+) -> None:
+    answer = await service.alice.post("/tasks", data=b"no gzip", headers={**JSON, "Content-Encoding": "gzip"})
+    assert_problem(answer, 400, "bad-request")
+    assert (await service.alice.get("/user/me")).status == 200
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
+
+
 @pytest.mark.parametrize("encoding", ["gzip", "deflate"])
 async def test_a_bomb_is_413_before_it_has_gone_off(service: Service, encoding: str) -> None:
     spaces = b" " * (64 << 20)

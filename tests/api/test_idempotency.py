@@ -196,13 +196,42 @@ async def test_a_repeat_after_202_gets_the_outcome(make_service: MakeService) ->
     assert await service.rows("SELECT count(*) AS n FROM tasks") == [{"n": 1}]
 
 
-async def test_a_repeat_may_be_asynchronous_and_leads_to_the_same_job(service: Service) -> None:
+async def test_a_repeat_that_need_not_be_waited_for_gets_the_outcome_too(service: Service) -> None:
     body, headers = task_fields(), keyed()
     first = await service.alice.post("/tasks", body, headers=headers)
     repeated = await service.alice.post("/tasks", body, headers=headers | {"Prefer": "respond-async"})
-    assert repeated.status == 202
-    job = await service.alice.get(repeated.headers["Location"], headers={"Prefer": "wait=5"})
-    assert (job.json["state"], job.json["result"]) == ("succeeded", first.json)
+    assert_replay(repeated, first)
+    assert "Preference-Applied" not in repeated.headers
+
+
+async def test_an_asynchronous_write_with_the_key_of_another_is_422_and_not_promised(service: Service) -> None:
+    headers = keyed(Prefer="respond-async")
+    accepted = await service.alice.post("/tasks", task_fields(), headers=headers)
+    await service.alice.get(accepted.headers["Location"], headers={"Prefer": "wait=5"})
+    refused = await service.alice.post("/tasks", task_fields(), headers=headers)
+    assert_problem(refused, 422, "idempotency-key-reuse")
+
+
+async def test_a_repeat_while_its_write_still_waits_leads_to_the_same_job(make_service: MakeService) -> None:
+    service = await make_service(with_worker=False)
+    body, headers = task_fields(), keyed(Prefer="respond-async")
+    first, repeated = [await service.alice.post("/tasks", body, headers=headers) for _ in range(2)]
+    assert (first.status, repeated.status) == (202, 202)
+    assert repeated.headers["Location"] == first.headers["Location"]
+
+
+@pytest.mark.parametrize("prefer", ["respond-async", "wait=0"])
+async def test_a_key_whose_write_still_waits_is_promised_to_no_other(make_service: MakeService, prefer: str) -> None:
+    service = await make_service(with_worker=False)
+    headers = keyed(Prefer="respond-async")
+    body = task_fields()
+    accepted = await service.alice.post("/tasks", body, headers=headers)
+    refused = await service.alice.post("/tasks", task_fields(), headers=headers | {"Prefer": prefer})
+    assert_problem(refused, 422, "idempotency-key-reuse")
+    await service.worker.start()
+    job = await service.alice.get(accepted.headers["Location"], headers={"Prefer": "wait=5"})
+    assert (job.json["state"], job.json["result"]["title"]) == ("succeeded", body["title"])
+    assert len((await service.alice.get("/tasks")).items) == 1
 
 
 async def test_a_key_is_forgotten_with_its_job(service: Service) -> None:

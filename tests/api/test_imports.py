@@ -140,10 +140,14 @@ async def test_a_body_in_chunks_of_no_announced_length_is_a_file_too(importing: 
     assert (await imported(importing.alice, pieces()))["created"] == 100
 
 
-async def test_a_large_file_arrives_whole(importing: Service) -> None:
-    rows = [{"title": f"task {number}", "description": "x" * 1000} for number in range(20_000)]
-    done = await imported(importing.alice, lines(*rows))
-    assert counts(done) == (20_000, 20_000, 0, 0, 0)
+@pytest.mark.parametrize("is_form", [False, True])
+async def test_a_large_file_arrives_whole(importing: Service, is_form: bool) -> None:
+    content: Any = lines(*({"title": f"task {number}", "description": "x" * 1000} for number in range(20_000)))
+    if is_form:
+        form = aiohttp.FormData()
+        form.add_field("file", content, filename="large.ndjson")
+        content = form
+    assert counts(await imported(importing.alice, content)) == (20_000, 20_000, 0, 0, 0)
 
 
 async def test_pages_in_the_cache_do_not_outlive_an_import(importing: Service) -> None:
@@ -381,6 +385,20 @@ async def test_errors_of_a_csv_are_a_csv_that_can_be_mended_and_sent_again(impor
     mended = answer.body.replace(b"99", b"3").replace(b"\r\n,2", b"\r\nnow with a title,2")
     again = await imported(importing.alice, mended, mapping=mapping)
     assert counts(again) == (2, 2, 0, 0, 0)
+
+
+async def test_a_report_of_errors_can_be_sent_back_again_and_again(importing: Service) -> None:
+    content = b"title,description,priority\r\n=sum,@all,11\r\ngood,,1\r\n"
+    for _ in range(3):
+        done = await imported(importing.alice, content)
+        assert (done["format"], done["failed"]) == ("tenfold-csv", 1)
+        answer = await importing.alice.get(f"/imports/{done['id']}/errors", headers={"Accept": "text/csv"})
+        content = answer.body
+        assert content.splitlines()[0] == b"title,description,priority,error"
+        assert content.splitlines()[1].startswith(b"'=sum,'@all,11,priority: ")
+    assert (await imported(importing.alice, content.replace(b"11", b"10", 1)))["created"] == 1
+    task = (await importing.alice.get("/user/tasks?sort=-id&limit=1")).items[0]
+    assert (task["title"], task["description"], task["priority"]) == ("=sum", "@all", 10)
 
 
 async def test_errors_of_another_file_are_a_csv_of_rows_columns_and_messages(importing: Service) -> None:

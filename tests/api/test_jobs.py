@@ -153,7 +153,8 @@ async def test_a_single_write_cannot_be_cancelled(make_service: MakeService) -> 
     assert_problem(await service.alice.delete(location), 409, "job-not-cancellable")
     await service.worker.start()
     assert (await service.alice.get(location, headers={"Prefer": "wait=5"})).json["state"] == "succeeded"
-    assert_problem(await service.alice.delete(location), 409, "job-not-cancellable")
+    ended = assert_problem(await service.alice.delete(location), 409, "job-not-cancellable")
+    assert ended["detail"] == "The job has ended already: succeeded."
     assert_problem(await service.alice.delete(f"/jobs/{NO_JOB}"), 404, "not-found")
 
 

@@ -16,6 +16,12 @@ async def test_an_unknown_address_is_not_found(service: Service) -> None:
     assert assert_problem(answer, 404, "not-found")["instance"] == "/nothing/here"
 
 
+async def test_the_instance_is_the_address_as_it_was_sent(service: Service) -> None:
+    for path in (b"/tasks/%00", b"/a%20b", b"/%C3%A9", b"/tasks/%2e%2e"):
+        answer = await service.raw(b"GET " + path + b" HTTP/1.1\r\n" + HOST + b"\r\n")
+        assert answer.json["instance"] == path.decode()
+
+
 async def test_an_unknown_method_is_refused_with_those_that_are_allowed(service: Service) -> None:
     answer = await service.alice.delete("/tasks")
     assert_problem(answer, 405, "method-not-allowed")

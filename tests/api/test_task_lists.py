@@ -570,3 +570,13 @@ async def test_queries_that_only_look_alike_are_told_apart(service: Service) -> 
     ):
         for _ in range(2):  # the second answer may come from the cache
             assert titles(await service.alice.get(URL(f"/tasks?{query}", encoded=True))) == expected, query
+
+
+async def test_a_plus_that_was_not_encoded_is_told_apart_from_a_bad_date(service: Service) -> None:
+    answer = await service.raw(
+        b"GET /tasks?due_after=2031-01-01T00:00:00+01:00 HTTP/1.1\r\nHost: tests\r\nAuthorization: Bearer "
+        + str(service.alice.token).encode()
+        + b"\r\n\r\n"
+    )
+    assert answer.status == 422
+    assert answer.json["errors"] == {"due_after": ["The + before the offset arrived as a space: write it as %2B."]}

@@ -49,6 +49,7 @@ async def test_a_patch_changes_nobody_else(service: Service) -> None:
         ("time_zone", ""),
         ("time_zone", None),
         ("time_zone", "UTC\x00"),
+        ("time_zone", "localtime"),
         ("username", "bob2"),
         ("role", "admin"),
         ("id", 1),

@@ -17,7 +17,12 @@ from tests.core.conftest import Cast
 from tests.harness import PASSWORD_HASH
 
 TABLES = ("users", "sessions", "tasks", "jobs")
-READABLE = ("users", "tasks", "jobs")
+OWNED = {
+    "users": "id",
+    **dict.fromkeys(("tasks", "jobs", "imports", "import_errors", "exports"), "user_id"),
+}
+"""What the API may read → the column that says whose a row is."""
+READABLE = tuple(OWNED)
 AS_USER = "set_config('app.user_id', $1, true) AS me"
 COLUMNS_OF_USERS = "id, username, email, role, time_zone, created_at, updated_at"
 
@@ -34,6 +39,20 @@ async def rows(owner: asyncpg.Connection, cast: Cast) -> dict[int, dict[str, Any
             "INSERT INTO jobs (id, user_id, kind, state, status_code) VALUES ($1, $2, 'x', 'succeeded', 200)",
             job,
             user_id,
+        )
+        await owner.execute(
+            "INSERT INTO imports (id, user_id, options, digest, bytes) VALUES ($1, $2, '{}', '', 0)", job, user_id
+        )
+        await owner.execute(
+            "INSERT INTO import_errors (import_id, user_id, row, number, message) VALUES ($1, $2, 1, 1, 'wrong')",
+            job,
+            user_id,
+        )
+        await owner.execute(
+            "INSERT INTO imported_tasks (user_id, key, task_id, import_id) VALUES ($1, $2, $3, $2)", user_id, job, task
+        )
+        await owner.execute(
+            "INSERT INTO exports (id, user_id, format, filters) VALUES ($1, $2, 'csv', '{}')", job, user_id
         )
         made[user_id] = {"task": task, "session": session, "job": job}
     return made
@@ -182,7 +201,7 @@ async def test_the_role_alone_is_no_identity(api: Pool, rows: dict[int, Any]) ->
 
 
 async def test_an_identity_shows_ones_own_rows_alone(api: Pool, cast: Cast, rows: dict[int, Any]) -> None:
-    for table, column in (("users", "id"), ("tasks", "user_id"), ("jobs", "user_id")):
+    for table, column in OWNED.items():
         seen = await api.fetch(
             f"SELECT t.whose FROM {AS_USER},"
             f" LATERAL (SELECT {column} AS whose FROM {table} WHERE me IS NOT NULL LIMIT 100) t",
@@ -210,7 +229,7 @@ async def test_only_an_admin_sees_anything_through_the_view_that_reads_as_its_ow
 
 
 async def test_a_predicate_that_names_another_user_finds_nothing(api: Pool, cast: Cast, rows: dict[int, Any]) -> None:
-    for table, column in (("users", "id"), ("tasks", "user_id"), ("jobs", "user_id")):
+    for table, column in OWNED.items():
         sql = (
             f"SELECT count(*) FROM {AS_USER},"
             f" LATERAL (SELECT 1 FROM {table} WHERE {column} = $2 AND me IS NOT NULL LIMIT 100) t"
@@ -235,8 +254,9 @@ async def test_a_password_hash_is_not_readable_as_a_column(api: Pool, cast: Cast
         assert await is_refused(api, sql, str(cast.admin)), sql
 
 
-async def test_sessions_are_not_readable(api: Pool, cast: Cast, rows: dict[int, Any]) -> None:
-    assert await is_refused(api, f"SELECT 1 FROM {AS_USER}, sessions", str(cast.alice))
+async def test_what_is_no_business_of_the_api_is_not_readable(api: Pool, cast: Cast, rows: dict[int, Any]) -> None:
+    for table in ("sessions", "imported_tasks"):
+        assert await is_refused(api, f"SELECT 1 FROM {AS_USER}, {table}", str(cast.alice)), table
 
 
 async def test_partitions_which_have_no_policies_are_not_readable(

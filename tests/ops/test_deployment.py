@@ -1,6 +1,7 @@
 """The deployment files: what they mount exists, what they set is a setting, what they draw is measured."""
 
 import importlib
+import itertools
 import json
 import re
 import shutil
@@ -16,12 +17,13 @@ import yaml
 from prometheus_client import Counter, Histogram
 from prometheus_client.metrics import MetricWrapperBase
 
+from core.jobs import QUEUES
 from core.settings import Settings
 from ops.cli import app
 
 ROOT = Path(__file__).parents[2]
 DASHBOARD = ROOT / "ops/grafana/dashboards/tenfold.json"
-OURS = ("migrate", "api", "worker")
+OURS = ("migrate", "api", "worker", "bulk")
 # Of the compose file itself, not of Tenfold.
 COMPOSE_VARIABLES = {"POSTGRES_PASSWORD", "GRAFANA_PASSWORD"}
 SETTINGS = {field.name.upper() for field in fields(Settings)}
@@ -170,7 +172,18 @@ def test_prometheus_looks_for_both_tiers_where_they_listen(compose: dict[str, An
         for name in search["names"]
     }
     environment = compose["services"]["api"]["environment"]
-    assert found == {"api": int(environment["PORT"]), "worker": int(environment["WORKER_METRICS_PORT"])}
+    metrics_port = int(environment["WORKER_METRICS_PORT"])
+    assert found == {"api": int(environment["PORT"]), "worker": metrics_port, "bulk": metrics_port}
+
+
+def test_every_queue_has_a_worker(compose: dict[str, Any]) -> None:
+    served = [
+        queue
+        for name in OURS
+        for option, queue in itertools.pairwise(compose["services"][name]["command"])
+        if option == "--queue"
+    ]
+    assert sorted(served) == sorted(QUEUES)
 
 
 # -- Grafana

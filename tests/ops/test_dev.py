@@ -17,6 +17,7 @@ import pytest
 
 from ops.dev.run import MARK
 from ops.dev.servers import ValkeyServer
+from ops.dev.tiers import TIERS
 from ops.ports import free_port
 from tests.ops.running import Running, environment, processes_of, tenfold, wait_until
 
@@ -68,7 +69,8 @@ def count_tasks(port: str, token: str) -> int:
 def pid_of(folder: Path, tier: str) -> int:
     for process in psutil.process_iter():
         try:
-            if process.environ().get(MARK) == str(folder / ".tenfold") and process.cmdline()[-1] == tier:
+            command = tuple(process.cmdline()[-len(TIERS[tier]) :])
+            if process.environ().get(MARK) == str(folder / ".tenfold") and command == TIERS[tier]:
                 return process.pid
         except psutil.Error:
             continue
@@ -156,14 +158,14 @@ def test_what_a_killed_run_left_is_cleaned_up_by_the_next(folder: Path, variable
         assert count_tasks(variables["PORT"], log_in(variables["PORT"])) >= 300
 
 
-@pytest.mark.parametrize("tier", ["api", "worker"])
+@pytest.mark.parametrize("tier", list(TIERS))
 def test_a_tier_that_crashes_is_reported_and_started_again(folder: Path, variables: dict[str, str], tier: str) -> None:
     with dev(folder, variables) as run:
         run.wait_for(READY)
         crashed = pid_of(folder, tier)
         psutil.Process(crashed).kill()
         run.wait_for(f"{tier} ended by SIGKILL; next start in 0.5 s")
-        run.wait_for(f"{tier} ready", times=2)
+        run.wait_for(f"{TIERS[tier][0]} ready", times=1 + sum(TIERS[tier][0] == other[0] for other in TIERS.values()))
         assert pid_of(folder, tier) != crashed
         assert get(variables["PORT"], "/health/ready")["status"] == "ready"
 

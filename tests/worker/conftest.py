@@ -2,12 +2,17 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
+from pathlib import Path
 
+import asyncpg
 import pytest
 import structlog
 
 from core.settings import Settings
+from core.storage import Storage
 from tests.harness import Servers, connection, flush
+from tests.worker.commands import new_user
 from worker.main import connected
 from worker.runner import Services
 
@@ -38,7 +43,23 @@ async def settings(_worker_settings: Settings) -> Settings:
 
 
 @pytest.fixture
-async def services(settings: Settings) -> AsyncIterator[Services]:
-    """As a worker process has them; no worker runs."""
+async def services(settings: Settings, tmp_path: Path) -> AsyncIterator[Services]:
+    """As a worker process has them, with a store of the test's own; no worker runs."""
     async with connected(settings, asyncio.Event()) as services:
-        yield services
+        yield replace(services, storage=Storage(tmp_path.as_uri()))
+
+
+@pytest.fixture
+async def owner(services: Services) -> AsyncIterator[asyncpg.Connection]:
+    async with connection(services.settings.database_url) as owner:
+        yield owner
+
+
+@pytest.fixture
+async def alice(owner: asyncpg.Connection) -> int:
+    return await new_user(owner)
+
+
+@pytest.fixture
+async def bob(owner: asyncpg.Connection) -> int:
+    return await new_user(owner)

@@ -3,7 +3,7 @@
 import asyncio
 import uuid
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -15,8 +15,7 @@ from hypothesis import strategies as st
 
 from core.commands import ANONYMOUS, REJECTIONS
 from core.database import worker_pool
-from core.jobs import STATES
-from tests.harness import connection
+from core.jobs import STATES, stored_outcomes
 from tests.worker.commands import (
     LANE,
     TAKEN_LATER,
@@ -31,22 +30,6 @@ from tests.worker.commands import (
 )
 from worker.runner import Services
 from worker.writes import COMMAND_KINDS, HANDLERS, LANE_LOCK_CLASS, Operation, apply_batch, cut_into_waves, plan
-
-
-@pytest.fixture
-async def owner(services: Services) -> AsyncIterator[asyncpg.Connection]:
-    async with connection(services.settings.database_url) as owner:
-        yield owner
-
-
-@pytest.fixture
-async def alice(owner: asyncpg.Connection) -> int:
-    return await new_user(owner)
-
-
-@pytest.fixture
-async def bob(owner: asyncpg.Connection) -> int:
-    return await new_user(owner)
 
 
 @pytest.fixture
@@ -725,3 +708,21 @@ async def test_writes_wait_for_a_schema_that_is_behind_the_code(
         await owner.execute("ALTER TABLE tasks RENAME COLUMN details TO description")
     [outcome] = await apply(services, wanted)
     assert (outcome["status_code"], await titles(owner, alice)) == (201, ["patient"])
+
+
+async def test_what_another_drain_records_in_between_is_found_at_the_second_look(
+    services: Services, owner: asyncpg.Connection, alice: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = create(alice, "once")
+    [first] = await apply_batch(services, LANE, [command])
+    looks: list[int] = []
+
+    async def too_early_at_first(connection: Any, ids: Sequence[str]) -> dict[str, Any]:
+        looks.append(len(ids))
+        return {} if len(looks) == 1 else await stored_outcomes(connection, ids)
+
+    monkeypatch.setattr("worker.writes.stored_outcomes", too_early_at_first)
+    [again] = await apply_batch(services, LANE, [command])
+    assert looks == [1, 1]
+    assert again.outcome["status_code"] == first.outcome["status_code"] == 201
+    assert await owner.fetchval("SELECT count(*) FROM tasks") == 1

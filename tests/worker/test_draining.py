@@ -16,7 +16,7 @@ from core.cache import SUSPECT_FLAG, CacheInvalidator, Miss, PageCache
 from core.commands import Command, Outcome, decode_outcomes, encode_batch
 from core.redis import cache_client
 from core.redisbatch import Batcher
-from tests.harness import connection, eventually
+from tests.harness import eventually
 from tests.worker.commands import batch, create, insert_task, new_user, update
 from worker.runner import Services
 from worker.writes import BATCH_MAXIMUM_OPERATIONS, drain_lane, look_again
@@ -24,17 +24,6 @@ from worker.writes import BATCH_MAXIMUM_OPERATIONS, drain_lane, look_again
 LANE = 3
 STREAM = lanes.stream(LANE)
 ORIGIN = "a-process"
-
-
-@pytest.fixture
-async def owner(services: Services) -> AsyncIterator[asyncpg.Connection]:
-    async with connection(services.settings.database_url) as owner:
-        yield owner
-
-
-@pytest.fixture
-async def alice(owner: asyncpg.Connection) -> int:
-    return await new_user(owner)
 
 
 async def append(services: Services, *commands: Command, origin: str = ORIGIN) -> bytes:

@@ -3,7 +3,6 @@
 import asyncio
 import csv
 import io
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,43 +15,22 @@ import pytest
 
 from core import lanes
 from core.commands import encode_batch
+from core.database import worker_pool
 from core.exports import files
 from core.exports.writes import claim_export, renew_export
 from core.jobs import BULK_QUEUE, purge_jobs
 from core.storage import ObjectWriter, Storage
-from tests.harness import connection, eventually
+from tests.harness import eventually
 from tests.worker.commands import apply, command, insert_task, new_user
 from worker import exports, maintenance
 from worker.exports import run_exports
-from worker.runner import Services
+from worker.runner import EXPORTS_AT_ONCE, Services
 from worker.writes import drain_lane
 
 TRICKY = (
     "=1+1", "+49 30", "-5", "@home", "'quoted", "\tindented", "\rreturned", "''twice", 'say "hi"', "a,b;c", "ends\\",
     "two\nlines", "\\.", "\x01\x02\x03", "Überweisung 読み ☕ 👩‍👩‍👧", "\u2028", "C:\\New\\n", "[", ",", "{}",
 )  # fmt: skip
-
-
-@pytest.fixture
-async def services(services: Services, tmp_path: Path) -> Services:
-    """With a store of the test's own."""
-    return replace(services, storage=Storage(tmp_path.as_uri()))
-
-
-@pytest.fixture
-async def owner(services: Services) -> AsyncIterator[asyncpg.Connection]:
-    async with connection(services.settings.database_url) as owner:
-        yield owner
-
-
-@pytest.fixture
-async def alice(owner: asyncpg.Connection) -> int:
-    return await new_user(owner)
-
-
-@pytest.fixture
-async def bob(owner: asyncpg.Connection) -> int:
-    return await new_user(owner)
 
 
 @pytest.fixture
@@ -540,6 +518,47 @@ async def test_an_export_waits_for_a_store_that_cannot_be_used(
     row = await row_of(owner, export_id)
     assert (row["state"], row["attempts"]) == ("processing", 0)
     await run_exports(services)
+    assert (await row_of(owner, export_id))["state"] == "succeeded"
+
+
+async def test_exports_take_no_more_than_their_places(
+    services: Services, held: Services, owner: asyncpg.Connection
+) -> None:
+    users = [await new_user(owner) for _ in range(EXPORTS_AT_ONCE + 1)]
+    for user in users:
+        await insert_task(owner, user)
+        await order(services, user)
+    running = [asyncio.create_task(run_exports(held)) for _ in range(EXPORTS_AT_ONCE + 2)]
+    states = "SELECT state, count(*) FROM jobs GROUP BY 1"
+
+    async def begun() -> bool:
+        return dict(await owner.fetch(states)).get("processing") == EXPORTS_AT_ONCE
+
+    await eventually(begun)
+    await asyncio.sleep(0.1)
+    assert dict(await owner.fetch(states)) == {"processing": EXPORTS_AT_ONCE, "queued": 1}
+    held.storage.go_on.set()  # type: ignore[attr-defined]
+    await asyncio.gather(*running)
+    assert dict(await owner.fetch(states)) == {"succeeded": EXPORTS_AT_ONCE + 1}, "a place that is free is taken again"
+
+
+async def test_an_export_keeps_its_lease_where_a_process_may_have_one_connection(
+    services: Services, owner: asyncpg.Connection, alice: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exports, "RENEW_SECONDS", 0.01)
+    await insert_task(owner, alice)
+    export_id = await order(services, alice)
+    single = await worker_pool(services.settings, size=1)
+    storage = HeldStorage(services.storage.url)
+    running = asyncio.create_task(run_exports(replace(services, pool=single, storage=storage)))
+
+    async def told() -> Any:
+        return (await row_of(owner, export_id))["progress"]
+
+    await eventually(told)
+    storage.go_on.set()
+    await running
+    await single.close()
     assert (await row_of(owner, export_id))["state"] == "succeeded"
 
 

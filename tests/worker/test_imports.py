@@ -12,41 +12,19 @@ import asyncpg
 import orjson
 import pytest
 
+from core import metrics
 from core.imports import chunks, reading
 from core.imports.formats import FORMATS
 from core.imports.rows import BadRow, Certainty, FileReport, Format, Head, ImportRefused, ReadOptions, Row, Rows
-from core.imports.writes import claim_import, release_import
+from core.imports.writes import claim_import, release_import, unfinished_imports
 from core.jobs import BULK_QUEUE
 from core.leases import LeaseLost
-from core.storage import Storage
-from tests.harness import connection, eventually
-from tests.worker.commands import apply, command, new_user
+from tests.harness import eventually
+from tests.worker.commands import apply, command
 from tests.worker.imports import begin, counts, errors, imported, lines, ordered, state_of, titles, upload
 from worker import imports, maintenance
 from worker.imports import run_imports
 from worker.runner import Services
-
-
-@pytest.fixture
-async def services(services: Services, tmp_path: Path) -> Services:
-    """With a store of the test's own."""
-    return replace(services, storage=Storage(tmp_path.as_uri()))
-
-
-@pytest.fixture
-async def owner(services: Services) -> AsyncIterator[asyncpg.Connection]:
-    async with connection(services.settings.database_url) as owner:
-        yield owner
-
-
-@pytest.fixture
-async def alice(owner: asyncpg.Connection) -> int:
-    return await new_user(owner)
-
-
-@pytest.fixture
-async def bob(owner: asyncpg.Connection) -> int:
-    return await new_user(owner)
 
 
 @pytest.fixture
@@ -217,8 +195,13 @@ async def test_a_repeated_external_id_in_one_file_is_one_task(
     services: Services, owner: asyncpg.Connection, alice: int, small_chunks: None
 ) -> None:
     content = lines(*({"title": f"t{n}", "external_id": str(n % 2)} for n in range(8)))
-    assert counts(await imported(services, owner, alice, content)) == (8, 2, 0, 6, 0)
+    done = await imported(services, owner, alice, content)
+    assert counts(done) == (8, 2, 0, 0, 6)
     assert await titles(owner, alice) == ["t0", "t1"]
+    told = await owner.fetch('SELECT row, "column", message FROM import_errors WHERE import_id = $1', done["id"])
+    assert [row["row"] for row in told] == [3, 4, 5, 6, 7, 8]
+    assert {row["column"] for row in told} == {"external_id"}
+    assert all("external id, too" in row["message"] for row in told)
 
 
 async def test_update_changes_what_the_row_says_and_nothing_else(
@@ -311,6 +294,24 @@ async def test_a_dry_run_tells_the_same_and_writes_nothing(
     assert counts(tried) == counts(again) == counts(done)
     told = [[(row, column) for row, column, _ in await errors(owner, str(one["id"]))] for one in (tried, again, done)]
     assert told[0] == told[1] == told[2]
+
+
+async def test_what_a_cancelled_dry_run_has_noted_misleads_no_other(
+    services: Services, owner: asyncpg.Connection, alice: int, small_chunks: None, paused: "Paused"
+) -> None:
+    content = lines(*({"title": f"task {n}"} for n in range(1, 11)))
+    import_id = await begin(services, alice, content, format="paused", dry_run=True)
+    running = asyncio.create_task(run_imports(services))
+    await paused.reached(7)
+    await eventually(lambda: has_read(owner, import_id, 6))
+    await apply(services, command("import.cancel", alice, {"id": import_id}))
+    noted = await owner.fetch("SELECT * FROM imported_tasks WHERE user_id = -$1::bigint", alice)
+    assert noted
+    paused.go_on()
+    await running
+    assert await owner.fetchval("SELECT count(*) FROM imported_tasks WHERE user_id < 0") == 0
+    await owner.copy_records_to_table("imported_tasks", records=noted)
+    assert counts(await imported(services, owner, alice, content, format="paused", dry_run=True))[1] == 10
 
 
 # -- ends
@@ -419,6 +420,7 @@ async def test_a_running_import_stops_within_a_chunk(
     import_id = await begin(services, alice, b"x", format="paused")
     running = asyncio.create_task(run_imports(services))
     await paused.reached(4)
+    await eventually(lambda: has_read(owner, import_id, 3))
     [cancelled] = await apply(services, command("import.cancel", alice, {"id": import_id}))
     paused.go_on()
     await running
@@ -437,6 +439,7 @@ async def test_an_import_goes_on_behind_the_last_whole_chunk(
     import_id = await begin(services, alice, b"x", format="paused")
     running = asyncio.create_task(run_imports(services))
     await paused.reached(8)
+    await eventually(lambda: has_read(owner, import_id, 6))
     running.cancel()
     await asyncio.wait({running})
     paused.go_on()
@@ -592,6 +595,37 @@ async def test_uploads_that_no_import_needs_are_purged_when_they_are_old(
     assert (await state_of(owner, import_id))["state"] == "succeeded"
 
 
+async def test_how_many_wait_and_for_how_long_is_measured(
+    services: Services, owner: asyncpg.Connection, alice: int, bob: int
+) -> None:
+    for user in (alice, alice, bob):
+        await begin(services, user, numbered(1))
+    await owner.execute("UPDATE imports SET turn_at = now() - interval '1 minute'")
+    assert await claim_import(services.pool, "me") is not None
+    found = await unfinished_imports(services.pool)
+    assert {state: imports for state, (imports, _) in found.items()} == {"queued": 2, "processing": 1}
+    assert 60 <= found["queued"][1] < 90
+    await owner.execute("UPDATE imports SET lease_until = NULL")
+    await run_imports(services)
+    assert await unfinished_imports(services.pool) == {}
+
+
+async def test_rows_are_counted_by_what_became_of_them(
+    services: Services, owner: asyncpg.Connection, alice: int
+) -> None:
+    def value(outcome: str) -> float:
+        return metrics.IMPORT_ROWS.labels("tenfold-ndjson", outcome)._value.get()
+
+    before = {outcome: value(outcome) for outcome in ("created", "skipped", "failed")}
+    await imported(services, owner, alice, lines({"title": "a", "external_id": "1"}))
+    await imported(services, owner, alice, lines({"title": "a", "external_id": "1"}, {"title": ""}))
+    assert {outcome: value(outcome) - before[outcome] for outcome in before} == {
+        "created": 1,
+        "skipped": 1,
+        "failed": 1,
+    }
+
+
 # -- parts
 
 
@@ -655,6 +689,10 @@ def odd_format(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 async def claimed(owner: asyncpg.Connection, import_id: str) -> bool:
     return (await state_of(owner, import_id))["state"] != "queued"
+
+
+async def has_read(owner: asyncpg.Connection, import_id: str, rows: int) -> bool:
+    return bool((await state_of(owner, import_id))["rows_read"] >= rows)
 
 
 async def read_whole(services: Services, claim: chunks.ClaimedImport) -> reading.Chunk:

@@ -1,7 +1,6 @@
 """Scheduled work: lanes nobody called, a suspect cache, partitions ahead, and rows past their retention."""
 
 import uuid
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -13,8 +12,8 @@ from core.cache import SUSPECT_FLAG
 from core.commands import encode_batch
 from core.jobs import FINAL_STATES, purge_jobs
 from core.users.writes import purge_sessions
-from tests.harness import connection, eventually
-from tests.worker.commands import create, new_user
+from tests.harness import eventually
+from tests.worker.commands import create
 from worker.main import QUEUES_OF_JOBS
 from worker.maintenance import (
     empty_suspect_cache,
@@ -25,17 +24,6 @@ from worker.maintenance import (
 )
 from worker.observer import _observe_queue_server
 from worker.runner import Services, build_worker
-
-
-@pytest.fixture
-async def owner(services: Services) -> AsyncIterator[asyncpg.Connection]:
-    async with connection(services.settings.database_url) as owner:
-        yield owner
-
-
-@pytest.fixture
-async def alice(owner: asyncpg.Connection) -> int:
-    return await new_user(owner)
 
 
 async def queued(services: Services) -> set[str]:

@@ -17,9 +17,9 @@ from typing import BinaryIO
 
 from core.imports.dates import day_order, parse_due, parse_moment
 from core.imports.draft import Draft, moment
-from core.imports.draft import WrongValueError as WrongValue
-from core.imports.records import Damaged, Records, beginning, columns_of, too_many_cells
-from core.imports.rows import BadRow, Certainty, FileReport, Format, Head, ImportRefused, ReadOptions, Rows
+from core.imports.drafted import drafted_rows
+from core.imports.records import Records, beginning, columns_of
+from core.imports.rows import Certainty, FileReport, Format, Head, ImportRefused, ReadOptions, Rows
 from core.imports.words import plain, priority_of, status_of
 
 # As Jira calls its columns in English, Spanish, German, French, Portuguese, Italian, Polish, Dutch, Russian, and some
@@ -123,16 +123,7 @@ def _read(stream: BinaryIO, options: ReadOptions, report: FileReport) -> Rows:
             "A Jira CSV has a column Summary, in whatever language; this header has none. The format csv reads others.",
         )
     reader = _Reader(header, places, records, options)
-    for number, cells in records.numbered():
-        if isinstance(cells, Damaged):
-            yield cells.as_bad_row(number)
-        elif message := too_many_cells(cells, len(header)):
-            yield BadRow(number, None, message, cells)
-        else:
-            try:
-                yield reader.draft(cells).row(number, cells, reader.columns)
-            except WrongValue as wrong:
-                yield BadRow(number, wrong.column or None, wrong.message, cells)
+    yield from drafted_rows(records, len(header), reader.draft, reader.columns)
 
 
 class _Reader:

@@ -1,7 +1,7 @@
 """Tenfold's own CSV, as it is exported: columns are the fields of a task, in any order; only `title` must be there.
 
 - Empty cells are absent fields. `id` becomes `external_id` (`tenfold:<id>`) where there is none; `user_id`, `version`,
-  `updated_at` and the recurrence are passed over.
+  `updated_at` and the recurrence are passed over, and so is `error`, which the report of an import's errors adds.
 - `labels`: separated by commas; `\\,` and `\\\\` are a comma and a backslash within a label.
 - Timestamps: RFC 3339, or what a spreadsheet makes of it (`31.12.2024 14:30`), in the import's time zone.
 - A cell that begins with `'` and then with one of `= + - @ TAB CR '` loses that first `'`, which the export puts there
@@ -33,7 +33,9 @@ COLUMNS = (
     "recurrence",
     "recurrence_from",
 )
-_IGNORED = frozenset({"updated_at", "user_id", "version", "recurrence", "recurrence_from"})
+_OF_REPORTS = "error"
+_IGNORED = frozenset({"updated_at", "user_id", "version", "recurrence", "recurrence_from", _OF_REPORTS})
+_KNOWN = frozenset({*COLUMNS, _OF_REPORTS})
 _DATES = frozenset({"due_date", "created_at", "completed_at"})
 _GUARDED = frozenset("=+-@\t\r'")
 _LABEL = re.compile(r"((?:[^,\\]|\\.|\\$)*)(?:,|$)", re.DOTALL)
@@ -43,7 +45,7 @@ _ESCAPE = re.compile(r"\\([\\,])")
 def _recognise(head: Head) -> Certainty:
     records = beginning(head)
     names = [name.casefold() for name in records[0]] if records else []
-    if "title" not in names or not set(names) <= set(COLUMNS):
+    if "title" not in names or not _KNOWN.issuperset(names):
         return 0
     return 3 if len(names) > 2 else 2
 
@@ -129,7 +131,7 @@ def _read(stream: BinaryIO, options: ReadOptions, report: FileReport) -> Rows:
 
 
 def _check(header: list[str], places: dict[str, list[int]]) -> None:
-    unknown = [name for name in places if name not in COLUMNS]
+    unknown = [name for name in places if name not in _KNOWN]
     if unknown:
         raise ImportRefused(
             "import-wrong-format",

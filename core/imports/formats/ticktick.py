@@ -16,8 +16,9 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from core.imports.dates import parse_moment
 from core.imports.draft import Draft, moment
 from core.imports.draft import WrongValueError as WrongValue
-from core.imports.records import Damaged, Records, beginning, columns_of, too_many_cells
-from core.imports.rows import BadRow, Certainty, FileReport, Format, Head, ImportRefused, ReadOptions, Rows
+from core.imports.drafted import by_name, drafted_rows
+from core.imports.records import Records, beginning, columns_of
+from core.imports.rows import Certainty, FileReport, Format, Head, ImportRefused, ReadOptions, Rows
 
 _PRIORITIES = {"5": 1, "3": 4, "1": 7, "0": 10}
 _STATUSES = {"0": "pending", "1": "completed", "2": "completed", "-1": "cancelled"}
@@ -59,17 +60,11 @@ def _read(stream: BinaryIO, options: ReadOptions, report: FileReport) -> Rows:
         )
     places = {name: where[0] for name, where in columns_of(header, report).items()}
     titles: dict[str, str] = {}
-    for number, cells in records.numbered():
-        if isinstance(cells, Damaged):
-            yield cells.as_bad_row(number)
-        elif message := too_many_cells(cells, len(header)):
-            yield BadRow(number, None, message, cells)
-        else:
-            record = {name: cells[place] if place < len(cells) else "" for name, place in places.items()}
-            try:
-                yield _draft(record, options.time_zone, titles).row(number, cells, _FIELDS)
-            except WrongValue as wrong:
-                yield BadRow(number, wrong.column or None, wrong.message, cells)
+
+    def draft(cells: list[str]) -> Draft:
+        return _draft(by_name(cells, places), options.time_zone, titles)
+
+    yield from drafted_rows(records, len(header), draft, _FIELDS)
 
 
 def _draft(record: Mapping[str, str], default_zone: tzinfo, titles: dict[str, str]) -> Draft:

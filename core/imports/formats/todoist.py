@@ -18,6 +18,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from core.imports.dates import day_order, parse_due
 from core.imports.draft import UNTITLED, Draft
+from core.imports.drafted import sampled
 from core.imports.records import Damaged, Records, beginning, columns_of
 from core.imports.rows import BadRow, Certainty, FileReport, Format, Head, ImportRefused, ReadOptions, Rows
 
@@ -51,13 +52,7 @@ def _read(stream: BinaryIO, options: ReadOptions, report: FileReport) -> Rows:
     places = {name.upper(): place for place, name in reversed(list(enumerate(header)))}
     if not {"TYPE", "CONTENT"} <= places.keys():
         raise ImportRefused("import-wrong-format", "A Todoist CSV has columns TYPE and CONTENT; this header has not.")
-    day_first = day_order(
-        record[places[name]]
-        for name in _DATE_COLUMNS
-        if name in places
-        for record in records.sample
-        if places[name] < len(record)
-    )
+    day_first = day_order(sampled(records, places, _DATE_COLUMNS))
     project = _Project(options.time_zone, day_first)
     for number, cells in records.numbered():
         if isinstance(cells, Damaged):

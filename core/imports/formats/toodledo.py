@@ -16,8 +16,9 @@ from typing import BinaryIO
 from core.imports.dates import day_order, parse_due, parse_moment
 from core.imports.draft import Draft, moment
 from core.imports.draft import WrongValueError as WrongValue
-from core.imports.records import Damaged, Records, beginning, columns_of, too_many_cells
-from core.imports.rows import BadRow, Certainty, FileReport, Format, Head, ImportRefused, ReadOptions, Rows
+from core.imports.drafted import by_name, drafted_rows, sampled
+from core.imports.records import Records, beginning, columns_of
+from core.imports.rows import Certainty, FileReport, Format, Head, ImportRefused, ReadOptions, Rows
 from core.imports.words import plain
 
 _PRIORITIES = {
@@ -67,24 +68,12 @@ def _read(stream: BinaryIO, options: ReadOptions, report: FileReport) -> Rows:
     places = {name.upper(): place for place, name in reversed(list(enumerate(header)))}
     if "TASK" not in places:
         raise ImportRefused("import-wrong-format", "A Toodledo CSV has a column TASK; this header has none.")
-    day_first = day_order(
-        record[places[name]]
-        for name in _DATES
-        if name in places
-        for record in records.sample
-        if places[name] < len(record)
-    )
-    for number, cells in records.numbered():
-        if isinstance(cells, Damaged):
-            yield cells.as_bad_row(number)
-        elif message := too_many_cells(cells, len(header)):
-            yield BadRow(number, None, message, cells)
-        else:
-            record = {name: cells[place] if place < len(cells) else "" for name, place in places.items()}
-            try:
-                yield _draft(record, options.time_zone, day_first).row(number, cells, _FIELDS)
-            except WrongValue as wrong:
-                yield BadRow(number, wrong.column or None, wrong.message, cells)
+    day_first = day_order(sampled(records, places, _DATES))
+
+    def draft(cells: list[str]) -> Draft:
+        return _draft(by_name(cells, places), options.time_zone, day_first)
+
+    yield from drafted_rows(records, len(header), draft, _FIELDS)
 
 
 def _draft(record: Mapping[str, str], zone: tzinfo, day_first: bool | None) -> Draft:

@@ -88,6 +88,15 @@ def test_checklists_that_do_not_fit_are_counted_and_facts_after_them_stay() -> N
     assert description.endswith("List: Home")
 
 
+def test_facts_take_all_the_room_that_the_body_leaves() -> None:
+    draft = Draft("a")
+    draft.body = "x" * 16_500
+    draft.fact("Source", "y" * 3000)
+    draft.comment("z" * 5000)
+    description = str(finished(draft)["description"])
+    assert description.endswith("Source: " + "y" * 3000 + "\n\n[… 1 more comments]")
+
+
 def test_a_body_that_leaves_no_room_stays_whole() -> None:
     draft = Draft("a")
     draft.body = "x" * DESCRIPTION_MAXIMUM

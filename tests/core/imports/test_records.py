@@ -191,6 +191,11 @@ def test_prose_behind_a_quote_that_never_closes_becomes_no_rows() -> None:
     assert "never closed" in one_damaged(found)[1].message
 
 
+def test_what_is_shown_of_an_open_quote_is_readable_also_in_another_encoding() -> None:
+    _, damaged = one_damaged(rows(b'a,b\nx,"y\x9d'))
+    assert damaged.cells == ["x", "y\ufffd"]
+
+
 def test_each_of_many_quotes_that_never_close_costs_its_own_row_only() -> None:
     block = '"stray,1,x\n' + "".join(f"task {number},{number},x\n" for number in range(12_000))
     found = rows("title,number,note\n" + "".join(f"good {number},0,x\n" for number in range(40_000)) + block * 30)

@@ -46,6 +46,12 @@ def test_bytes_that_are_not_utf_8_spoil_their_row_only() -> None:
     assert result.fields == [{"title": "b"}]
 
 
+def test_a_number_that_lies_across_blocks_is_one_item() -> None:
+    result = read(FORMAT, "[" + " " * (256 * 1024 - 3) + '123456, {"title": "b"}]')
+    assert [row.number for row in result.bad] == [1]
+    assert [row.number for row in result.good] == [2]
+
+
 def test_several_arrays_one_after_the_other_are_one_list() -> None:
     result = read(FORMAT, '[{"title": "a"}]\n[{"title": "b"}][]')
     assert [(row.number, row.fields["title"]) for row in result.good] == [(1, "a"), (2, "b")]
