@@ -23,6 +23,7 @@ from core.tasks.recurrence import (
 BERLIN = ZoneInfo("Europe/Berlin")
 SAO_PAULO = ZoneInfo("America/Sao_Paulo")
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
+SIXTY = ",".join(map(str, range(60)))
 
 
 def at(zone: ZoneInfo, *parts: int, fold: int = 0) -> datetime:
@@ -346,6 +347,9 @@ def test_a_zone_that_does_not_exist_is_utc() -> None:
         "FREQ=DAILY;X-THING=1",
         "FREQ=YEARLY;WKST=XX",
         "FREQ=YEARLY;BYWEEKNO=1;BYDAY=1MO",
+        f"FREQ=DAILY;BYHOUR=9;BYMINUTE={SIXTY}",
+        f"FREQ=MONTHLY;BYDAY=MO,TU,WE,TH,FR,SA,SU;BYHOUR=1,2,3;BYMINUTE={SIXTY};BYSECOND={SIXTY}",
+        "FREQ=DAILY;BYHOUR=8,9,10,11,12;BYMINUTE=0,10,20,30,40",
     ],
 )
 def test_what_is_no_rule_for_a_task_is_refused(text: str) -> None:
@@ -370,6 +374,30 @@ def test_a_rule_without_a_next_date_is_refused_and_soon(text: str) -> None:
     with pytest.raises(RecurrenceInvalid):
         require_next_date(text, NOW)
     assert time.perf_counter() - started < 1
+
+
+@pytest.mark.parametrize("year", [5, 1026, 2026])
+@pytest.mark.parametrize(
+    "rule",
+    [
+        "FREQ=YEARLY;BYYEARDAY=-366;COUNT=10000",
+        "FREQ=YEARLY;BYWEEKNO=53;BYDAY=MO;COUNT=10000",
+        "FREQ=HOURLY;BYMONTH=1;BYMONTHDAY=1;BYHOUR=3;COUNT=10000",
+        "FREQ=DAILY;BYHOUR=0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23;COUNT=10000",
+        "FREQ=YEARLY;BYHOUR=0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23;BYDAY=MO,TU;COUNT=10000",
+    ],
+)
+def test_a_rule_that_is_made_to_keep_a_worker_busy_does_not(rule: str, year: int) -> None:
+    started = time.perf_counter()
+    follow(rule, datetime(year, 1, 1, 3, tzinfo=UTC), completed=NOW)
+    assert time.perf_counter() - started < 1
+
+
+def test_many_dates_that_were_passed_over_are_all_counted() -> None:
+    due = at(BERLIN, 2006, 1, 1, 9)
+    found = follow("FREQ=DAILY;COUNT=10000", due, completed=at(BERLIN, 2026, 1, 1, 10))
+    assert found is not None
+    assert found.recurrence == f"FREQ=DAILY;COUNT={10_000 - (found.due_date.date() - due.date()).days}"
 
 
 def test_a_leap_day_is_found() -> None:
