@@ -17,7 +17,8 @@ def digest_text(titles: Sequence[str]) -> str:
     """Many late reminders as one: some titles, and how many more there are."""
     shown = "; ".join(titles[:DIGEST_TITLES])
     more = len(titles) - DIGEST_TITLES
-    return f"{len(titles)} tasks whose reminders are late: {shown}{f' and {more} more' if more > 0 else ''}"
+    tasks = "1 task" if len(titles) == 1 else f"{len(titles)} tasks"
+    return f"{tasks} whose reminders are late: {shown}{f' and {more} more' if more > 0 else ''}"
 
 
 def moment_text(moment: datetime, zone: ZoneInfo) -> str:

@@ -5,15 +5,14 @@ The reminders of one user are sent by one worker at a time, so that what came du
 digest.
 """
 
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
 import orjson
 
-from core.database import BOUNDED, Connection, Pool
+from core.database import BOUNDED, FRESH_PLANS, Connection, Pool
 from core.notifications.texts import digest_text, reminder_text
 from core.tasks.columns import task_json
 from core.tasks.recurrence import zone_named
@@ -23,6 +22,8 @@ LATE = timedelta(seconds=60)
 """From here on a reminder says that it is late, and many of a user become a digest."""
 DUE_AT_ONCE = 2000
 USERS_AT_ONCE = 200
+DIGEST_AT_ONCE = 20_000
+"""Reminders; more of them would not fit into the longest transaction, and become another digest."""
 DIGEST_TASKS = 50
 
 _USER_LOCK_CLASS = 1_010_104
@@ -38,6 +39,17 @@ FROM   (SELECT DISTINCT due.user_id
 WHERE  pg_try_advisory_xact_lock({_USER_LOCK_CLASS:d}, (c.user_id & {_LOCK_MASK:d})::integer)
 """  # noqa: S608
 
+# Counted apart, so that no limit on what is sent at once cuts what should be one digest into many single reminders.
+_OF_DIGESTS = """
+SELECT u.user_id
+FROM   unnest($1::bigint[]) AS u (user_id),
+       LATERAL (SELECT count(*) AS reminders
+                FROM   (SELECT FROM reminders AS r
+                        WHERE  r.user_id = u.user_id AND r.state = 'pending' AND r.due_at < $2
+                        LIMIT  $3::integer + 1) AS first_of_them) AS late
+WHERE  late.reminders > $3
+"""
+
 # A task that is gone, or in a partition that was detached, is not found. The status is looked at outside: inside it
 # would open the index of open tasks by due date, in which a task is found by going through all of its user's.
 _DUE = f"""
@@ -46,6 +58,7 @@ SELECT r.id, r.user_id, r.task_id, r.due_at, t.title, t.due_date, u.time_zone, w
        nextval('events_id_seq') AS event_id
 FROM   (SELECT * FROM reminders
         WHERE  user_id = ANY ($1::bigint[]) AND state = 'pending' AND due_at <= $2
+        AND    (due_at >= $3 OR user_id <> ALL ($4::bigint[]))
         ORDER  BY due_at, id
         LIMIT  {DUE_AT_ONCE:d}
         FOR    UPDATE SKIP LOCKED) AS r
@@ -58,6 +71,34 @@ FROM   (SELECT * FROM reminders
                           WHERE  c.user_id = r.user_id AND c.state = 'active' AND '{REMINDER}' = ANY (c.events)
                           LIMIT  1) AS wanted ON true
 ORDER  BY r.due_at, r.id
+"""  # noqa: S608
+
+_DIGEST = f"""
+UPDATE reminders AS r
+SET    state = CASE WHEN due.is_open THEN 'sent' ELSE 'cancelled' END,
+       sent_at = CASE WHEN due.is_open THEN $3::timestamptz END
+FROM   (SELECT r.id, t.title, coalesce(t.status IN ('pending', 'in_progress', 'blocked'), false) AS is_open
+        FROM   (SELECT * FROM reminders
+                WHERE  user_id = $1 AND state = 'pending' AND due_at < $2
+                ORDER  BY due_at, id
+                LIMIT  {DIGEST_AT_ONCE:d}
+                FOR    UPDATE SKIP LOCKED) AS r
+               LEFT JOIN LATERAL (SELECT title, status FROM tasks AS t
+                                  WHERE  t.user_id = r.user_id AND t.id = r.task_id LIMIT 1) AS t ON true) AS due
+WHERE  r.id = due.id
+RETURNING r.task_id, r.due_at, due.title, due.is_open
+"""  # noqa: S608
+
+_DIGEST_EVENT = f"""
+SELECT nextval('events_id_seq') AS event_id,
+       ARRAY(SELECT t.task
+             FROM   unnest($2::bigint[]) WITH ORDINALITY AS wanted (id, place),
+                    LATERAL (SELECT {task_json("t")} AS task FROM tasks AS t
+                             WHERE  t.user_id = $1 AND t.id = wanted.id LIMIT 1) AS t
+             ORDER  BY wanted.place) AS tasks
+FROM   channels AS c
+WHERE  c.user_id = $1 AND c.state = 'active' AND '{REMINDER}' = ANY (c.events)
+LIMIT  1
 """  # noqa: S608
 
 _EVENTS = f"""
@@ -120,42 +161,29 @@ async def send_due(pool: Pool, now: datetime, *, digest_over: int) -> Sent:
         now: the present, aware.
         digest_over: more late reminders of one user than this become a digest.
     """
-    sent = Sent()
+    sent, rows, late = Sent(), _Rows(), now - LATE
     async with pool.acquire() as connection, connection.transaction():
-        await connection.execute(BOUNDED)
+        await connection.execute(f"{BOUNDED}; {FRESH_PLANS}")
         users = [row["user_id"] for row in await connection.fetch(_USERS, now)]
         if users:
-            due = await connection.fetch(_DUE, users, now)
-            rows = _compose([dict(row) for row in due], now, digest_over, sent)
+            of_digests = [row["user_id"] for row in await connection.fetch(_OF_DIGESTS, users, late, digest_over)]
+            for user_id in of_digests:
+                await _add_digest(connection, user_id, now, rows, sent)
+            for reminder in await connection.fetch(_DUE, users, now, late, of_digests):
+                _add_one(rows, dict(reminder), now, sent)
             await _write(connection, rows, now)
+    sent.calls_for_delivery = bool(rows.events)
     return sent
 
 
-def _compose(due: Sequence[Mapping[str, Any]], now: datetime, digest_over: int, sent: Sent) -> _Rows:
-    rows = _Rows()
-    late: dict[int, list[Mapping[str, Any]]] = defaultdict(list)
-    for reminder in due:
-        if reminder["task"] is None:
-            rows.done.append((reminder["id"], "cancelled", None))
-            sent.cancelled += 1
-            continue
-        sent.lateness.append((now - reminder["due_at"]).total_seconds())
-        if now - reminder["due_at"] > LATE:
-            late[reminder["user_id"]].append(reminder)
-        else:
-            _add_one(rows, reminder, late_by=0)
-    for reminders in late.values():
-        if len(reminders) > digest_over:
-            _add_digest(rows, reminders, now)
-            sent.digests += 1
-        else:
-            for reminder in reminders:
-                _add_one(rows, reminder, late_by=int((now - reminder["due_at"]).total_seconds()))
-    sent.calls_for_delivery = bool(rows.events)
-    return rows
-
-
-def _add_one(rows: _Rows, reminder: Mapping[str, Any], *, late_by: int) -> None:
+def _add_one(rows: _Rows, reminder: Mapping[str, Any], now: datetime, sent: Sent) -> None:
+    if reminder["task"] is None:
+        rows.done.append((reminder["id"], "cancelled", None))
+        sent.cancelled += 1
+        return
+    lateness = now - reminder["due_at"]
+    sent.lateness.append(lateness.total_seconds())
+    late_by = int(lateness.total_seconds()) if lateness > LATE else 0
     user_id, task_id = reminder["user_id"], reminder["task_id"]
     text = reminder_text(
         reminder["title"], reminder["due_date"], zone_named(reminder["time_zone"]), is_late=late_by > 0
@@ -172,24 +200,31 @@ def _add_one(rows: _Rows, reminder: Mapping[str, Any], *, late_by: int) -> None:
     rows.done.append((reminder["id"], "sent", event_id))
 
 
-def _add_digest(rows: _Rows, reminders: Sequence[Mapping[str, Any]], now: datetime) -> None:
-    """One event and one notification for all; of a task with several reminders it tells once."""
-    first = reminders[0]
-    tasks = {reminder["task_id"]: reminder for reminder in reminders}
-    titles = [reminder["title"] for reminder in tasks.values()]
-    rows.notifications.append((first["user_id"], None, digest_text(titles)))
-    if first["is_wanted"]:
+async def _add_digest(connection: Connection, user_id: int, now: datetime, rows: _Rows, sent: Sent) -> None:
+    """One event and one notification for all that is late; of a task with several reminders it tells once.
+
+    A digest is not taken back for one of its tasks, so the reminders do not know their event.
+    """
+    found = await connection.fetch(_DIGEST, user_id, now - LATE, now)
+    reminders = sorted((row for row in found if row["is_open"]), key=lambda row: (row["due_at"], row["task_id"]))
+    sent.cancelled += len(found) - len(reminders)
+    if not reminders:
+        return
+    sent.lateness += [(now - reminder["due_at"]).total_seconds() for reminder in reminders]
+    sent.digests += 1
+    titles = {reminder["task_id"]: reminder["title"] for reminder in reminders}
+    rows.notifications.append((user_id, None, digest_text(list(titles.values()))))
+    event = await connection.fetchrow(_DIGEST_EVENT, user_id, list(titles)[:DIGEST_TASKS])
+    if event is not None:
         data = {
-            "tasks": [orjson.Fragment(reminder["task"]) for reminder in list(tasks.values())[:DIGEST_TASKS]],
-            "total": len(tasks),
+            "tasks": [orjson.Fragment(task) for task in event["tasks"]],
+            "total": len(titles),
             "reminder": {
-                "due_at": first["due_at"],
-                "late_by": int((now - first["due_at"]).total_seconds()),
+                "due_at": reminders[0]["due_at"],
+                "late_by": int((now - reminders[0]["due_at"]).total_seconds()),
             },
         }
-        rows.events.append((first["event_id"], first["user_id"], None, orjson.dumps(data).decode()))
-    # A digest is not taken back for one of its tasks.
-    rows.done += [(reminder["id"], "sent", None) for reminder in reminders]
+        rows.events.append((event["event_id"], user_id, None, orjson.dumps(data).decode()))
 
 
 async def _write(connection: Connection, rows: _Rows, now: datetime) -> None:

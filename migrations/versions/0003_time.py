@@ -203,11 +203,15 @@ FOLLOWING = [
     END
     $$
     """,
-    # An offset is an ISO 8601 duration; its days are days of the calendar, also when the clocks change.
+    # An offset is an ISO 8601 duration; its days are days of the calendar, also when the clocks change. Nothing lies
+    # before the first year: Python knows no such dates, and whoever sends reminders would stumble over one.
     """
     CREATE FUNCTION reminder_moment(rule text, due_date timestamptz, zone text) RETURNS timestamptz
     LANGUAGE sql STABLE
-    RETURN CASE WHEN rule LIKE 'P%' THEN date_subtract(due_date, rule::interval, zone) ELSE rule::timestamptz END
+    RETURN CASE WHEN rule NOT LIKE 'P%' THEN rule::timestamptz
+                WHEN due_date IS NOT NULL
+                THEN greatest(date_subtract(due_date, rule::interval, zone), '0001-01-01 00:00:00+00')
+           END
     """,
     # Brings the reminders of some tasks in line with their due dates. A time that has passed already is not made up
     # for, unless it was about to be when it was moved. Rules are joined by spaces; null: those of the user.

@@ -10,7 +10,7 @@ import orjson
 import pytest
 
 from core import clock
-from core.reminders.sending import send_due
+from core.reminders.sending import DIGEST_TASKS, DUE_AT_ONCE, Sent, send_due
 from core.reminders.writes import PLANNED_AT_ONCE, plan_for_changed_user
 from tests.harness import connection
 from tests.worker.commands import apply, command, delete, insert_task, new_user, update
@@ -20,6 +20,7 @@ from worker.reminders import plan_reminders, send_due_reminders
 from worker.runner import Services, build_worker
 
 DUE = datetime(2099, 3, 30, 12, tzinfo=UTC)
+SENDERS = 3
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
 
@@ -71,9 +72,22 @@ async def change(services: Services, user_id: int, task_id: int, **fields: Any) 
     assert outcome["status_code"] == 200
 
 
-async def send(services: Services, now: datetime) -> list[float]:
-    sent = await send_due(services.pool, now, digest_over=20)
-    return sent.lateness
+async def send(services: Services, now: datetime, *, digest_over: int = 20) -> Sent:
+    """Sends what is due, with three workers at once, until none finds any more."""
+    total = Sent()
+    while found := [
+        sent
+        for sent in await asyncio.gather(
+            *(send_due(services.pool, now, digest_over=digest_over) for _ in range(SENDERS))
+        )
+        if sent.reminders
+    ]:
+        for sent in found:
+            total.lateness += sent.lateness
+            total.digests += sent.digests
+            total.cancelled += sent.cancelled
+            total.calls_for_delivery |= sent.calls_for_delivery
+    return total
 
 
 # -- in step with the task
@@ -161,6 +175,26 @@ async def test_a_day_is_a_day_of_the_users_calendar_when_the_clocks_change(
     assert found["PT1H"][0] == datetime.fromisoformat("2030-03-31T17:00:00+02:00")
 
 
+@pytest.mark.parametrize(
+    ("zone", "due", "day_before"),
+    [
+        # Clocks that go from 00:00 to 01:00, and from 00:00 back to 23:00.
+        ("America/Sao_Paulo", "2018-11-04T18:00:00-02:00", "2018-11-03T18:00:00-03:00"),
+        ("America/Sao_Paulo", "2018-11-05T00:00:00-02:00", "2018-11-04T01:00:00-02:00"),
+        ("America/Sao_Paulo", "2018-02-18T12:00:00-03:00", "2018-02-17T12:00:00-02:00"),
+        ("Europe/Berlin", "2030-10-27T18:00:00+01:00", "2030-10-26T18:00:00+02:00"),
+        ("Europe/Berlin", "2030-04-01T02:30:00+02:00", "2030-03-31T03:30:00+02:00"),
+        ("Mars/Olympus", "2030-03-31T18:00:00+02:00", "2030-03-30T18:00:00+02:00"),
+    ],
+)
+async def test_a_day_before_is_right_in_nights_in_which_the_clocks_change_and_in_zones_that_are_none(
+    services: Services, owner: asyncpg.Connection, alice: int, zone: str, due: str, day_before: str
+) -> None:
+    await owner.execute("UPDATE users SET time_zone = $1", zone)
+    task_id = await new_task(services, alice, due_date=due)
+    assert (await reminders_of(owner, task_id))["P1D"][0] == datetime.fromisoformat(day_before)
+
+
 async def test_own_reminders_stand_instead_of_the_users(
     services: Services, owner: asyncpg.Connection, alice: int
 ) -> None:
@@ -227,8 +261,8 @@ async def test_a_reminder_becomes_a_notification_an_event_and_a_delivery_when_it
     wanting = await channel(owner, alice, "task.reminder")
     await channel(owner, alice, "task.updated")
     task_id = await new_task(services, alice)
-    assert await send(services, DUE - DAY - timedelta(seconds=1)) == []
-    assert await send(services, DUE - DAY + timedelta(seconds=2)) == [2.0]
+    assert (await send(services, DUE - DAY - timedelta(seconds=1))).lateness == []
+    assert (await send(services, DUE - DAY + timedelta(seconds=2))).lateness == [2.0]
     [note] = await owner.fetch("SELECT * FROM notifications")
     assert (note["user_id"], note["task_id"], note["event"]) == (alice, task_id, "task.reminder")
     assert note["text"] == "Renew it, due 2099-03-30 12:00 UTC"
@@ -238,7 +272,7 @@ async def test_a_reminder_becomes_a_notification_an_event_and_a_delivery_when_it
     assert data["reminder"] == {"due_at": "2099-03-29T12:00:00+00:00", "late_by": 0}
     [delivery] = await owner.fetch("SELECT * FROM deliveries WHERE event_id = $1", event["id"])
     assert (delivery["channel_id"], delivery["user_id"], delivery["state"]) == (wanting, alice, "pending")
-    assert await send(services, DUE - DAY + timedelta(seconds=3)) == []
+    assert (await send(services, DUE - DAY + timedelta(seconds=3))).reminders == 0
 
 
 async def test_several_workers_at_once_send_each_reminder_once(
@@ -255,7 +289,7 @@ async def test_several_workers_at_once_send_each_reminder_once(
     async def work() -> int:
         sent, idle = 0, 0
         while idle < 20:
-            found = len(await send(services, DUE - HOUR))
+            found = (await send_due(services.pool, DUE - HOUR, digest_over=20)).reminders
             sent, idle = sent + found, 0 if found else idle + 1
             await asyncio.sleep(0.01 * (not found))
         return sent
@@ -279,7 +313,7 @@ async def test_a_transaction_that_dies_has_sent_nothing_and_the_next_sends_all(
         await send(services, DUE)
     monkeypatch.undo()
     assert await owner.fetchval("SELECT count(*) FROM events") == 0
-    assert len(await send(services, DUE)) == 2
+    assert len((await send(services, DUE)).lateness) == 2
 
 
 async def test_after_downtime_a_few_come_marked_as_late(
@@ -288,7 +322,7 @@ async def test_after_downtime_a_few_come_marked_as_late(
     await channel(owner, alice, "task.reminder")
     for _ in range(10):
         await new_task(services, alice)
-    sent = await send_due(services.pool, DUE + HOUR, digest_over=20)
+    sent = await send(services, DUE + HOUR)
     assert (len(sent.lateness), sent.digests) == (20, 0)
     rows = await owner.fetch("SELECT data FROM events WHERE type = 'task.reminder'")
     late = {orjson.loads(row["data"])["reminder"]["late_by"] for row in rows}
@@ -306,7 +340,7 @@ async def test_after_downtime_many_of_one_user_are_one_digest_and_those_of_other
     for number in range(11):
         await new_task(services, alice, title=f"Task {number}")
     await new_task(services, bob)
-    sent = await send_due(services.pool, DUE + HOUR, digest_over=20)
+    sent = await send(services, DUE + HOUR)
     assert (len(sent.lateness), sent.digests) == (23, 1)
     [digest] = await owner.fetch("SELECT * FROM events WHERE user_id = $1", alice)
     data = orjson.loads(digest["data"])
@@ -319,12 +353,67 @@ async def test_after_downtime_many_of_one_user_are_one_digest_and_those_of_other
     assert await owner.fetchval("SELECT count(*) FROM deliveries WHERE user_id = $1", bob) == 1
 
 
+async def test_after_downtime_each_of_many_users_gets_one_digest_however_many_are_sent_at_once(
+    services: Services, owner: asyncpg.Connection, alice: int
+) -> None:
+    users = [alice, *[await new_user(owner) for _ in range(79)]]
+    await owner.execute("UPDATE users SET reminder_offsets = '{PT1H}'")
+    for user_id in users:
+        await channel(owner, user_id, "task.reminder")
+        await owner.execute(
+            "INSERT INTO tasks (user_id, title, due_date)"
+            " SELECT $1, n::text, $2::timestamptz + n * interval '1 second' FROM generate_series(1, 60) AS n",
+            user_id,
+            DUE,
+        )
+    sent = await send(services, DUE + HOUR)
+    assert (len(sent.lateness), sent.digests) == (80 * 60, 80)
+    assert await owner.fetchval("SELECT count(*) FROM deliveries") == 80
+    assert {row["text"] for row in await owner.fetch("SELECT text FROM notifications")} == {
+        "60 tasks whose reminders are late: 1; 2; 3; 4; 5 and 55 more"
+    }
+
+
+async def test_more_late_reminders_of_one_user_than_are_sent_at_once_are_one_digest(
+    services: Services, owner: asyncpg.Connection, alice: int
+) -> None:
+    await channel(owner, alice, "task.reminder")
+    await owner.execute("UPDATE users SET reminder_offsets = '{PT1H}'")
+    await owner.execute(
+        "INSERT INTO tasks (user_id, title, due_date) SELECT $1, 'x', $2 FROM generate_series(1, $3)",
+        alice,
+        DUE,
+        DUE_AT_ONCE + 500,
+    )
+    on_time = await new_task(services, alice, due_date=(DUE + 2 * HOUR).isoformat())
+    sent = await send(services, DUE + HOUR)
+    assert (len(sent.lateness), sent.digests) == (DUE_AT_ONCE + 501, 1)
+    digest, single = [
+        orjson.loads(row["data"]) for row in await owner.fetch("SELECT data FROM events ORDER BY task_id NULLS FIRST")
+    ]
+    assert (digest["total"], len(digest["tasks"])) == (DUE_AT_ONCE + 500, DIGEST_TASKS)
+    assert (single["task"]["id"], single["reminder"]["late_by"]) == (on_time, 0)
+
+
+async def test_a_due_date_in_the_first_year_of_all_stops_nobody(
+    services: Services, owner: asyncpg.Connection, alice: int
+) -> None:
+    first, second = await new_task(services, alice), await new_task(services, alice)
+    # As if its reminder were about to be sent when the due date is moved.
+    await owner.execute("UPDATE reminders SET due_at = now() WHERE task_id = $1", first)
+    await change(services, alice, first, due_date="0001-01-01T00:00:00+00:00")
+    assert len((await send(services, DUE)).lateness) == 4
+    assert {state for _, state in (await reminders_of(owner, second)).values()} == {"sent"}
+    shown = await owner.fetch("SELECT due_at FROM reminders WHERE task_id = $1", first)
+    assert {row["due_at"].year for row in shown} == {1}
+
+
 async def test_many_that_are_due_in_the_same_moment_are_no_digest(
     services: Services, owner: asyncpg.Connection, alice: int
 ) -> None:
     for _ in range(25):
         await new_task(services, alice)
-    sent = await send_due(services.pool, DUE - DAY, digest_over=20)
+    sent = await send(services, DUE - DAY)
     assert (len(sent.lateness), sent.digests) == (25, 0)
 
 
