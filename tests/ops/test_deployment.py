@@ -23,7 +23,7 @@ from ops.cli import app
 
 ROOT = Path(__file__).parents[2]
 DASHBOARD = ROOT / "ops/grafana/dashboards/tenfold.json"
-OURS = ("migrate", "api", "worker", "bulk")
+OURS = ("migrate", "api", "worker", "bulk", "time")
 # Of the compose file itself, not of Tenfold.
 COMPOSE_VARIABLES = {"POSTGRES_PASSWORD", "GRAFANA_PASSWORD"}
 SETTINGS = {field.name.upper() for field in fields(Settings)}
@@ -75,8 +75,8 @@ def test_what_a_service_waits_for_exists_and_can_become_so(compose: dict[str, An
                 assert services[other]["restart"] == "no", other
 
 
-def test_both_tiers_start_after_the_migration(compose: dict[str, Any]) -> None:
-    for name in ("api", "worker"):
+def test_every_tier_starts_after_the_migration(compose: dict[str, Any]) -> None:
+    for name in ("api", "worker", "bulk", "time"):
         assert compose["services"][name]["depends_on"]["migrate"] == {"condition": "service_completed_successfully"}
 
 
@@ -90,6 +90,7 @@ def test_our_services_are_given_settings_and_all_that_are_required(compose: dict
         settings = Settings.from_env(filled)
         assert settings.tenfold_env == "production"
         assert settings.queue_redis_url != settings.redis_url
+        assert settings.encryption_keys, "a key that is given reaches it"
         assert (settings.host, settings.port, settings.worker_metrics_port) == ("0.0.0.0", 8000, 9101)
 
 
@@ -173,7 +174,8 @@ def test_prometheus_looks_for_both_tiers_where_they_listen(compose: dict[str, An
     }
     environment = compose["services"]["api"]["environment"]
     metrics_port = int(environment["WORKER_METRICS_PORT"])
-    assert found == {"api": int(environment["PORT"]), "worker": metrics_port, "bulk": metrics_port}
+    workers = dict.fromkeys(("worker", "bulk", "time"), metrics_port)
+    assert found == {"api": int(environment["PORT"]), **workers}
 
 
 def test_every_queue_has_a_worker(compose: dict[str, Any]) -> None:
