@@ -2,7 +2,8 @@
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Callable
+import warnings
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 
 from aiohttp import BodyPartReader, ContentTypeError, MultipartReader, web
@@ -113,8 +114,10 @@ async def _pieces_of_field(request: web.Request) -> AsyncIterator[tuple[str | No
     reader = await request.multipart()
     has_file = False
     while (part := await reader.next()) is not None:
-        if isinstance(part, MultipartReader) or part.name != FILE_FIELD or has_file:
-            name = "body" if isinstance(part, MultipartReader) or not part.name else part.name
+        parameters = _disposition(part.headers.get("Content-Disposition"))
+        field = None if isinstance(part, MultipartReader) else content_disposition_filename(parameters, "name")
+        if isinstance(part, MultipartReader) or field != FILE_FIELD or has_file:
+            name = field or "body"
             told = "Give one file." if name == FILE_FIELD else f"Unknown field: the file is in the field {FILE_FIELD}."
             raise invalid({name: [told]})
         has_file = True
@@ -132,8 +135,14 @@ async def _pieces_of_part(part: BodyPartReader) -> AsyncIterator[bytes]:
 
 def _filename(disposition: str | None) -> str | None:
     """The last part of the name in `Content-Disposition`, as far as it can be shown."""
-    _, parameters = parse_content_disposition(disposition)
-    name = content_disposition_filename(parameters) or ""
+    name = content_disposition_filename(_disposition(disposition)) or ""
     name = name.replace("\\", "/").rpartition("/")[2]
     name = "".join(character for character in name if character.isprintable())
     return name.encode(errors="replace").decode()[:FILENAME_MAXIMUM] or None
+
+
+def _disposition(header: str | None) -> Mapping[str, str]:
+    """The parameters of `Content-Disposition`; aiohttp would warn operators of what clients send."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return parse_content_disposition(header)[1]

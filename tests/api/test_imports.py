@@ -257,6 +257,19 @@ async def test_a_form_that_breaks_off_is_refused(service: Service, body: bytes) 
     assert uploads(service) == []
 
 
+@pytest.mark.parametrize(
+    "header",
+    ["H}JG~G'<&0", "x;", "x; filename", 'x; filename="a"; filename="b"', "x; filename*=x''%FF", 'x; ="a"', "x;;;"],
+)
+async def test_a_content_disposition_that_cannot_be_read_names_nothing(service: Service, header: str) -> None:
+    """And is no news to whoever runs the service: aiohttp warns of each."""
+    answer = await sent(service.alice, lines({"title": "x"}), headers={"Content-Disposition": header})
+    assert (answer.status, answer.json["filename"]) == (202, None)
+    part = f"--x\r\nContent-Disposition: {header}\r\n\r\nabc\r\n--x--\r\n".encode()
+    answer = await sent(service.alice, part, headers={"Content-Type": "multipart/form-data; boundary=x"})
+    assert_problem(answer, 422, "validation-error")
+
+
 async def test_a_file_over_the_limit_is_refused_as_it_arrives(make_service: MakeService) -> None:
     service = await make_service(MAX_IMPORT_BYTES="100000")
     passed = 0
