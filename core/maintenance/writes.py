@@ -21,6 +21,10 @@ from core.maintenance.schedule import SCHEDULE, SWEEPS
 KEPT_RUNS = 100
 """How many runs of each job stay on record."""
 
+CLOCKS_APART_SECONDS = 24 * 3600.0
+"""How far ahead a worker's clock may be without having ticks run twice; one of a clock that was years ahead must not
+stop maintenance until then."""
+
 ATTEMPTS_MAXIMUM = 5
 """How often a run may be left in the middle: each time its worker may have died of it."""
 
@@ -57,7 +61,8 @@ SELECT t.name, t.tick, 'queued', '{}'
 FROM   unnest($1::text[], $2::timestamptz[]) AS t (name, tick)
 WHERE  NOT EXISTS (SELECT FROM maintenance_runs AS m
                    WHERE  m.name = t.name
-                   AND    (m.tick >= t.tick OR m.state IN ('queued', 'running')))
+                   AND    (m.tick BETWEEN t.tick AND t.tick + make_interval(secs => $3)
+                           OR m.state IN ('queued', 'running')))
 ON     CONFLICT (name, tick) WHERE job_id IS NULL DO NOTHING
 """
 
@@ -68,7 +73,7 @@ async def note_ticks(pool: Pool, now: datetime) -> int:
     A run that an admin has ordered counts as the tick before it.
     """
     ticks = [interval.tick(now) for interval in SCHEDULE.values()]
-    return int((await pool.execute(_NOTE, list(SCHEDULE), ticks)).rpartition(" ")[2])
+    return int((await pool.execute(_NOTE, list(SCHEDULE), ticks, CLOCKS_APART_SECONDS)).rpartition(" ")[2])
 
 
 # -- work -----------------------------------------------------------------------------------------------------

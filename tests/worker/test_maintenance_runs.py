@@ -107,6 +107,21 @@ async def test_a_clock_that_goes_back_repeats_no_tick(services: Services, owner:
     assert len(await runs(owner, "keep_partitions")) == 1
 
 
+async def test_a_clock_that_was_years_ahead_does_not_stop_maintenance_until_then(
+    services: Services, owner: asyncpg.Connection, at: Any
+) -> None:
+    at(NOON + timedelta(days=1000))
+    await run_due_maintenance(services)
+    for hours in (0, 1, 2):
+        at(NOON + timedelta(hours=hours))
+        await run_due_maintenance(services)
+        await run_due_maintenance(services)
+    assert [run["tick"] for run in await runs(owner, "keep_partitions")] == [
+        SCHEDULE["keep_partitions"].tick(NOON + after)
+        for after in (timedelta(days=1000), timedelta(), timedelta(hours=1), timedelta(hours=2))
+    ]
+
+
 async def test_no_tick_is_noted_while_an_earlier_run_is_not_done(services: Services, owner: asyncpg.Connection) -> None:
     assert await note_ticks(services.pool, NOON) == len(SCHEDULE)
     assert await note_ticks(services.pool, NOON + timedelta(days=1)) == 0
