@@ -1,6 +1,7 @@
 """A partition that is missing is made by whoever writes, and partitions come and go while others write."""
 
 import asyncio
+import contextlib
 import itertools
 import time
 from collections.abc import AsyncIterator
@@ -11,9 +12,11 @@ import asyncpg
 import pytest
 
 from core.database import is_transient
+from core.imports import reading
 from core.partitions import attach_partition, create_partition, detach_partition, partition_bounds, time_left
 from tests.harness import connection
 from tests.worker.commands import apply, batch, create, new_user, update
+from tests.worker.imports import counts, imported, lines
 from worker.maintenance import keep_partitions
 from worker.runner import Services
 
@@ -43,6 +46,18 @@ async def names(owner: asyncpg.Connection, *, attached: bool = True) -> list[str
 
 async def drop_current(owner: asyncpg.Connection) -> None:
     await owner.execute(f"DROP TABLE tasks_{THIS_YEAR}")
+
+
+@contextlib.asynccontextmanager
+async def ids_of_2020(owner: asyncpg.Connection) -> AsyncIterator[None]:
+    """For which nobody makes a partition."""
+    original = await owner.fetchval("SELECT pg_get_functiondef('next_task_id'::regproc)")
+    of_2020 = "CREATE OR REPLACE FUNCTION next_task_id() RETURNS bigint LANGUAGE plpgsql AS 'BEGIN RETURN 5; END'"
+    await owner.execute(of_2020)
+    try:
+        yield
+    finally:
+        await owner.execute(original)
 
 
 async def count(owner: asyncpg.Connection, user_id: int) -> int:
@@ -77,16 +92,36 @@ async def test_a_batch_of_many_kinds_without_a_partition_is_applied_once(
     assert await count(owner, alice) == 2
 
 
+@pytest.mark.parametrize("known", [0, 2])
+async def test_an_import_that_finds_no_partition_has_it_made_and_brings_every_row_once(
+    services: Services, owner: asyncpg.Connection, alice: int, monkeypatch: pytest.MonkeyPatch, known: int
+) -> None:
+    """Also the rows that are written with care, because an earlier import has brought some of them."""
+    monkeypatch.setattr(reading, "CHUNK_ROWS", 3)
+    rows = [{"title": f"task {number}", "external_id": str(number)} for number in range(10)]
+    if known:
+        await imported(services, owner, alice, lines(*rows[:known]))
+    await drop_current(owner)  # with the tasks that were known
+    done = await imported(services, owner, alice, lines(*rows))
+    assert (done["state"], counts(done)) == ("succeeded", (10, 10, 0, 0, 0))
+    assert await count(owner, alice) == 10
+    assert f"tasks_{THIS_YEAR}" in await names(owner)
+
+
+async def test_an_import_that_finds_no_partition_even_then_fails_and_is_told(
+    services: Services, owner: asyncpg.Connection, alice: int
+) -> None:
+    async with ids_of_2020(owner):
+        done = await imported(services, owner, alice, lines({"title": "x"}))
+    assert (done["state"], done["rows_created"]) == ("failed", 0)
+    assert "internal-error" in done["error"]
+
+
 async def test_what_finds_no_partition_even_then_is_refused_and_stops_no_lane(
     services: Services, owner: asyncpg.Connection, alice: int
 ) -> None:
-    original = await owner.fetchval("SELECT pg_get_functiondef('next_task_id'::regproc)")
-    of_2020 = "CREATE OR REPLACE FUNCTION next_task_id() RETURNS bigint LANGUAGE plpgsql AS 'BEGIN RETURN 5; END'"
-    await owner.execute(of_2020)
-    try:
+    async with ids_of_2020(owner):
         [outcome] = await apply(services, create(alice))
-    finally:
-        await owner.execute(original)
     assert outcome["status_code"] == 422
 
 
