@@ -125,6 +125,26 @@ class Tier:
         return "\n".join(self.output.splitlines()[-lines:])
 
 
+def worker_for(settings: Settings, folder: Path, name: str, *queues: str, **variables: str) -> Tier:
+    """A worker process, not started yet, for a database that is there already."""
+    environment = {
+        **{name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ},
+        "PYTHONPATH": str(ROOT),
+        "PYTHONUNBUFFERED": "1",
+        "LOG_FORMAT": "json",
+        "DATABASE_URL": settings.database_url,
+        "QUEUE_REDIS_URL": settings.queue_redis_url,
+        "REDIS_URL": settings.redis_url,
+        "JWT_SECRET_KEY": settings.jwt_secret_key,
+        "SECRETS_KEY": settings.secrets_key,
+        "WORKER_METRICS_PORT": "0",
+        "TENFOLD_HOME": str(folder),
+        **variables,
+    }
+    command = [sys.executable, "-m", "worker", *(part for queue in queues for part in ("--queue", queue))]
+    return Tier(name, command, environment, folder / f"{name}.log")
+
+
 @dataclass
 class Installation:
     """The servers, the processes, the users, and what to ask them all."""
