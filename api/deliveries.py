@@ -35,6 +35,7 @@ class DeliveryListQuery(Schema):
 
     state = CommaSeparated(
         fields.String(validate=validate.OneOf(DELIVERY_STATES)),
+        validate=validate.Length(min=1),
         metadata={"description": "one, or several separated by commas"},
     )
     channel_id = WholeNumber(validate=validate.Range(min=1, max=MAXIMUM_ID))

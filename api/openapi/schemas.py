@@ -14,8 +14,14 @@ from api.http import CommaSeparated
 from core.tasks.schemas import Text, Timestamp
 
 # What a schema demands between fields, which marshmallow says in code.
-BETWEEN_FIELDS = {
+BETWEEN_FIELDS: dict[str, dict[str, Any]] = {
     "ProfileUpdate": {"dependentRequired": {"password": ["current_password"], "current_password": ["password"]}},
+    "PartitionCreate": {
+        "oneOf": [
+            {"required": ["year"], "not": {"anyOf": [{"required": ["from"]}, {"required": ["to"]}]}},
+            {"required": ["from", "to"], "not": {"required": ["year"]}},
+        ]
+    },
 }
 
 

@@ -19,7 +19,7 @@ EVENTS = (
 
 TEST_EVENT = "channel.test"
 STATES = ("active", "disabled")
-_TIME_OF_DAY = re.compile(r"([01][0-9]|2[0-3]):[0-5][0-9]\Z")
+_TIME_OF_DAY = re.compile(r"^([01][0-9]|2[0-3]):[0-5][0-9]\Z")
 
 
 def _different(values: list[str]) -> None:
@@ -53,7 +53,7 @@ def _events(**kwargs: Any) -> fields.List[Any]:
     return fields.List(
         fields.String(validate=validate.OneOf(EVENTS)),
         validate=[validate.Length(min=1), _different],
-        metadata={"description": "what the channel is told of", "example": ["task.reminder"]},
+        metadata={"description": "what the channel is told of", "example": ["task.reminder"], "uniqueItems": True},
         **kwargs,
     )
 

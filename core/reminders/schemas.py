@@ -4,7 +4,7 @@ from typing import Any
 
 from marshmallow import Schema, ValidationError, fields, validate
 
-from core.durations import normalized_duration
+from core.durations import DURATION, normalized_duration
 from core.tasks.schemas import utc_timestamp
 
 REMINDERS_MAXIMUM = 20
@@ -36,7 +36,12 @@ class SetReminders(Schema):
     """A task's own reminders instead of its user's; `null` gives it those of its user again, `[]` none."""
 
     reminders = ReminderRules(
-        ReminderRule(metadata={"example": "PT1H"}),
+        ReminderRule(
+            metadata={
+                "anyOf": [{"format": "duration", "pattern": DURATION}, {"format": "date-time"}],
+                "example": "PT1H",
+            }
+        ),
         required=True,
         allow_none=True,
         validate=validate.Length(max=REMINDERS_MAXIMUM),

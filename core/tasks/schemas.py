@@ -207,6 +207,7 @@ class Recurrence(Text):
             validate=validate.Length(1, RECURRENCE_MAXIMUM),
             metadata={
                 "description": "RFC 5545: completing the task makes the next one. Hourly to yearly; `null` is never",
+                "format": "recurrence-rule",
                 "example": "FREQ=WEEKLY;BYDAY=MO,TH",
             },
         )

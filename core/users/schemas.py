@@ -57,7 +57,7 @@ class ReminderOffsets(fields.List[str]):
 
     def __init__(self) -> None:
         super().__init__(
-            ReminderOffset(metadata={"pattern": DURATION}),
+            ReminderOffset(metadata={"format": "duration", "pattern": DURATION}),
             validate=validate.Length(max=REMINDER_OFFSETS_MAXIMUM),
             metadata={
                 "description": "How long before a due date to remind of it (ISO 8601 durations)",

@@ -12,7 +12,7 @@ from tests.harness import Service
 
 FIELDS = [
     "id", "user_id", "title", "description", "priority", "status", "due_date", "labels", "created_at",
-    "updated_at", "completed_at", "version",
+    "updated_at", "completed_at", "version", "recurrence", "recurrence_from",
 ]  # fmt: skip
 
 
@@ -41,6 +41,8 @@ async def test_a_created_task_has_every_field_and_the_defaults(service: Service)
         "updated_at": "",
         "completed_at": None,
         "version": 1,
+        "recurrence": None,
+        "recurrence_from": "due_date",
     }
     created = datetime.fromisoformat(task["created_at"])
     assert task["created_at"] == task["updated_at"]
