@@ -147,18 +147,21 @@ FROM   unnest($2::uuid[], $3::uuid[]) WITH ORDINALITY AS r (first, last, place),
 
 _NEW_IDS = "SELECT array(SELECT next_task_id() FROM generate_series(1, $1) ORDER BY 1)"
 
-_NEW_TASK = """
-       coalesce(r.labels::text[], '{}'), coalesce(r.created_at, now()),
-       CASE WHEN r.status = 'completed' THEN coalesce(r.completed_at, now()) END
+_INTO_TASKS = """
+INSERT INTO tasks (id, user_id, title, description, priority, status, due_date, labels, created_at, completed_at,
+                   recurrence, recurrence_from)
+SELECT r.id, $1, r.title, r.description, r.priority, r.status, r.due_date, coalesce(r.labels::text[], '{}'),
+       coalesce(r.created_at, now()), CASE WHEN r.status = 'completed' THEN coalesce(r.completed_at, now()) END,
+       r.recurrence, r.recurrence_from
 """
 
 _INSERT = f"""
-INSERT INTO tasks (id, user_id, title, description, priority, status, due_date, labels, created_at, completed_at)
-SELECT r.id, $1, r.title, r.description, r.priority, r.status, r.due_date, {_NEW_TASK}
+{_INTO_TASKS}
 FROM   unnest($2::bigint[], $3::text[], $4::text[], $5::smallint[], $6::text[], $7::timestamptz[], $8::text[],
-              $9::timestamptz[], $10::timestamptz[])
-       AS r (id, title, description, priority, status, due_date, labels, created_at, completed_at)
-"""  # noqa: S608
+              $9::timestamptz[], $10::timestamptz[], $11::text[], $12::text[])
+       AS r (id, title, description, priority, status, due_date, labels, created_at, completed_at, recurrence,
+             recurrence_from)
+"""
 
 # Rows come sorted by key, so that neighbours in the index are written together. A key that is there stands for a task
 # that is not there any more.
@@ -171,16 +174,18 @@ ON     CONFLICT (user_id, key) DO UPDATE SET task_id = excluded.task_id, import_
 
 _STAGE = """
 CREATE TEMPORARY TABLE staged_rows (
-    id           bigint,
-    key          uuid,
-    title        text,
-    description  text,
-    priority     smallint,
-    status       text,
-    due_date     timestamptz,
-    labels       text,
-    created_at   timestamptz,
-    completed_at timestamptz
+    id              bigint,
+    key             uuid,
+    title           text,
+    description     text,
+    priority        smallint,
+    status          text,
+    due_date        timestamptz,
+    labels          text,
+    created_at      timestamptz,
+    completed_at    timestamptz,
+    recurrence      text,
+    recurrence_from text
 ) ON COMMIT DROP
 """
 
@@ -191,10 +196,9 @@ ON     CONFLICT (user_id, key) DO NOTHING
 """
 
 _INSERT_STAGED = f"""
-INSERT INTO tasks (id, user_id, title, description, priority, status, due_date, labels, created_at, completed_at)
-SELECT r.id, $1, r.title, r.description, r.priority, r.status, r.due_date, {_NEW_TASK}
+{_INTO_TASKS}
 FROM   pg_temp.staged_rows AS r
-"""  # noqa: S608
+"""
 
 _SEEN_AGAIN = """
 UPDATE imported_tasks SET import_id = $3::text::uuid WHERE user_id = $1 AND key = ANY ($2::uuid[])
@@ -206,7 +210,8 @@ def _new_value(name: str) -> str:
 
 
 _NEW_VALUES = {
-    name: _new_value(name) for name in ("title", "description", "priority", "status", "due_date", "labels")
+    name: _new_value(name)
+    for name in ("title", "description", "priority", "status", "due_date", "labels", "recurrence", "recurrence_from")
 } | {
     # A creation date that the file does not tell is not changed; nor is a time of completion of what stays completed.
     "created_at": f"CASE WHEN r.given & {FIELD_BITS['created_at']} <> 0 "
@@ -219,10 +224,12 @@ _NEW_VALUES = {
 # Each expression reads the row as it is when it is locked, so that a change made meanwhile is not undone.
 _UPDATE_FROM = f"""
 FROM   (SELECT u.id, u.given, u.title, u.description, u.priority, u.status, u.due_date,
-               coalesce(u.labels::text[], '{{}}') AS labels, u.created_at, u.completed_at
+               coalesce(u.labels::text[], '{{}}') AS labels, u.created_at, u.completed_at, u.recurrence,
+               u.recurrence_from
         FROM   unnest($2::bigint[], $3::text[], $4::text[], $5::smallint[], $6::text[], $7::timestamptz[],
-                      $8::text[], $9::timestamptz[], $10::timestamptz[], $11::integer[])
-               AS u (id, title, description, priority, status, due_date, labels, created_at, completed_at, given)
+                      $8::text[], $9::timestamptz[], $10::timestamptz[], $11::text[], $12::text[], $13::integer[])
+               AS u (id, title, description, priority, status, due_date, labels, created_at, completed_at, recurrence,
+                     recurrence_from, given)
        ) AS r
 WHERE  t.user_id = $1
 AND    t.id = r.id

@@ -5,16 +5,27 @@ A description is made in this order, each part only where there is something: th
 may be left out where it does not fit, and then a line tells how much; the item's own text never is.
 """
 
+import contextlib
 import hashlib
 import html
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from datetime import tzinfo
+from datetime import datetime, tzinfo
 from typing import Any
 
+from core import clock
 from core.imports.dates import parse_due, parse_moment
 from core.imports.rows import BadRow, Row, Values
-from core.tasks.schemas import DESCRIPTION_MAXIMUM, EXTERNAL_ID_MAXIMUM, LABEL_MAXIMUM, LABELS_MAXIMUM, TITLE_MAXIMUM
+from core.tasks.recurrence import RECURRENCE_MAXIMUM, RecurrenceInvalid, normalized, require_next_date
+from core.tasks.schemas import (
+    DEFAULT_STATUS,
+    DESCRIPTION_MAXIMUM,
+    EXTERNAL_ID_MAXIMUM,
+    LABEL_MAXIMUM,
+    LABELS_MAXIMUM,
+    OPEN_STATUSES,
+    TITLE_MAXIMUM,
+)
 
 UNTITLED = "(untitled)"
 """The title of an item whose program lets it have none."""
@@ -183,6 +194,20 @@ class Draft:
         value = one_line(value)
         if value:
             self._facts.append(f"{name}: {value}")
+
+    def repeat(self, rule: str) -> None:
+        """Takes a rule of RFC 5545 as the recurrence; one that an open task cannot follow becomes a fact.
+
+        To be called when status and due date are set: the rule has to have a date behind them.
+        """
+        recurrence, due_date = normalized(rule), self._fields.get("due_date")
+        is_open = self._fields.get("status", DEFAULT_STATUS) in OPEN_STATUSES
+        if is_open and len(recurrence) <= RECURRENCE_MAXIMUM:
+            with contextlib.suppress(RecurrenceInvalid):
+                require_next_date(recurrence, clock.now() if due_date is None else datetime.fromisoformat(due_date))
+                self.set(recurrence=recurrence)
+                return
+        self.fact("Repeats", rule)
 
     def label(self, text: str) -> None:
         """Adds a label; one that a task cannot have becomes a fact."""

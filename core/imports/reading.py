@@ -18,6 +18,7 @@ from marshmallow import ValidationError
 from core.imports.decompress import is_compressed, open_decompressed
 from core.imports.formats import FORMATS
 from core.imports.rows import BadRow, FileReport, ImportRefused, ReadOptions, Row, Rows, Values
+from core.tasks.schemas import DEFAULT_RECURRENCE_FROM
 from core.tasks.validation import load_import
 
 CHUNK_ROWS = 10_000
@@ -34,7 +35,10 @@ MOST_EQUALS = (1 << 8 * OCCURRENCE_BYTES) - 1
 
 OnConflict = Literal["skip", "update", "error"]
 
-FIELDS = ("title", "description", "priority", "status", "due_date", "labels", "created_at", "completed_at")
+FIELDS = (
+    "title", "description", "priority", "status", "due_date", "labels", "created_at", "completed_at", "recurrence",
+    "recurrence_from",
+)  # fmt: skip
 FIELD_BITS = {name: 1 << place for place, name in enumerate(FIELDS)}
 
 
@@ -62,6 +66,8 @@ class TaskRow:
     labels: list[str]
     created_at: datetime | None
     completed_at: datetime | None
+    recurrence: str | None
+    recurrence_from: str
     values: Values
 
 
@@ -290,10 +296,15 @@ class _Builder:
         labels = fields.get("labels") or []
         title, description = fields["title"], fields.get("description")
         priority, status = fields["priority"], fields["status"]
+        recurrence = fields.get("recurrence")
+        recurrence_from = fields.get("recurrence_from", DEFAULT_RECURRENCE_FROM)
         if external_id is not None:
             key = UUID(hashlib.blake2b(self._source + external_id.encode(), digest_size=KEY_BYTES).digest())
         else:
-            content = orjson.dumps((title, description, priority, status, due_date, labels, created_at, completed_at))
+            said = [title, description, priority, status, due_date, labels, created_at, completed_at]
+            if recurrence is not None:  # what does not recur is known again from before anything could
+                said += [recurrence, recurrence_from]
+            content = orjson.dumps(said)
             key = self._next_equal(hashlib.blake2b(self._source + content, digest_size=CONTENT_BYTES).digest())
         parse = datetime.fromisoformat
         return TaskRow(
@@ -309,6 +320,8 @@ class _Builder:
             labels,
             None if created_at is None else parse(created_at),
             None if completed_at is None else parse(completed_at),
+            recurrence,
+            recurrence_from,
             item.values,
         )
 
@@ -350,6 +363,8 @@ def columns_of(rows: Sequence[TaskRow]) -> tuple[list[Any], ...]:
         [_array_literal(row.labels) if row.labels else None for row in rows],
         [row.created_at for row in rows],
         [row.completed_at for row in rows],
+        [row.recurrence for row in rows],
+        [row.recurrence_from for row in rows],
     )
 
 

@@ -269,9 +269,6 @@ class TaskCreate(Schema):
 class TaskImport(TaskCreate):
     """A task that comes from elsewhere, with its past."""
 
-    class Meta:
-        exclude = ("recurrence", "recurrence_from")
-
     created_at = Timestamp(allow_none=True)
     completed_at = Timestamp(allow_none=True)
     external_id = Text(allow_none=True, validate=validate.Length(1, EXTERNAL_ID_MAXIMUM))

@@ -217,23 +217,20 @@ def _changes(value: Any) -> dict[str, Any]:
 
 
 # Field, reader, what stands for an absent one; in the order of the schemas.
-_IMPORTABLE = (
+_UPDATE = (
     ("title", _title, _ABSENT),
     ("description", _description, _ABSENT),
     ("priority", _priority, _ABSENT),
     ("status", _status, _ABSENT),
     ("due_date", _timestamp, _ABSENT),
     ("labels", _labels, _ABSENT),
-)
-_UPDATE = (
-    *_IMPORTABLE,
     ("recurrence", _recurrence, _ABSENT),
     ("recurrence_from", _recurrence_from, _ABSENT),
 )
 _DEFAULTS = {"priority": DEFAULT_PRIORITY, "status": DEFAULT_STATUS}
 _CREATE = tuple((name, read, _DEFAULTS.get(name, _ABSENT)) for name, read, _ in _UPDATE)
 _IMPORT = (
-    *((name, read, _DEFAULTS.get(name, _ABSENT)) for name, read, _ in _IMPORTABLE),
+    *_CREATE,
     ("created_at", _timestamp, _ABSENT),
     ("completed_at", _timestamp, _ABSENT),
     ("external_id", _external_id, _ABSENT),

@@ -433,6 +433,8 @@ async def test_what_is_exported_is_imported_again_as_equal_tasks(exporting: Serv
             "labels": [label.replace(",", "") for label in ("=sum", NASTY[number % len(NASTY)] + "!", "a b\\")][
                 : number % 4
             ],
+            "recurrence": (None, "FREQ=WEEKLY;BYDAY=MO,TH", None, "FREQ=MONTHLY;BYMONTHDAY=-1;COUNT=5")[number % 4],
+            "recurrence_from": ("due_date", "completion")[number % 2],
         }
         for number, text in enumerate([*NASTY_DESCRIPTIONS, None])
     ]
@@ -448,7 +450,9 @@ async def test_what_is_exported_is_imported_again_as_equal_tasks(exporting: Serv
     imported = await eventually(ended)
     errors = (await exporting.bob.get(f"/imports/{imported['id']}/errors")).items
     assert (imported["state"], imported["created"], errors) == ("succeeded", len(rows), [])
-    columns = "title, description, priority, status, due_date, labels, created_at, completed_at"
+    columns = (
+        "title, description, priority, status, due_date, labels, created_at, completed_at, recurrence, recurrence_from"
+    )
     of_user = f"SELECT {columns} FROM tasks WHERE user_id = $1 ORDER BY id"
     there, back = [await exporting.rows(of_user, user.id) for user in (exporting.alice, exporting.bob)]
     assert back == there

@@ -83,6 +83,43 @@ async def test_what_a_row_does_not_say_has_the_defaults(
     assert before <= done["completed_at"] <= datetime.now(UTC)
 
 
+async def test_recurrence_arrives_and_a_rule_that_no_task_can_follow_is_an_error_of_its_row(
+    services: Services, owner: asyncpg.Connection, alice: int
+) -> None:
+    due = "2099-03-02T09:00:00Z"
+    content = lines(
+        {"title": "a", "due_date": due, "recurrence": "freq=weekly", "recurrence_from": "completion"},
+        {"title": "b", "due_date": due, "recurrence": "FREQ=MINUTELY"},
+        {"title": "c", "due_date": due, "recurrence": "FREQ=DAILY;UNTIL=20200101"},
+        {"title": "d", "recurrence_from": "yesterday"},
+        {"title": "a", "due_date": due},
+    )
+    done = await imported(services, owner, alice, content)
+    assert counts(done) == (5, 2, 0, 0, 3)
+    rows = await owner.fetch("SELECT recurrence, recurrence_from FROM tasks WHERE user_id = $1 ORDER BY id", alice)
+    assert [tuple(row) for row in rows] == [("FREQ=WEEKLY", "completion"), (None, "due_date")]
+    told = await errors(owner, str(done["id"]))
+    assert [(row, column) for row, column, _ in told] == [(2, "recurrence"), (3, "recurrence"), (4, "recurrence_from")]
+    assert [message for _, _, message in told[:2]] == [
+        "FREQ must be one of HOURLY, DAILY, WEEKLY, MONTHLY, YEARLY.",
+        "The rule has no next date.",
+    ]
+    assert (await imported(services, owner, alice, content))["rows_skipped"] == 2
+
+
+async def test_update_sets_and_clears_the_recurrence_if_the_row_says_so(
+    services: Services, owner: asyncpg.Connection, alice: int
+) -> None:
+    for said, expected in (
+        ({"recurrence": "FREQ=DAILY"}, "FREQ=DAILY"),
+        ({"priority": 2}, "FREQ=DAILY"),
+        ({"recurrence": "FREQ=WEEKLY"}, "FREQ=WEEKLY"),
+        ({"recurrence": None}, None),
+    ):
+        await imported(services, owner, alice, lines({"title": "a", "external_id": "1", **said}), on_conflict="update")
+        assert await owner.fetchval("SELECT recurrence FROM tasks WHERE user_id = $1", alice) == expected
+
+
 async def test_a_row_that_is_wrong_is_told_and_the_others_go_in(
     services: Services, owner: asyncpg.Connection, alice: int
 ) -> None:

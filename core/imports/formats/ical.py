@@ -6,8 +6,9 @@
 - A DUE date without a time is the end of that day. Without DUE it is DTSTART and DURATION. Times without a zone are in
   the reader's; zones go by their names (IANA's, Windows', or either behind a vendor's prefix), else by the file's
   VTIMEZONE.
-- CATEGORIES are labels. A parent (RELATED-TO) becomes `Part of: <title>`. RRULE, alarms, start, location, address and
-  attachments become lines of the description, COMMENTs follow it.
+- CATEGORIES are labels. A parent (RELATED-TO) becomes `Part of: <title>`. RRULE is the recurrence of an open to-do if a
+  task can follow it, else a line of the description, as are alarms, start, location, address and attachments; COMMENTs
+  follow it.
 - The external id is the UID; that of a changed occurrence has its RECURRENCE-ID behind it. So of an event's several
   versions in one file the import's `on_conflict` decides.
 
@@ -54,6 +55,7 @@ _COLUMNS = {
     "completed_at": "COMPLETED",
     "labels": "CATEGORIES",
     "external_id": "UID",
+    "recurrence": "RRULE",
 }
 _STATUSES = {
     "NEEDS-ACTION": "pending",
@@ -272,7 +274,7 @@ class _Reader:
 
     def _add_facts(self, to_do: _ToDo, task: Draft) -> None:
         task.fact("Starts", self._told(to_do.first("DTSTART")))
-        task.fact("Repeats", to_do.text("RRULE"))
+        task.repeat(to_do.text("RRULE"))
         for name, heading in (("RDATE", "Repeats also on"), ("EXDATE", "Does not repeat on")):
             task.fact(heading, ", ".join(one.value for one in to_do.all(name)))
         task.fact("Occurrence of", self._told(to_do.first("RECURRENCE-ID")))

@@ -1,7 +1,7 @@
 """Tenfold's own CSV, as it is exported: columns are the fields of a task, in any order; only `title` must be there.
 
-- Empty cells are absent fields. `id` becomes `external_id` (`tenfold:<id>`) where there is none; `user_id`, `version`,
-  `updated_at` and the recurrence are passed over, and so is `error`, which the report of an import's errors adds.
+- Empty cells are absent fields. `id` becomes `external_id` (`tenfold:<id>`) where there is none; `user_id`, `version`
+  and `updated_at` are passed over, and so is `error`, which the report of an import's errors adds.
 - `labels`: separated by commas; `\\,` and `\\\\` are a comma and a backslash within a label.
 - Timestamps: RFC 3339, or what a spreadsheet makes of it (`31.12.2024 14:30`), in the import's time zone.
 - A cell that begins with `'` and then with one of `= + - @ TAB CR '` loses that first `'`, which the export puts there
@@ -34,7 +34,7 @@ COLUMNS = (
     "recurrence_from",
 )
 _OF_REPORTS = "error"
-_IGNORED = frozenset({"updated_at", "user_id", "version", "recurrence", "recurrence_from", _OF_REPORTS})
+_IGNORED = frozenset({"updated_at", "user_id", "version", _OF_REPORTS})
 _KNOWN = frozenset({*COLUMNS, _OF_REPORTS})
 _DATES = frozenset({"due_date", "created_at", "completed_at"})
 _GUARDED = frozenset("=+-@\t\r'")
@@ -98,6 +98,8 @@ def _read(stream: BinaryIO, options: ReadOptions, report: FileReport) -> Rows:
         "priority": _priority,
         "status": str.strip,
         "labels": _labels,
+        "recurrence": _text,
+        "recurrence_from": str.strip,
         "due_date": _reader(parse_due, options, day_first),
         "created_at": _reader(parse_moment, options, day_first),
         "completed_at": _reader(parse_moment, options, day_first),

@@ -1,9 +1,9 @@
 """Tenfold's NDJSON: a task a line, each an object as `GET /tasks` answers it, of which only `title` is required.
 
-Members: `title`, `description`, `priority`, `status`, `due_date`, `labels`, `created_at`, `completed_at` and
-`external_id`. `id` becomes the external id `tenfold:<id>` where there is no other; `user_id`, `version`,
-`updated_at`, `recurrence` and `recurrence_from` may be there and say nothing. Any other member is an error of its row.
-Empty lines are passed over.
+Members: `title`, `description`, `priority`, `status`, `due_date`, `labels`, `created_at`, `completed_at`, `recurrence`,
+`recurrence_from` and `external_id`. `id` becomes the external id `tenfold:<id>` where there is no other; `user_id`,
+`version` and `updated_at` may be there and say nothing. Any other member is an error of its row. Empty lines are passed
+over.
 """
 
 from typing import Any, BinaryIO
@@ -16,9 +16,12 @@ from core.imports.rows import BadRow, Certainty, FileReport, Format, Head, Impor
 from core.imports.utf8 import as_utf8
 
 MEMBERS = frozenset(
-    {"title", "description", "priority", "status", "due_date", "labels", "created_at", "completed_at", "external_id"}
-)
-IGNORED = ("user_id", "version", "updated_at", "recurrence", "recurrence_from")
+    {
+        "title", "description", "priority", "status", "due_date", "labels", "created_at", "completed_at", "recurrence",
+        "recurrence_from", "external_id",
+    }
+)  # fmt: skip
+IGNORED = ("user_id", "version", "updated_at")
 KNOWN = MEMBERS.union(IGNORED, {"id"})
 NOT_AN_OBJECT = 'Not a task: an object such as {"title": "…"} is expected.'
 _NO_COLUMNS: dict[str, str] = {}

@@ -4,7 +4,8 @@
 - Priorities 5, 3, 1, 0 become 1, 4, 7, 10. Status 0 is `pending`, 1 and 2 are `completed`, -1 (won't do) `cancelled`.
 - An all-day date is the end of that day in the row's own time zone.
 - `taskId` is the `external_id`, and `parentId` names the parent, by its title where the file tells it before.
-- A checklist's items become `- [ ]` and `- [x]`; list, column, start, reminder and repetition stand in the description.
+- A checklist's items become `- [ ]` and `- [x]`; list, column, start and reminder stand in the description, and so does
+  a repetition that is no rule which a task can follow.
 """
 
 import re
@@ -33,6 +34,7 @@ _FIELDS = {
     "created_at": "Created Time",
     "completed_at": "Completed Time",
     "external_id": "taskId",
+    "recurrence": "Repeat",
 }
 _PREAMBLE_MAXIMUM = 20
 _ITEM = re.compile(r"([▫▪])([^▫▪]*)")
@@ -102,7 +104,7 @@ def _draft(record: Mapping[str, str], default_zone: tzinfo, titles: dict[str, st
     if cell("Start Date") != cell("Due Date"):
         start = moment(cell("Start Date"), "Start Date", zone)
         draft.fact("Start", start or "")
-    draft.fact("Repeats", cell("Repeat"))
+    draft.repeat(cell("Repeat"))
     draft.fact("Reminder", cell("Reminder"))
     return draft
 

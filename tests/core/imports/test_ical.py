@@ -65,7 +65,6 @@ Not near the house.
 
 Labels: a, b
 Starts: 2026-01-01T00:00:00+00:00
-Repeats: FREQ=YEARLY;INTERVAL=2
 Does not repeat on: 20270101
 Percent complete: 25
 Reminder: -PT15M
@@ -82,7 +81,26 @@ Ask Bob""",
         "labels": ["garden", "spring"],
         "created_at": "2025-12-01T08:00:00+00:00",
         "external_id": "u1",
+        "recurrence": "FREQ=YEARLY;INTERVAL=2",
     }
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ["RRULE:FREQ=MINUTELY"],
+        ["RRULE:FREQ=DAILY;UNTIL=20200101", "DUE:20260201T100000Z"],
+        ["RRULE:FREQ=YEARLY;BYMONTH=2;BYMONTHDAY=30"],
+        ["RRULE:FREQ=DAILY;BYMONTH=" + ",".join(["12"] * 400)],
+        ["RRULE:D1 #0"],
+        ["RRULE:FREQ=DAILY", "STATUS:COMPLETED"],
+        ["RRULE:FREQ=DAILY", "STATUS:CANCELLED"],
+    ],
+)
+def test_a_rule_that_no_task_can_follow_stands_in_the_description(lines: list[str]) -> None:
+    task = one(*lines)
+    assert "recurrence" not in task
+    assert task["description"] == f"Repeats: {lines[0].removeprefix('RRULE:')}"
 
 
 @pytest.mark.parametrize(("value", "priority"), [("1", 1), ("9", 9), ("0", 5), ("", 5), (" 7 ", 7)])

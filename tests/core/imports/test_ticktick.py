@@ -54,10 +54,8 @@ def test_a_task_is_read() -> None:
         "labels": ["urgent", "work"],
         "due_date": "2018-12-13T10:00:00+00:00",
         "created_at": "2018-12-11T20:10:46+00:00",
-        "description": (
-            "One.\n\nTwo.\n\nList: Work / Alpha\nColumn: Doing\nStart: 2018-12-11T23:00:00+00:00\n"
-            "Repeats: RRULE:FREQ=WEEKLY"
-        ),
+        "description": "One.\n\nTwo.\n\nList: Work / Alpha\nColumn: Doing\nStart: 2018-12-11T23:00:00+00:00",
+        "recurrence": "FREQ=WEEKLY",
     }
     load_import(result.one)
     assert result.good[0].number == 1
