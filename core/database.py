@@ -28,6 +28,13 @@ BOUNDED = (
 )
 """The beginning of a transaction that takes locks: a process that is frozen in the middle of it does not keep them."""
 
+FRESH_PLANS = "SET LOCAL plan_cache_mode = 'force_custom_plan'"
+"""The beginning of a transaction whose statements are planned each time that they are executed.
+
+A connection keeps a statement's plan until its tables are analyzed. That of a queue would mostly be one for an empty
+table, and from one moment to the next there are a hundred thousand rows.
+"""
+
 metadata = MetaData(
     naming_convention={
         "ix": "%(table_name)s_%(column_0_N_name)s_idx",

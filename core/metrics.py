@@ -128,8 +128,10 @@ DELIVERY_DURATION = Histogram(
     "tenfold_delivery_duration_seconds", "One attempt to deliver.", ["kind"], buckets=_LATENCY_BUCKETS
 )
 DELIVERY_LATENESS = Histogram(
-    "tenfold_delivery_lateness_seconds", "From when a delivery was due until it was made.", buckets=_LONG_BUCKETS
-)
+    "tenfold_delivery_lateness_seconds",
+    "From an event, or from when its reminder or a retry was due, until it was delivered; quiet hours do not count.",
+    buckets=_LONG_BUCKETS,
+)  # fmt: skip
 
 # reminders
 REMINDERS = Counter("tenfold_reminders_total", "Reminders that came due, by what became of them.", ["outcome"])

@@ -16,7 +16,7 @@ from core.channels.schemas import TEST_EVENT
 from core.channels.signatures import Secret, signed_headers, signing_secrets
 from core.channels.targets import WEBHOOK, host_of
 from core.deliveries.attempts import Attempt
-from core.deliveries.messages import message_of, webhook_body
+from core.deliveries.messages import message_of, wanted_at, webhook_body
 from core.deliveries.schedule import next_delay, quiet_until
 from core.deliveries.writes import LEASE_SECONDS, ClaimedDelivery, Result, claim_deliveries, record_results
 from core.encryption import SecretBox
@@ -28,15 +28,20 @@ from worker.apprises import PROCESSES_MAXIMUM, AppriseClient
 from worker.runner import Services
 from worker.webhooks import WebhookClient
 
-CLAIMED_MAXIMUM = 2048
+CLAIMED_MAXIMUM = 4096
+CLAIMED_AT_ONCE = 1024
 SENDING_A_CHANNEL = 32
 SENDING_A_HOST = 64
 # Through Apprise, of whose processes there are few.
 SENDING_A_SERVICES_CHANNEL = 1
 SENDING_A_SERVICES_HOST = 4
 
-AHEAD_OF_A_QUICK_CHANNEL = 256
+# What is claimed ahead for those that take things quickly: so much that they never wait for the next claim.
+AHEAD_OF_A_QUICK_CHANNEL = 512
+AHEAD_OF_A_QUICK_GROUP = 1024
 QUICK_SECONDS = 0.25
+# By how much one attempt changes what is thought of the speed of a host, behind which many channels may be.
+PACE_WEIGHT = 0.1
 PAUSE_SECONDS = 0.05
 IDLE_PAUSE_SECONDS = 0.5
 RECORDING_SECONDS = 5.0
@@ -55,16 +60,35 @@ class Group:
     Attributes:
         places: how many may be sending at a time.
         sending: how many are.
+        pace: seconds that an attempt takes, of late.
         waiting: channels in which something waits, the first to wait first.
+        members: all its channels, by their ids.
     """
 
     places: int
     sending: int = 0
+    pace: float = QUICK_SECONDS
     waiting: "dict[Channel, None]" = field(default_factory=dict)
+    members: "dict[int, Channel]" = field(default_factory=dict)
 
     @property
     def is_full(self) -> bool:
         return self.sending >= self.places
+
+    @property
+    def is_quick(self) -> bool:
+        """Whether a place becomes free so soon that it pays to wait for it with what was claimed."""
+        return self.pace < QUICK_SECONDS
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether no more is to be claimed for channels that have no place."""
+        return self.is_full and not (
+            self.is_quick and sum(len(channel.waiting) for channel in self.waiting) < AHEAD_OF_A_QUICK_GROUP
+        )
+
+    def note_pace(self, seconds: float) -> None:
+        self.pace += (seconds - self.pace) * PACE_WEIGHT
 
 
 @dataclass(eq=False, slots=True)
@@ -86,19 +110,21 @@ class Channel:
     is_quick: bool = False
 
     @property
+    def is_busy(self) -> bool:
+        return bool(self.waiting) or self.sending > 0
+
+    @property
     def can_send(self) -> bool:
         return bool(self.waiting) and self.sending < self.places and not any(group.is_full for group in self.groups)
 
     @property
     def is_held_up(self) -> bool:
-        """Whether others have all the places."""
-        return not self.sending and any(group.is_full for group in self.groups)
+        """Whether others have all the places, and will have them for a while."""
+        return not self.sending and any(group.is_full and not group.is_quick for group in self.groups)
 
     @property
     def room(self) -> int:
-        """How many more to claim for it."""
-        if self.is_held_up:
-            return 0
+        """How many more to claim for it, unless one of its groups is closed."""
         most = AHEAD_OF_A_QUICK_CHANNEL if self.is_quick and self.places > 1 else self.places
         return max(0, most - len(self.waiting) - self.sending)
 
@@ -128,6 +154,7 @@ class Sender:
         self._webhooks = WebhookClient(allow_private=allow_private)
         self._apprise = AppriseClient(allow_private=allow_private)
         self._channels: dict[int, Channel] = {}
+        self._busy: set[int] = set()  # those of them that have had something to do since the last claim
         self._groups: dict[str, Group] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._results: list[Result] = []
@@ -160,25 +187,42 @@ class Sender:
             self._forget_idle()
             found, is_round_over = 0, True
             if not is_ending and (free := CLAIMED_MAXIMUM - self._claimed()) > 0:
-                found = await self._claim(free)
+                found = await self._claim(min(free, CLAIMED_AT_ONCE))
                 is_round_over = self._next_channel == 0
             if not self._results and not self._tasks and not found and (is_ending or is_round_over):
                 return not is_ending
-            if self._tasks:
-                await asyncio.wait(self._tasks, timeout=PAUSE_SECONDS if found else IDLE_PAUSE_SECONDS)
+            await self._gather(PAUSE_SECONDS if found or not is_round_over else IDLE_PAUSE_SECONDS)
+
+    async def _gather(self, seconds: float) -> None:
+        """Lets results come together, which are recorded in one go, unless no more are to come."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + seconds
+        while self._tasks and (left := until - loop.time()) > 0:
+            await asyncio.wait(self._tasks, timeout=left)
 
     def _claimed(self) -> int:
-        return sum(len(channel.waiting) + channel.sending for channel in self._channels.values())
+        busy = map(self._channels.__getitem__, self._busy)
+        return sum(len(channel.waiting) + channel.sending for channel in busy)
 
     def _forget_idle(self) -> None:
         if len(self._channels) > CHANNELS_REMEMBERED:
-            self._channels = {
-                channel_id: channel
-                for channel_id, channel in self._channels.items()
-                if channel.waiting or channel.sending
-            }
-            self._groups = {name: group for name, group in self._groups.items() if group.waiting or group.sending}
+            self._channels = {channel_id: channel for channel_id, channel in self._channels.items() if channel.is_busy}
+            self._busy = set(self._channels)
+            for group in self._groups.values():
+                group.members = {
+                    channel_id: channel for channel_id, channel in group.members.items() if channel.is_busy
+                }
+            self._groups = {name: group for name, group in self._groups.items() if group.members}
             self._opened.clear()
+
+    def _rooms(self) -> dict[int, int]:
+        """How many to claim for the channels for which that is another number than for any; forgets who was busy."""
+        rooms = {channel_id: self._channels[channel_id].room for channel_id in self._busy}
+        self._busy = {channel_id for channel_id in self._busy if self._channels[channel_id].is_busy}
+        for group in self._groups.values():
+            if group.is_closed:
+                rooms |= {channel_id: 0 for channel_id, channel in group.members.items() if not channel.sending}
+        return rooms
 
     async def _claim(self, limit: int) -> int:
         claim = await claim_deliveries(
@@ -187,15 +231,11 @@ class Sender:
             after_channel=self._next_channel,
             limit=limit,
             a_channel=SENDING_A_CHANNEL,
-            rooms={
-                channel_id: channel.room
-                for channel_id, channel in self._channels.items()
-                if channel.room != SENDING_A_CHANNEL
-            },
+            rooms=self._rooms(),
         )
         self._next_channel = claim.next_channel
         moment = clock.now()
-        touched: set[Channel] = set()
+        touched: dict[Channel, None] = {}  # in the order of what is due
         for delivery in sorted(claim.deliveries, key=lambda delivery: (delivery.due_at, delivery.id)):
             if (result := self._judge(delivery, moment)) is not None:
                 self._results.append(result)
@@ -203,14 +243,18 @@ class Sender:
             channel = self._channels.get(delivery.channel_id) or self._open_channel(delivery)
             if channel is not None:
                 channel.waiting.append(delivery)
-                touched.add(channel)
+                self._busy.add(delivery.channel_id)
+                touched[channel] = None
         for channel in touched:
             self._start(channel)
-            if channel.is_held_up:
-                # One stays, for the next place that becomes free; the others are no use here.
-                while len(channel.waiting) > 1:
-                    self._results.append(_given_back(channel.waiting.pop(), seconds=0.0))
+            self._give_back_held_up(channel)
         return len(claim.deliveries)
+
+    def _give_back_held_up(self, channel: Channel) -> None:
+        """One stays, for the next place that becomes free; the others are no use here."""
+        if channel.is_held_up:
+            while len(channel.waiting) > 1:
+                self._results.append(_given_back(channel.waiting.pop(), seconds=0.0))
 
     def _judge(self, delivery: ClaimedDelivery, moment: datetime) -> Result | None:
         """What is not to be sent, or not yet; None: it is."""
@@ -242,6 +286,8 @@ class Sender:
             host = self._group(f"services {host_of(url, delivery.kind)}", SENDING_A_SERVICES_HOST)
             channel = Channel(SENDING_A_SERVICES_CHANNEL, (host, self._group("services", PROCESSES_MAXIMUM)))
         self._channels[delivery.channel_id] = channel
+        for group in channel.groups:
+            group.members[delivery.channel_id] = channel
         return channel
 
     def _group(self, name: str, places: int) -> Group:
@@ -293,6 +339,12 @@ class Sender:
         metrics.DELIVERY_DURATION.labels(_kind_label(delivery)).observe(seconds)
         self._results.append(_outcome(delivery, attempt))
         channel.is_quick = attempt.error is None and seconds < QUICK_SECONDS
+        for group in channel.groups:
+            was_quick = group.is_quick
+            group.note_pace(seconds)
+            if was_quick and not group.is_quick:
+                for other in group.waiting:
+                    self._give_back_held_up(other)
         if attempt.error is not None:
             # From now on it is tried one at a time; what was claimed ahead goes back.
             self._give_back(channel)
@@ -350,7 +402,7 @@ class Sender:
 
 def _outcome(delivery: ClaimedDelivery, attempt: Attempt) -> Result:
     if attempt.error is None:
-        metrics.DELIVERY_LATENESS.observe(max(0.0, (clock.now() - delivery.due_at).total_seconds()))
+        metrics.DELIVERY_LATENESS.observe(max(0.0, (clock.now() - _wanted_at(delivery)).total_seconds()))
         return Result(delivery.id, delivery.channel_id, "delivered")
     delay = None if attempt.is_gone else next_delay(delivery.attempts + 1, attempt.retry_after)
     return Result(
@@ -362,6 +414,16 @@ def _outcome(delivery: ClaimedDelivery, attempt: Attempt) -> Result:
         hold_seconds=attempt.retry_after,
         is_gone=attempt.is_gone,
     )
+
+
+def _wanted_at(delivery: ClaimedDelivery) -> datetime:
+    """From when on it is late."""
+    if delivery.attempts:
+        return delivery.due_at
+    if delivery.redelivered_at is not None:
+        return delivery.redelivered_at
+    moment = wanted_at(delivery.event, delivery.created_at, delivery.data)
+    return quiet_until(delivery.quiet_hours, delivery.time_zone, moment) or moment
 
 
 def _untried(delivery: ClaimedDelivery, state: str, error: str) -> Result:

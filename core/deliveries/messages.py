@@ -39,6 +39,12 @@ def webhook_body(event: str, created_at: str, data: str) -> bytes:
     return orjson.dumps({"type": event, "timestamp": created_at, "data": orjson.Fragment(data)})
 
 
+def wanted_at(event: str, created_at: str, data: str) -> datetime:
+    """The moment to which an event belongs: a reminder's own time, else when it happened."""
+    reminder = orjson.loads(data).get("reminder") if event == "task.reminder" else None
+    return datetime.fromisoformat(reminder["due_at"] if reminder else created_at)
+
+
 def message_of(event: str, data: str, zone: str) -> Message:
     """An event in words; times in the user's time zone.
 

@@ -30,6 +30,7 @@ deliveries = sa.Table(
     sa.Column("last_error", sa.Text),
     sa.Column("lease_owner", sa.Text),
     sa.Column("lease_until", sa.TIMESTAMP(timezone=True)),
+    sa.Column("redelivered_at", sa.TIMESTAMP(timezone=True)),
     sa.Column("created_at", sa.TIMESTAMP(timezone=True), nullable=False, server_default=sa.func.now()),
     sa.UniqueConstraint("event_id", "channel_id"),
     sa.CheckConstraint("state IN ('pending', 'delivered', 'failed', 'dead')", name="state"),

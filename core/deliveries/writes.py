@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+import asyncpg
 import orjson
 
 from core.channels.writes import channel_is_disabled
 from core.commands import Effect
-from core.database import Connection, Pool
+from core.database import BOUNDED, FRESH_PLANS, Connection, Pool
 from core.deliveries.queries import DELIVERY_JSON
 
 LEASE_SECONDS = 120.0
@@ -21,7 +22,7 @@ _REDELIVER = f"""
 WITH d AS (
     UPDATE deliveries AS d
     SET    state = 'pending', attempts = 0, next_attempt_at = now(), last_error = NULL,
-           lease_owner = NULL, lease_until = NULL
+           lease_owner = NULL, lease_until = NULL, redelivered_at = now()
     FROM   channels AS c
     WHERE  d.id = $2 AND d.user_id = $1 AND c.id = d.channel_id AND c.state = 'active'
     RETURNING d.*, (SELECT e.type FROM events AS e WHERE e.id = d.event_id) AS event
@@ -94,12 +95,14 @@ WITH RECURSIVE waiting (channel_id, number) AS (
            next_attempt_at = now() + make_interval(secs => $8)
     FROM   picked
     WHERE  d.id = picked.id
-    RETURNING d.id, d.event_id, d.channel_id, d.user_id, d.attempts, picked.next_attempt_at AS due_at
+    RETURNING d.id, d.event_id, d.channel_id, d.user_id, d.attempts, d.redelivered_at,
+              picked.next_attempt_at AS due_at
 ), looked AS (
     SELECT max(channel_id) AS last_channel, count(*) AS channels FROM waiting
 )
 SELECT looked.last_channel, looked.channels, d.id, d.channel_id, d.user_id, d.attempts, d.due_at,
-       c.kind, c.url_encrypted, c.secrets_encrypted, c.quiet_hours::text, c.state AS channel_state, u.time_zone,
+       d.redelivered_at, c.kind, c.url_encrypted, c.secrets_encrypted, c.quiet_hours::text,
+       c.state AS channel_state, u.time_zone,
        e.type AS event, e.data::text,
        to_char(e.created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS created_at,
        e.type = 'task.reminder' AND e.task_id IS NOT NULL AND NOT EXISTS (
@@ -170,7 +173,8 @@ class ClaimedDelivery:
         is_disabled: whether its channel is, or is being deleted.
         is_void: whether it is a reminder of a task that is not open any more.
         data: of the event, as JSON.
-        due_at: when it was to be sent.
+        due_at: when it was to be sent; later than at first, if it was tried, put off, or claimed by a worker that died.
+        redelivered_at: when its owner asked for it to be sent once more.
         claimed_at: on this process's monotonic clock, in seconds.
     """
 
@@ -179,6 +183,7 @@ class ClaimedDelivery:
     user_id: int
     attempts: int
     due_at: datetime
+    redelivered_at: datetime | None
     kind: str
     url_encrypted: bytes
     secrets_encrypted: tuple[bytes, ...]
@@ -242,7 +247,8 @@ async def claim_deliveries(
         rooms: the same for channels of which the worker has some at hand already.
     """
     claimed_at = time.monotonic()
-    rows = await pool.fetch(
+    rows = await _fetch_freshly_planned(
+        pool,
         _CLAIM,
         owner,
         after_channel,
@@ -258,6 +264,12 @@ async def claim_deliveries(
     return Claim(deliveries, 0 if is_all else rows[0]["last_channel"])
 
 
+async def _fetch_freshly_planned(pool: Pool, sql: str, *arguments: Any) -> list[asyncpg.Record]:
+    async with pool.acquire() as connection, connection.transaction():
+        await connection.execute(f"{BOUNDED}; {FRESH_PLANS}")
+        return await connection.fetch(sql, *arguments)
+
+
 def _claimed(row: Any, claimed_at: float) -> ClaimedDelivery:
     return ClaimedDelivery(
         id=row["id"],
@@ -265,6 +277,7 @@ def _claimed(row: Any, claimed_at: float) -> ClaimedDelivery:
         user_id=row["user_id"],
         attempts=row["attempts"],
         due_at=row["due_at"],
+        redelivered_at=row["redelivered_at"],
         kind=row["kind"],
         url_encrypted=row["url_encrypted"],
         secrets_encrypted=tuple(row["secrets_encrypted"] or ()),
@@ -287,7 +300,8 @@ async def record_results(pool: Pool, owner: str, results: Sequence[Result]) -> d
     """
     # Always in one order, so that two workers never wait for each other.
     ordered = sorted(results, key=lambda result: result.delivery_id)
-    rows = await pool.fetch(
+    rows = await _fetch_freshly_planned(
+        pool,
         _RECORD,
         owner,
         [result.delivery_id for result in ordered],

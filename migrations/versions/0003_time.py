@@ -136,6 +136,7 @@ EVENTS = [
         last_error      text,
         lease_owner     text,
         lease_until     timestamptz,
+        redelivered_at  timestamptz,
         created_at      timestamptz NOT NULL DEFAULT now(),
         CONSTRAINT deliveries_event_id_channel_id_key UNIQUE (event_id, channel_id)
     )

@@ -40,6 +40,7 @@ TIERS: dict[str, tuple[list[str], str, str]] = {
     "api": (["api"], "PORT", "/health/ready"),
     "worker": (["worker", "--queue", "writes", "--queue", "maintenance"], "WORKER_METRICS_PORT", "/metrics"),
     "bulk": (["worker", "--queue", "bulk"], "WORKER_METRICS_PORT", "/metrics"),
+    "time": (["worker", "--queue", "time"], "WORKER_METRICS_PORT", "/metrics"),
 }
 """Name → module and arguments, the variable that names its port, and what answers when it is ready."""
 
@@ -113,6 +114,14 @@ class Rig:
             yield process
 
     @contextmanager
+    def receiver(self) -> Iterator[Process]:
+        """Of webhooks."""
+        port = free_port(HOST)
+        arguments = ["-m", "ops.bench.receiver", str(port)]
+        with self._process("receiver", arguments, port, "/", self.environment) as process:
+            yield process
+
+    @contextmanager
     def _process(
         self, name: str, arguments: list[str], port: int, ready: str, environment: Mapping[str, str]
     ) -> Iterator[Process]:
@@ -159,7 +168,7 @@ class Rig:
         """
         plan = Plan(HOST, target.port, connections, seconds, warmup, requests, interval)
         given = orjson.dumps({**asdict(plan), "requests": [(r.text, r.status, r.tasks) for r in requests]})
-        before, others, started = self._cpu_seconds(), _busy_seconds(), time.monotonic()
+        before, others, started = self.cpu_seconds(), _busy_seconds(), time.monotonic()
         done = subprocess.run(
             [sys.executable, "-m", "ops.bench.client"],
             cwd=ROOT,
@@ -171,13 +180,13 @@ class Rig:
             check=False,
         )
         elapsed = time.monotonic() - started
-        used = {name: seconds - before.get(name, 0.0) for name, seconds in self._cpu_seconds().items()}
+        used = {name: seconds - before.get(name, 0.0) for name, seconds in self.cpu_seconds().items()}
         used["others"] = max(0.0, _busy_seconds() - others - sum(used.values()))
         if done.returncode != 0:
             raise Fault(f"the load generator failed:\n{done.stderr.decode(errors='replace').strip()}")
         return Result(**orjson.loads(done.stdout)), {name: cpu / elapsed for name, cpu in used.items()}
 
-    def _cpu_seconds(self) -> dict[str, float]:
+    def cpu_seconds(self) -> dict[str, float]:
         """Of everything that runs; PostgreSQL's backends that have ended meanwhile are missing."""
         seconds = {name: process.cpu_seconds for name, process in self.running.items()}
         for name, server in (("postgres", self.postgres), ("queue", self.queue), ("cache", self.cache)):
@@ -239,6 +248,7 @@ def _environment(home: Home, url: str, queue: ValkeyServer, cache: ValkeyServer)
         "QUEUE_REDIS_URL": queue.url(),
         "REDIS_URL": cache.url(),
         "JWT_SECRET_KEY": home.signing_secret(),
+        "SECRETS_KEY": home.signing_secret(),
         "ACCESS_TOKEN_EXPIRE_MINUTES": "1440",
         "RATE_LIMIT_PER_MINUTE": "100000000",
         "LOG_FORMAT": "json",

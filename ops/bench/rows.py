@@ -7,6 +7,7 @@ from statistics import median
 from ops.bench.bulk import copy_in, copy_out, export_rows, import_rows, importing
 from ops.bench.client import Request
 from ops.bench.limits import insert_script, page_script, pgbench, update_script
+from ops.bench.reminders import Course, remind
 from ops.bench.rig import Process, Rig
 from ops.bench.sample import Sample
 from ops.bench.traffic import CACHED_REQUESTS, Traffic
@@ -274,6 +275,21 @@ def _creates_beside_import(stage: Stage) -> Sample:
     )
 
 
+REMINDERS_OF_A_USER = 20
+
+
+def _reminders(name: str, title: str, course: Callable[[int], Course], *checks: Check) -> Row:
+    """A tenth as many as the rows of an import."""
+    return Row(
+        name,
+        title,
+        None,
+        checks=(*checks, no_errors),
+        once=True,
+        bulk=lambda stage: remind(stage.rig, course(stage.bulk_rows // 10)),
+    )
+
+
 def _creates_beside_partitions(stage: Stage) -> Sample:
     """Creates while partitions are made, detached and attached."""
     with partitions_come_and_go(stage.rig):
@@ -317,6 +333,13 @@ ROWS: tuple[Row, ...] = (
         checks=(p99_times_row("create-calm", 4), no_errors), bulk=_creates_beside_import),
     Row("create-beside-partitions", "create, 32 connections, while partitions come and go", None, once=True,
         checks=(at_most("longest_ms", "longest", 500, "ms"), no_errors), bulk=_creates_beside_partitions),
+    _reminders("reminders", "100,000 reminders due at once, one webhook", Course,
+        at_most("seconds", "all delivered in", 60, "s")),
+    _reminders("reminders-users", "the same of 5,000 users, each with a webhook",
+        lambda number: Course(number, users=number // REMINDERS_OF_A_USER),
+        at_most("seconds", "all delivered in", 60, "s")),
+    _reminders("reminders-steady", "reminders, 500 due each second", lambda number: Course(number // 10, a_second=500),
+        at_most("p99_ms", "p99", 5000, "ms")),
     _import("import-ndjson", "import of 1,000,000 rows, NDJSON", "tenfold-ndjson"),
     _import("import-csv", "import of 1,000,000 rows, CSV", "tenfold-csv"),
     _import("import-ndjson-3", "import of 3,000,000 rows, NDJSON", "tenfold-ndjson", times=3),

@@ -8,6 +8,7 @@ class Sample:
     """One measurement of ours; what a row does not have is None."""
 
     rate: float | None = None
+    seconds: float | None = None
     p50_ms: float | None = None
     p99_ms: float | None = None
     longest_ms: float | None = None
