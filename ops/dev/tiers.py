@@ -3,7 +3,7 @@
 import asyncio
 import sys
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 from core.settings import Settings
@@ -17,34 +17,47 @@ from ops.signals import stop_signals
 LOOK_SECONDS = 0.2
 READY_SECONDS = 60.0
 HIGHEST_PORT = 65_535
-TIERS: dict[str, tuple[str, ...]] = {
+WORKERS: dict[str, tuple[str, ...]] = {
     "worker": ("worker", "--queue", "writes", "--queue", "maintenance"),
     "bulk": ("worker", "--queue", "bulk"),
-    "api": ("api",),
+    "time": ("worker", "--queue", "time"),
 }
-"""What runs, in the order of its start; the API stops first. Files are parsed apart from those who wait for a write."""
+"""Files are parsed, and messages sent, apart from those who wait for a write."""
+TIERS = {**WORKERS, "api": ("api",)}
+"""What runs, in the order of its start; the API stops first."""
 
 Say = Callable[[str], None]
 
 
-async def run_tiers(home: Home, settings: Settings, environment: Mapping[str, str], say: Say) -> int:
-    """Runs both until a signal to stop, or until one refuses its settings.
+async def run_tiers(home: Home, settings: Settings, environment: Mapping[str, str], say: Say, *, workers: int) -> int:
+    """Runs all until a signal to stop, or until one refuses its settings.
+
+    Args:
+        home: of the data and logs.
+        settings: of the processes.
+        environment: of the processes, from which they read the same settings.
+        say: tells the terminal.
+        workers: how many of each kind.
 
     Returns:
         The exit status.
     """
-    bulk_metrics_port = _bulk_metrics_port(settings)
-    stream = LogStream([(name, home.log_file(name)) for name in TIERS], show)
+    tiers = {
+        **{f"{name}{number}": WORKERS[name] for number in ("", *range(2, workers + 1)) for name in WORKERS},
+        "api": TIERS["api"],
+    }
+    ports = _metrics_ports(settings, [name for name in tiers if name != "api"])
+    stream = LogStream([(name, home.log_file(name)) for name in tiers], show)
     children = {
         name: Child(
             name,
-            [sys.executable, "-m", *TIERS[name]],
-            {**environment, "WORKER_METRICS_PORT": str(bulk_metrics_port)} if name == "bulk" else environment,
+            [sys.executable, "-m", *tiers[name]],
+            {**environment, "WORKER_METRICS_PORT": str(ports[name])} if name in ports else environment,
             say=say,
             log_file=home.log_file(name),
             describe_crash=partial(_last_words, home, name, stream),
         )
-        for name in TIERS
+        for name in tiers
     }
     stopping = asyncio.Event()
 
@@ -58,11 +71,11 @@ async def run_tiers(home: Home, settings: Settings, environment: Mapping[str, st
     with stop_signals(on_signal):
         running = {name: asyncio.create_task(child.run()) for name, child in children.items()}
         watching = asyncio.create_task(_watch(stream))
-        greeting = asyncio.create_task(_greet(home, settings, bulk_metrics_port, say))
+        greeting = asyncio.create_task(_greet(home, settings, list(ports.values()), say))
         waiting = asyncio.create_task(stopping.wait())
         await asyncio.wait([waiting, *running.values()], return_when=asyncio.FIRST_COMPLETED)
         greeting.cancel()
-        for name in reversed(list(TIERS)):
+        for name in reversed(list(tiers)):
             await drain(children[name], running[name])
             stream.look()  # now, so that last words stand in the order in which they were spoken
         waiting.cancel()
@@ -78,15 +91,17 @@ async def _watch(stream: LogStream) -> None:
         await asyncio.sleep(LOOK_SECONDS)
 
 
-def _bulk_metrics_port(settings: Settings) -> int:
-    """Beside the other worker's, if that is free."""
-    if not settings.worker_metrics_port:
-        return 0
-    port = settings.worker_metrics_port + 1
-    return port if port <= HIGHEST_PORT and port_is_free(port, settings.host) else free_port(settings.host)
+def _metrics_ports(settings: Settings, names: Sequence[str]) -> dict[str, int]:
+    """Worker → port: that of the settings and those that follow it, as far as they are free."""
+    first = settings.worker_metrics_port
+    ports = dict.fromkeys(names, first)
+    for port, name in enumerate(names[1:] if first else (), first + 1):
+        is_free = port <= HIGHEST_PORT and port_is_free(port, settings.host)
+        ports[name] = port if is_free else free_port(settings.host)
+    return ports
 
 
-async def _greet(home: Home, settings: Settings, bulk_metrics_port: int, say: Say) -> None:
+async def _greet(home: Home, settings: Settings, metrics_ports: Sequence[int], say: Say) -> None:
     """Waits until the API is ready, and says where everything is."""
     url = f"http://{_reachable(settings.host)}:{settings.port}"
     deadline = asyncio.get_running_loop().time() + READY_SECONDS
@@ -95,15 +110,15 @@ async def _greet(home: Home, settings: Settings, bulk_metrics_port: int, say: Sa
             say(f"the API is not ready yet: see {url}/health/ready and {home.shown}/logs")
             return
         await asyncio.sleep(LOOK_SECONDS)
-    show(greeting(home, settings, bulk_metrics_port, url))
+    show(greeting(home, settings, metrics_ports, url))
 
 
-def greeting(home: Home, settings: Settings, bulk_metrics_port: int, url: str) -> str:
+def greeting(home: Home, settings: Settings, metrics_ports: Sequence[int], url: str) -> str:
     admin, demo, *_ = USERS
     workers = "off (workers)"
     if settings.worker_metrics_port:
         host = f"http://{_reachable(settings.host)}"
-        workers = f"{host}:{settings.worker_metrics_port}/metrics, {host}:{bulk_metrics_port}/metrics (workers)"
+        workers = ", ".join(f"{host}:{port}/metrics" for port in metrics_ports) + " (workers)"
     body = f'{{"username": "{demo.username}", "password": "{demo.password}"}}'
     return f"""
 Tenfold is ready.

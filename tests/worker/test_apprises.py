@@ -1,57 +1,29 @@
 """Messages through Apprise: sent by a process of its own, which is guarded and can be killed."""
 
 import asyncio
-import socket
 import time
-from collections.abc import Iterator
-from email.message import Message as Mail
 from pathlib import Path
 
 import orjson
 import pytest
-from aiosmtpd.controller import Controller
-from aiosmtpd.handlers import Message as MailHandler
 
 from core.channels.addresses import NOT_PUBLIC
 from core.deliveries.messages import Message
-from tests.receivers import raw_receiver, receiver
+from tests.receivers import mailbox, raw_receiver, receiver
 from worker.apprises import AppriseClient
 
 MESSAGE = Message("Reminder: Überweisung prüfen", "Due: tomorrow\nPriority: 1")
 TOKEN = "AbCdEfGhIjKlMnO"
 
 
-class Mailbox(MailHandler):
-    """Keeps the mails that come in."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.mails: list[Mail] = []
-
-    def handle_message(self, message: Mail) -> None:
-        self.mails.append(message)
-
-
-@pytest.fixture
-def mailbox() -> Iterator[tuple[Mailbox, int]]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    box = Mailbox()
-    controller = Controller(box, hostname="127.0.0.1", port=port)
-    controller.start()
-    yield box, port
-    controller.stop()
-
-
-async def test_a_mail_arrives(mailbox: tuple[Mailbox, int]) -> None:
-    box, port = mailbox
-    client = AppriseClient(allow_private=True)
-    try:
-        url = f"mailto://127.0.0.1:{port}/?to=ada@example.com&from=tenfold@example.com"
-        assert (await client.send("mailto", url, MESSAGE)).error is None
-    finally:
-        await client.close()
+async def test_a_mail_arrives() -> None:
+    with mailbox() as box:
+        client = AppriseClient(allow_private=True)
+        try:
+            url = f"mailto://{box.address}/?to=ada@example.com&from=tenfold@example.com"
+            assert (await client.send("mailto", url, MESSAGE)).error is None
+        finally:
+            await client.close()
     [mail] = box.mails
     assert mail["To"] == "ada@example.com"
     assert "Reminder" in str(mail["Subject"])
@@ -93,9 +65,7 @@ async def test_the_status_of_a_refusal_is_told_and_nothing_of_the_address() -> N
     assert error == "The service answered 500."
 
 
-async def test_a_service_that_drips_is_killed_off_and_the_next_message_goes_out(
-    mailbox: tuple[Mailbox, int],
-) -> None:
+async def test_a_service_that_drips_is_killed_off_and_the_next_message_goes_out() -> None:
     async def drip(_: object, writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
         for _number in range(1000):
@@ -103,18 +73,18 @@ async def test_a_service_that_drips_is_killed_off_and_the_next_message_goes_out(
             await writer.drain()
             await asyncio.sleep(0.2)
 
-    box, port = mailbox
     client = AppriseClient(allow_private=True, timeout_seconds=2.0)
-    try:
-        async with raw_receiver(drip) as url:
-            started = time.monotonic()
-            attempt = await client.send("gotify", f"gotify://{url.removeprefix('http://')}/{TOKEN}", MESSAGE)
-            assert attempt.error == "The service did not answer within 2 seconds."
-            assert time.monotonic() - started < 4
-        mail = f"mailto://127.0.0.1:{port}/?to=ada@example.com&from=tenfold@example.com"
-        assert (await client.send("mailto", mail, MESSAGE)).error is None
-    finally:
-        await client.close()
+    with mailbox() as box:
+        try:
+            async with raw_receiver(drip) as url:
+                started = time.monotonic()
+                attempt = await client.send("gotify", f"gotify://{url.removeprefix('http://')}/{TOKEN}", MESSAGE)
+                assert attempt.error == "The service did not answer within 2 seconds."
+                assert time.monotonic() - started < 4
+            mail = f"mailto://{box.address}/?to=ada@example.com&from=tenfold@example.com"
+            assert (await client.send("mailto", mail, MESSAGE)).error is None
+        finally:
+            await client.close()
     assert len(box.mails) == 1
 
 
