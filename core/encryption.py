@@ -16,6 +16,8 @@ from core.settings import Settings
 _VERSION = b"\x01"
 _KEY_ID_BYTES = 4
 _NONCE_BYTES = 12
+KEY_BYTES = len(_VERSION) + _KEY_ID_BYTES
+"""How much of a sealed text tells its key."""
 _HEAD_BYTES = len(_VERSION) + _KEY_ID_BYTES + _NONCE_BYTES
 
 
@@ -39,6 +41,10 @@ class SecretBox:
         """Whether there is no key, so that nothing can be sealed or opened."""
         return not self._ciphers
 
+    def knows_key_of(self, sealed: bytes) -> bool:
+        """Whether what was sealed, or the head of it, names one of our keys; it may have been changed all the same."""
+        return sealed[:1] == _VERSION and sealed[1 : 1 + _KEY_ID_BYTES] in self._ciphers
+
     def seal(self, text: str, *, user_id: int, purpose: str) -> bytes:
         """Version, id of the key, nonce, ciphertext.
 
@@ -57,9 +63,9 @@ class SecretBox:
             SecretsUnavailable: its key is not among ours, or it was changed or moved.
         """
         self._require_key()
-        cipher = self._ciphers.get(sealed[1 : 1 + _KEY_ID_BYTES])
-        if sealed[:1] != _VERSION or cipher is None:
+        if not self.knows_key_of(sealed):
             raise SecretsUnavailable("a secret was sealed under a key that SECRETS_KEY does not hold")
+        cipher = self._ciphers[sealed[1 : 1 + _KEY_ID_BYTES]]
         nonce = sealed[_HEAD_BYTES - _NONCE_BYTES : _HEAD_BYTES]
         try:
             return cipher.decrypt(nonce, sealed[_HEAD_BYTES:], _context(user_id, purpose)).decode()

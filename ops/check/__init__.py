@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from core.settings import Settings, SettingsError
 from ops.check.database import check_database, check_migrations
 from ops.check.findings import Finding, Verdict, fault, ok
-from ops.check.local import check_key, check_ports
+from ops.check.local import check_key, check_ports, check_secrets
 from ops.check.redis import check_cache, check_queue
 from ops.check.storage import check_storage
 
@@ -27,6 +27,7 @@ def check_everything(environment: Mapping[str, str]) -> Iterator[Finding]:
         return
     yield ok("settings", f"complete, for {settings.tenfold_env}")
     yield check_key(settings)
+    yield check_secrets(settings)
     yield from asyncio.run(check_database(settings))
     yield from check_migrations(settings)
     yield from check_queue(settings)

@@ -9,6 +9,7 @@ from alembic.util import CommandError
 from sqlalchemy.exc import DBAPIError
 
 from core.database import API_ROLE, WORKER_ROLE
+from core.encryption import KEY_BYTES, SecretBox
 from core.settings import Settings
 from migrations.run import pending
 from ops.check.findings import CONNECT_SECONDS, Finding, fault, note, ok, place, told
@@ -31,7 +32,12 @@ async def check_database(settings: Settings) -> list[Finding]:
             )
         ]
     try:
-        findings = [await _server(settings, connection), await _clock(connection), await _zones(connection)]
+        findings = [
+            await _server(settings, connection),
+            await _clock(connection),
+            await _zones(connection),
+            *await _sealed(settings, connection),
+        ]
     finally:
         await connection.close()
     for tier, role, url in (
@@ -85,6 +91,28 @@ async def _zones(connection: asyncpg.Connection) -> Finding:
             "install the time zone data (tzdata) beside PostgreSQL",
         )
     return ok("time zones", "known")
+
+
+async def _sealed(settings: Settings, connection: asyncpg.Connection) -> list[Finding]:
+    """Whether what channels hold can still be read; nothing where there are none."""
+    if await connection.fetchval("SELECT to_regclass('channels')") is None:
+        return []
+    rows = await connection.fetch(
+        "SELECT substr(url_encrypted, 1, $1) AS head, count(*) FROM channels WHERE state <> 'deleted' GROUP BY head",
+        KEY_BYTES,
+    )
+    box = SecretBox.of(settings)
+    channels = sum(row["count"] for row in rows)
+    unreadable = sum(row["count"] for row in rows if not box.knows_key_of(row["head"]))
+    if unreadable:
+        return [
+            fault(
+                "channels",
+                f"{unreadable} of {channels} cannot be used: SECRETS_KEY does not hold their key",
+                "add the key that they were made with to SECRETS_KEY, after a comma",
+            )
+        ]
+    return [ok("channels", f"{channels}, all of which can be used")] if channels else []
 
 
 async def _tier(settings: Settings, tier: str, role: str, url: str | None) -> Finding:

@@ -1,4 +1,4 @@
-"""What needs no connection: the key that signs tokens, and the ports."""
+"""What needs no connection: the keys that sign tokens and keep secrets, and the ports."""
 
 import urllib.request
 from collections.abc import Iterator
@@ -29,6 +29,23 @@ def check_key(settings: Settings) -> Finding:
     ):
         return note("tokens", f"{algorithm} with a short secret", "good for development; production refuses it")
     return ok("tokens", f"{algorithm} signs")
+
+
+def check_secrets(settings: Settings) -> Finding:
+    """Whether channels can be made; a key that is none is a fault of the settings already."""
+    if settings.secrets_key:
+        return ok("secrets", "addresses of channels are encrypted under SECRETS_KEY")
+    if settings.encryption_keys:
+        return note(
+            "secrets",
+            "JWT_SECRET_KEY stands in for SECRETS_KEY",
+            "good for development; in production nobody can make a channel without SECRETS_KEY",
+        )
+    return note(
+        "secrets",
+        "without SECRETS_KEY nobody can make a channel",
+        "make one with: openssl rand -base64 48",
+    )
 
 
 def check_ports(settings: Settings) -> Iterator[Finding]:

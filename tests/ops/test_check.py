@@ -1,14 +1,17 @@
 """`tenfold check`: one finding for each thing, and for each fault what to do."""
 
+import asyncio
 import socket
 from pathlib import Path
 
 import pytest
 
+from core.encryption import SecretBox
 from core.settings import Settings
 from ops.check import Verdict, check_everything
 from ops.ports import free_port
-from tests.harness import Servers, connection
+from tests.harness import SECRET as KEY
+from tests.harness import Servers, connection, insert_user
 from tests.ops.running import tenfold
 from tests.ops.test_cli import empty, variables  # noqa: F401 - `empty` is a fixture
 
@@ -72,8 +75,6 @@ def test_a_database_without_tables_wants_migrating(sound: dict[str, str], empty:
 async def test_a_database_ahead_of_the_code_is_a_fault(sound: dict[str, str]) -> None:
     async with connection(sound["DATABASE_URL"]) as owner:
         await owner.execute("UPDATE alembic_version SET version_num = 'zzzz'")
-    import asyncio
-
     found = await asyncio.to_thread(faults, sound)
     assert "the database is ahead of this code: update the code" in found["migrations"]
 
@@ -116,3 +117,44 @@ def test_a_storage_that_cannot_be_written_to_is_a_fault(sound: dict[str, str]) -
     assert list(found) == ["storage"]
     assert found["storage"].startswith("file:///proc/tenfold: ")
     assert "mend STORAGE_URL" in found["storage"]
+
+
+def test_without_a_key_for_secrets_an_operator_is_told_what_nobody_can_do(sound: dict[str, str]) -> None:
+    told = findings({**sound, "TENFOLD_ENV": "production"})["secrets"]
+    assert told[:2] == (Verdict.NOTE, "without SECRETS_KEY nobody can make a channel")
+    assert told[2] == "make one with: openssl rand -base64 48"
+    told = findings({**sound, "TENFOLD_ENV": "development"})["secrets"]
+    assert told[:2] == (Verdict.NOTE, "JWT_SECRET_KEY stands in for SECRETS_KEY")
+    assert findings({**sound, "SECRETS_KEY": KEY[::-1]})["secrets"][0] is Verdict.OK
+
+
+@pytest.mark.parametrize("key", ["short", "changeme" * 5, f"{KEY},too-short"])
+def test_a_key_for_secrets_that_is_none_is_a_fault(sound: dict[str, str], key: str) -> None:
+    found = faults({**sound, "TENFOLD_ENV": "production", "SECRETS_KEY": key})
+    assert list(found) == ["settings"]
+    assert found["settings"].startswith("SECRETS_KEY is shorter than 32 bytes or guessable → make one with:")
+
+
+async def test_channels_whose_key_is_lost_are_a_fault_and_with_the_old_key_beside_the_new_are_not(
+    sound: dict[str, str],
+) -> None:
+    async with connection(sound["DATABASE_URL"]) as owner:
+        user_id = await insert_user(owner, "alice")
+        for key, state in ((KEY, "active"), (KEY[::-1], "disabled"), (KEY[::-1], "deleted")):
+            sealed = SecretBox([key.encode()]).seal("https://example.com", user_id=user_id, purpose="url")
+            await owner.execute(
+                "INSERT INTO channels (user_id, kind, url_encrypted, url_masked, state)"
+                " VALUES ($1, 'webhook', $2, '', $3)",
+                user_id,
+                sealed,
+                state,
+            )
+
+    async def told(key: str) -> str:
+        found = await asyncio.to_thread(findings, {**sound, "SECRETS_KEY": key})
+        return f"{found['channels'][0]} {found['channels'][1]}"
+
+    lost = "of 2 cannot be used: SECRETS_KEY does not hold their key"
+    assert await told(KEY) == f"FAULT 1 {lost}"
+    assert await told(KEY[::-1] + "x") == f"FAULT 2 {lost}"
+    assert await told(f"{KEY}, {KEY[::-1]}") == "OK 2, all of which can be used"
