@@ -221,6 +221,86 @@ async def test_up_down_and_up_again_gives_the_same_and_down_leaves_nothing_behin
     assert await column(empty_database, ACCESS) == access
 
 
+# A row in every table that the second revision has; the user's tasks are due at all times.
+OF_0002 = """
+INSERT INTO users (username, email, password_hash, time_zone) VALUES ('alice', 'a@example.com', 'x', 'Europe/Berlin');
+INSERT INTO sessions (id, user_id, expires_at) SELECT gen_random_uuid(), id, now() FROM users;
+INSERT INTO tasks (user_id, title, due_date, status, completed_at, labels)
+SELECT u.id, 'task ' || n, now() + (n - 500) * interval '1 hour',
+       CASE WHEN n % 3 = 0 THEN 'completed' ELSE 'pending' END, CASE WHEN n % 3 = 0 THEN now() END, '{one}'
+FROM   users AS u, generate_series(1, 1000) AS n;
+INSERT INTO tasks (user_id, title) SELECT id, 'not due' FROM users;
+INSERT INTO jobs (id, user_id, kind, state) SELECT gen_random_uuid(), u.id, k.kind, k.state FROM users AS u,
+    (VALUES ('import', 'processing'), ('export', 'succeeded'), ('task.create', 'succeeded')) AS k (kind, state);
+INSERT INTO imports (id, user_id, options, digest, bytes)
+SELECT id, user_id, '{}', '', 1 FROM jobs WHERE kind = 'import';
+INSERT INTO import_errors (import_id, user_id, row, number, message) SELECT id, user_id, 1, 1, 'x' FROM imports;
+INSERT INTO imported_tasks (user_id, key, task_id, import_id)
+SELECT i.user_id, gen_random_uuid(), t.id, i.id FROM imports AS i, tasks AS t;
+INSERT INTO exports (id, user_id, format, filters) SELECT id, user_id, 'csv', '{}' FROM jobs WHERE kind = 'export'
+"""
+# And in every table that the third adds, with what it can do to partitions.
+OF_0003 = """
+UPDATE users SET reminder_offsets = '{P1D,PT1H}';
+INSERT INTO channels (user_id, kind, url_encrypted, url_masked, events)
+SELECT id, 'webhook', '', '', '{task.created,task.updated,task.completed,task.deleted,import.finished}' FROM users;
+INSERT INTO tasks (user_id, title, due_date, recurrence, reminder_rules)
+SELECT id, 'every day', now() + interval '2 days', 'FREQ=DAILY', '{PT5M,PT6M}' FROM users;
+UPDATE tasks SET title = title || '!', due_date = due_date + interval '1 day', version = version + 1;
+UPDATE jobs SET state = 'succeeded' WHERE kind = 'import';
+INSERT INTO maintenance_runs (name, tick, state, arguments) VALUES ('keep_partitions', now(), 'queued', '{}');
+SELECT create_task_partition('2021-01-01', '2022-01-01'), create_task_partition('2022-02-01', '2022-03-01'),
+       ensure_task_partitions(40, 'month');
+INSERT INTO tasks (id, user_id, title) SELECT task_id_floor('2021-05-01'), id, 'of old' FROM users;
+SELECT detach_task_partition('tasks_2021')
+"""
+
+
+async def rows_in(url: str) -> dict[str, int]:
+    """Of each table, as far as the second revision knows it."""
+    async with connection(url) as owner:
+        tables = ("users", "sessions", "tasks", "jobs", "imports", "import_errors", "imported_tasks", "exports")
+        return {table: await owner.fetchval(f"SELECT count(*) FROM {table}") for table in tables}
+
+
+async def test_the_third_revision_comes_to_a_database_in_use_and_does_nothing_to_its_users(empty_database: str) -> None:
+    await in_thread(run.upgrade, empty_database, "0002")
+    async with connection(empty_database) as owner:
+        await owner.execute(OF_0002)
+        before = [tuple(row) for row in await owner.fetch("SELECT id, title, due_date, version FROM tasks ORDER BY id")]
+        await in_thread(run.upgrade, empty_database, "0003")
+        after = await owner.fetch("SELECT id, title, due_date, version FROM tasks ORDER BY id")
+        assert [tuple(row) for row in after] == before
+        assert await owner.fetchval("SELECT count(*) FROM tasks WHERE recurrence_from = 'due_date'") == len(before)
+        # Nobody is reminded who has not asked for it, of what was due before it was possible least of all.
+        assert await owner.fetchval("SELECT reminder_offsets FROM users") == []
+        for table in ("reminders", "events", "deliveries", "notifications"):
+            assert await owner.fetchval(f"SELECT count(*) FROM {table}") == 0
+        await owner.execute("UPDATE tasks SET due_date = due_date + interval '1 day', version = version + 1")
+        for table in ("reminders", "events", "deliveries", "notifications"):
+            assert await owner.fetchval(f"SELECT count(*) FROM {table}") == 0
+
+
+async def test_up_down_and_up_again_goes_well_with_rows_in_every_table(empty_database: str) -> None:
+    await in_thread(run.upgrade, empty_database, "0002")
+    async with connection(empty_database) as owner:
+        await owner.execute(OF_0002)
+    await in_thread(run.upgrade, empty_database)
+    async with connection(empty_database) as owner:
+        await owner.execute(OF_0003)
+        for table in TABLES:
+            assert await owner.fetchval(f"SELECT count(*) FROM {table}") > 0, table
+    before = await rows_in(empty_database)
+    await in_thread(run.downgrade, empty_database, "0002")
+    assert await rows_in(empty_database) == before
+    await in_thread(run.upgrade, empty_database)
+    assert await rows_in(empty_database) == before
+    async with connection(empty_database) as owner:
+        assert await owner.fetchval("SELECT attach_task_partition('tasks_2021')") == "done", "it outlives both ways"
+        assert await owner.fetchval("SELECT count(*) FROM tasks WHERE title = 'of old'") == 1
+        assert await owner.fetchval("SELECT count(*) FROM tasks") == before["tasks"] + 1
+
+
 async def test_a_second_upgrade_changes_nothing(empty_database: str) -> None:
     await in_thread(run.upgrade, empty_database)
     before = await column(empty_database, OBJECTS)
