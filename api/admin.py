@@ -1,5 +1,6 @@
 """What admins alone see and order: partitions of tasks, and maintenance."""
 
+import re
 from datetime import date
 from typing import Any
 
@@ -18,6 +19,8 @@ from core.jobs import find_outcome, read_job
 from core.maintenance.queries import list_maintenance
 from core.maintenance.schedule import NAMES
 from core.partitions import EARLIEST, LATEST, Partition, list_partitions, partition_bounds
+
+_DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 
 class PartitionSchema(Schema):
@@ -38,11 +41,20 @@ class PartitionList(Schema):
     items = fields.List(fields.Nested(PartitionSchema), required=True)
 
 
+class Day(fields.Date):
+    """A date as RFC 3339 writes it; Python itself would also read `20280101` and `2028-W01-1`."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> date:
+        if not isinstance(value, str) or not _DAY.fullmatch(value):
+            raise self.make_error("invalid", input=value, obj_type=self.OBJ_TYPE)
+        return super()._deserialize(value, attr, data, **kwargs)
+
+
 class PartitionCreate(Schema):
     """The days that a new partition is for: from `from` to before `to`, or a whole `year`; in UTC."""
 
-    from_ = fields.Date(data_key="from", metadata={"example": "2028-01-01"})
-    to = fields.Date(metadata={"description": "not in the range", "example": "2028-07-01"})
+    from_ = Day(data_key="from", metadata={"example": "2028-01-01"})
+    to = Day(metadata={"description": "not in the range", "example": "2028-07-01"})
     year = fields.Integer(
         strict=True,
         validate=validate.Range(EARLIEST.year, LATEST.year - 1),

@@ -1,5 +1,7 @@
 """What a client may send about notifications, and how they are answered."""
 
+from typing import Any
+
 from marshmallow import Schema, fields
 
 
@@ -14,7 +16,16 @@ class Notification(Schema):
     created_at = fields.String(required=True, metadata={"format": "date-time"})
 
 
+class TrueOrFalse(fields.Boolean):
+    """A boolean of JSON; to Python 1 is one, too."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> bool:
+        if not isinstance(value, bool):
+            raise self.make_error("invalid", input=value)
+        return value
+
+
 class NotificationUpdate(Schema):
     """Marks a notification as read, or as not read."""
 
-    read = fields.Boolean(required=True, truthy={True}, falsy={False})
+    read = TrueOrFalse(required=True)

@@ -1,6 +1,5 @@
 """Partitions and maintenance over HTTP: for admins alone, as jobs."""
 
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -9,7 +8,7 @@ import pytest
 from core.maintenance.schedule import NAMES
 from tests.api.problems import assert_problem
 from tests.factories import create_tasks
-from tests.harness import Answer, Service, WorkerInProcess, eventually
+from tests.harness import Answer, Service, eventually
 
 YEAR = datetime.now(UTC).year
 ORDERS = [
@@ -18,23 +17,6 @@ ORDERS = [
     ("POST", "/admin/partitions/tasks_2020/attach"),
     ("POST", "/admin/maintenance/keep_partitions"),
 ]
-
-
-@pytest.fixture(scope="session")
-async def _maintaining(_shared_service: Service) -> AsyncIterator[None]:
-    worker = WorkerInProcess(_shared_service.settings, ("maintenance",))
-    await worker.start()
-    yield
-    await worker.stop()
-
-
-@pytest.fixture
-async def maintained(_maintaining: None, service: Service) -> AsyncIterator[Service]:
-    """The shared service, whose worker maintains; partitions of years gone by are gone afterwards."""
-    yield service
-    async with service.owner() as owner:
-        for row in await owner.fetch("SELECT name FROM task_partitions WHERE upper < now()"):
-            await owner.execute(f"DROP TABLE {row['name']}")
 
 
 async def ended(service: Service, answer: Answer) -> dict[str, Any]:

@@ -1,0 +1,24 @@
+"""What several files here need beside the service: somebody who carries out what admins order."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from tests.harness import Service, WorkerInProcess
+
+
+@pytest.fixture(scope="session")
+async def _maintaining(_shared_service: Service) -> AsyncIterator[None]:
+    worker = WorkerInProcess(_shared_service.settings, ("maintenance",))
+    await worker.start()
+    yield
+    await worker.stop()
+
+
+@pytest.fixture
+async def maintained(_maintaining: None, service: Service) -> AsyncIterator[Service]:
+    """The shared service, whose worker maintains; partitions of years gone by are gone afterwards."""
+    yield service
+    async with service.owner() as owner:
+        for row in await owner.fetch("SELECT name FROM task_partitions WHERE upper < now()"):
+            await owner.execute(f"DROP TABLE {row['name']}")
