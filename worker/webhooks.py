@@ -92,6 +92,8 @@ class WebhookClient:
             return Attempt(_refusal(error))
         except aiohttp.ClientConnectionError:
             return Attempt("The receiver closed the connection without an answer.")
+        except aiohttp.InvalidURL:
+            return Attempt("The address is none that can be sent to.")
         except (aiohttp.ClientError, ValueError):
             return Attempt("The receiver's answer cannot be understood.")
         except OSError:

@@ -10,8 +10,9 @@ from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any
 
+from core.reminders import sending
 from core.settings import Settings
-from worker import writes
+from worker import deliveries, writes
 from worker.__main__ import main
 from worker.main import QUEUES_OF_JOBS
 
@@ -20,6 +21,10 @@ from worker.main import QUEUES_OF_JOBS
 IN_PROGRESS_SECONDS = 2.0
 POINTS = ("before-commit", "after-commit", "after-forgetting", "after-telling")
 FREEZE = "freeze-before-commit"
+BEFORE_REMINDERS_COMMIT = "before-reminders-commit"
+BEFORE_DELIVERIES_RECORD = "before-deliveries-record"
+AFTER_DELIVERIES_RECORD = "after-deliveries-record"
+ALL_POINTS = (*POINTS, FREEZE, BEFORE_REMINDERS_COMMIT, BEFORE_DELIVERIES_RECORD, AFTER_DELIVERIES_RECORD)
 
 
 def _dying(
@@ -61,8 +66,14 @@ def arrange(point: str, batch: int) -> None:
         writes._forget_owners = _dying(writes._forget_owners, batch)  # type: ignore[assignment]
     elif point == "after-telling":
         writes._tell = _dying(writes._tell, batch)  # type: ignore[assignment]
+    elif point == BEFORE_REMINDERS_COMMIT:
+        sending._write = _dying(sending._write, batch)  # type: ignore[assignment]
+    elif point == BEFORE_DELIVERIES_RECORD:
+        deliveries.record_results = _dying(deliveries.record_results, batch, first=True)  # type: ignore[assignment,attr-defined]
+    elif point == AFTER_DELIVERIES_RECORD:
+        deliveries.record_results = _dying(deliveries.record_results, batch)  # type: ignore[assignment,attr-defined]
     else:
-        raise ValueError(f"unknown point {point}: choose from {', '.join([*POINTS, FREEZE])}")
+        raise ValueError(f"unknown point {point}: choose from {', '.join(ALL_POINTS)}")
 
 
 if __name__ == "__main__":
