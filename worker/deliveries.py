@@ -6,7 +6,9 @@ so that a slow receiver holds up nobody but itself, and a worker claims no more 
 
 import asyncio
 import contextlib
+import itertools
 import time
+import traceback
 from collections import deque
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -40,6 +42,9 @@ SENDING_A_SERVICES_HOST = 4
 AHEAD_OF_A_QUICK_CHANNEL = 512
 AHEAD_OF_A_QUICK_GROUP = 1024
 QUICK_SECONDS = 0.25
+# So long after the last answer of a receiver that was quick, nobody knows when the next one comes.
+STALLED_SECONDS = 1.0
+STALLED_PACE = 1.0
 # By how much one attempt changes what is thought of the speed of a host, behind which many channels may be.
 PACE_WEIGHT = 0.1
 PAUSE_SECONDS = 0.05
@@ -61,6 +66,7 @@ class Group:
         places: how many may be sending at a time.
         sending: how many are.
         pace: seconds that an attempt takes, of late.
+        heard_at: when an attempt last ended, or the first of several began, on the monotonic clock.
         waiting: channels in which something waits, the first to wait first.
         members: all its channels, by their ids.
     """
@@ -68,6 +74,7 @@ class Group:
     places: int
     sending: int = 0
     pace: float = QUICK_SECONDS
+    heard_at: float = 0.0
     waiting: "dict[Channel, None]" = field(default_factory=dict)
     members: "dict[int, Channel]" = field(default_factory=dict)
 
@@ -98,16 +105,25 @@ class Channel:
     Attributes:
         places: how many of it may be sending at a time.
         groups: whose places it needs, too.
+        url_encrypted: the address that they follow from.
         waiting: what was claimed and is not being sent yet.
         sending: how many are.
         is_quick: whether the last one was delivered so fast that it pays to claim ahead.
+        heard_at: as a group's.
     """
 
     places: int
     groups: tuple[Group, ...]
+    url_encrypted: bytes
     waiting: deque[ClaimedDelivery] = field(default_factory=deque)
     sending: int = 0
     is_quick: bool = False
+    heard_at: float = 0.0
+
+    @property
+    def counted(self) -> "tuple[Channel | Group, ...]":
+        """All whose places it takes."""
+        return (self, *self.groups)
 
     @property
     def is_busy(self) -> bool:
@@ -186,7 +202,10 @@ class Sender:
             await self._record()  # first, because a claim looks at what became of a channel
             self._forget_idle()
             found, is_round_over = 0, True
-            if not is_ending and (free := CLAIMED_MAXIMUM - self._claimed()) > 0:
+            free = CLAIMED_MAXIMUM - self._claimed()
+            if free < CLAIMED_AT_ONCE:
+                self._give_back_stalled()
+            if not is_ending and free > 0:
                 found = await self._claim(min(free, CLAIMED_AT_ONCE))
                 is_round_over = self._next_channel == 0
             if not self._results and not self._tasks and not found and (is_ending or is_round_over):
@@ -240,7 +259,7 @@ class Sender:
             if (result := self._judge(delivery, moment)) is not None:
                 self._results.append(result)
                 continue
-            channel = self._channels.get(delivery.channel_id) or self._open_channel(delivery)
+            channel = self._channel(delivery)
             if channel is not None:
                 channel.waiting.append(delivery)
                 self._busy.add(delivery.channel_id)
@@ -270,6 +289,17 @@ class Sender:
             return Result(delivery.id, delivery.channel_id, None, attempts=0, delay_seconds=delay)
         return None
 
+    def _channel(self, delivery: ClaimedDelivery) -> Channel | None:
+        """None where it cannot be sent, which is noted."""
+        channel = self._channels.get(delivery.channel_id)
+        if channel is None:
+            return self._open_channel(delivery)
+        if channel.url_encrypted != delivery.url_encrypted and not channel.is_busy:
+            for group in channel.groups:
+                del group.members[delivery.channel_id]
+            return self._open_channel(delivery)
+        return channel
+
     def _open_channel(self, delivery: ClaimedDelivery) -> Channel | None:
         try:
             url = self._url(delivery)
@@ -281,10 +311,11 @@ class Sender:
             return None
         if delivery.kind == WEBHOOK:
             host = self._group(f"webhooks {host_of(url, WEBHOOK)}", SENDING_A_HOST)
-            channel = Channel(SENDING_A_CHANNEL, (host,))
+            channel = Channel(SENDING_A_CHANNEL, (host,), delivery.url_encrypted)
         else:
             host = self._group(f"services {host_of(url, delivery.kind)}", SENDING_A_SERVICES_HOST)
-            channel = Channel(SENDING_A_SERVICES_CHANNEL, (host, self._group("services", PROCESSES_MAXIMUM)))
+            groups = (host, self._group("services", PROCESSES_MAXIMUM))
+            channel = Channel(SENDING_A_SERVICES_CHANNEL, groups, delivery.url_encrypted)
         self._channels[delivery.channel_id] = channel
         for group in channel.groups:
             group.members[delivery.channel_id] = channel
@@ -303,9 +334,10 @@ class Sender:
             if now - delivery.claimed_at > LEASE_SECONDS - LEASE_LEFT_SECONDS:
                 self._results.append(_given_back(delivery))
                 continue
-            channel.sending += 1
-            for group in channel.groups:
-                group.sending += 1
+            for counted in channel.counted:
+                if not counted.sending:
+                    counted.heard_at = now
+                counted.sending += 1
             task = asyncio.create_task(self._send(channel, delivery))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
@@ -327,14 +359,16 @@ class Sender:
         except SecretsUnavailable as error:
             log.error("a channel's secrets cannot be read", channel=delivery.channel_id, error=str(error))
             attempt = Attempt("The channel's secrets cannot be read; see the operators.")
-        except Exception:
-            log.exception("a delivery failed here", delivery=delivery.id)
+        except Exception as error:
+            # Its text may quote the address.
+            where = "".join(traceback.format_tb(error.__traceback__))
+            log.error("a delivery failed here", delivery=delivery.id, error=type(error).__name__, where=where)
             attempt = Attempt("The delivery failed on our side.")
         finally:
             full = [group for group in channel.groups if group.is_full]
-            channel.sending -= 1
-            for group in channel.groups:
-                group.sending -= 1
+            for counted in channel.counted:
+                counted.heard_at = time.monotonic()
+                counted.sending -= 1
         seconds = loop.time() - started
         metrics.DELIVERY_DURATION.labels(_kind_label(delivery)).observe(seconds)
         self._results.append(_outcome(delivery, attempt))
@@ -343,8 +377,7 @@ class Sender:
             was_quick = group.is_quick
             group.note_pace(seconds)
             if was_quick and not group.is_quick:
-                for other in group.waiting:
-                    self._give_back_held_up(other)
+                self._give_back_of(group)
         if attempt.error is not None:
             # From now on it is tried one at a time; what was claimed ahead goes back.
             self._give_back(channel)
@@ -352,8 +385,13 @@ class Sender:
 
     def _pass_on(self, channel: Channel, full: list[Group]) -> None:
         """Gives a free place to the channel that had it; in a group that was full, to the one that has the fewest."""
-        rivals = [rival for group in full for rival in group.waiting if rival.can_send]
-        self._start(min(rivals, key=lambda rival: rival.sending, default=channel))
+        best: Channel | None = None
+        for rival in itertools.chain.from_iterable(group.waiting for group in full):
+            if rival.can_send and (best is None or rival.sending < best.sending):
+                best = rival
+                if not best.sending:  # mostly the first: there may be thousands
+                    break
+        self._start(best or channel)
 
     async def _attempt(self, delivery: ClaimedDelivery) -> Attempt:
         url = self._url(delivery)
@@ -381,6 +419,22 @@ class Sender:
         self._results.extend(_given_back(delivery) for delivery in channel.waiting)
         channel.waiting.clear()
         self._note_waiting(channel)
+
+    def _give_back_of(self, group: Group) -> None:
+        for channel in list(group.waiting):
+            self._give_back_held_up(channel)
+
+    def _give_back_stalled(self) -> None:
+        """What was claimed ahead for receivers that were quick and say nothing any more takes up room for others."""
+        longest_ago = time.monotonic() - STALLED_SECONDS
+        for channel in [self._channels[channel_id] for channel_id in self._busy]:
+            if channel.sending and channel.heard_at < longest_ago:
+                channel.is_quick = False
+                self._give_back(channel)
+        for group in self._groups.values():
+            if group.is_quick and group.is_full and group.heard_at < longest_ago:
+                group.pace = STALLED_PACE
+                self._give_back_of(group)
 
     def _give_back_waiting(self) -> None:
         for channel in self._channels.values():

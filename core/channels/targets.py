@@ -115,7 +115,7 @@ def host_of(url: str, kind: str) -> str:
         if service is None or not service.has_host:
             return kind
     try:
-        return (urlsplit(url).hostname or kind).lower()
+        return (urlsplit(url).hostname or kind).lower().rstrip(".")
     except ValueError:
         return kind
 

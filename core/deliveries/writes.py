@@ -318,9 +318,9 @@ async def record_results(pool: Pool, owner: str, results: Sequence[Result]) -> d
             holds[result.channel_id] = max(holds.get(result.channel_id) or 0.0, result.hold_seconds or 0.0) or None
     if works:
         await pool.execute(_WORKS_AGAIN, sorted(works))
-    if holds:
+    gone = {result.channel_id for result in tried if result.is_gone}
+    if holds or gone:
         channels = sorted(holds)
         await pool.execute(_FAILS, channels, [holds[channel] for channel in channels])
-        gone = sorted({result.channel_id for result in tried if result.is_gone})
-        await pool.execute(_DISABLE, gone, channels, DISABLED_AFTER_DAYS)
+        await pool.execute(_DISABLE, sorted(gone), channels, DISABLED_AFTER_DAYS)
     return {row["id"]: row["state"] for row in rows}

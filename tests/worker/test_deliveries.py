@@ -15,7 +15,7 @@ from core import clock
 from core.channels.signatures import Secret
 from core.channels.writes import purge_deleted_channels
 from core.deliveries.schedule import RETRY_SECONDS
-from core.deliveries.writes import DISABLED_AFTER_DAYS, claim_deliveries, record_results
+from core.deliveries.writes import DISABLED_AFTER_DAYS, Claim, claim_deliveries, record_results
 from core.deliveries.writes import Result as Recorded
 from core.encryption import SecretBox
 from tests.harness import connection
@@ -235,6 +235,23 @@ async def test_a_receiver_that_is_gone_disables_its_channel_and_its_user_is_told
     assert (told["event"], "gone" in told["text"]) == ("channel.disabled", True)
 
 
+async def test_a_receiver_that_is_gone_disables_its_channel_also_if_something_else_has_just_arrived(
+    services: Services, owner: asyncpg.Connection, alice: int
+) -> None:
+    channel_id = await channel(services, owner, alice, "http://127.0.0.1/")
+    made = await events(owner, alice, channel_id, 2)
+    await claim_deliveries(services.pool, "me", after_channel=0, limit=9, a_channel=9, rooms={})
+    await record_results(
+        services.pool,
+        "me",
+        [
+            Recorded(made[0], channel_id, "delivered"),
+            Recorded(made[1], channel_id, "dead", error="The receiver answered 410.", is_gone=True),
+        ],
+    )
+    assert (await channel_row(owner, channel_id))["state"] == "disabled"
+
+
 @pytest.mark.parametrize(
     ("days", "state"), [(DISABLED_AFTER_DAYS - 1, "active"), (DISABLED_AFTER_DAYS + 1, "disabled")]
 )
@@ -381,6 +398,92 @@ async def test_a_channel_that_fails_is_tried_one_at_a_time(
     await deliver(services)
     assert hook.most_at_once == 1
     assert len(hook.received) == 10
+
+
+async def test_many_channels_of_one_quick_host_are_not_claimed_again_and_again(
+    services: Services, owner: asyncpg.Connection, alice: int, hook: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claimed = 0
+
+    async def count(*arguments: Any, **named: Any) -> Claim:
+        nonlocal claimed
+        claim = await claim_deliveries(*arguments, **named)
+        claimed += len(claim.deliveries)
+        return claim
+
+    monkeypatch.setattr(deliveries, "claim_deliveries", count)
+    for number in range(200):
+        await events(owner, alice, await channel(services, owner, alice, f"{hook.url}/{number}"), 15)
+    await deliver(services)
+    assert await states(owner) == {"delivered": 3000}
+    assert claimed < 3000 * 1.5
+
+
+async def test_receivers_that_were_quick_and_hang_now_leave_room_for_others(
+    services: Services, owner: asyncpg.Connection, alice: int, hook: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deliveries, "CLAIMED_MAXIMUM", 300)
+    released = asyncio.Event()
+
+    async def hang_in_the_end(_received: Received) -> web.StreamResponse:
+        if len(hook.received) > 200:
+            await released.wait()
+        return web.Response()
+
+    hook.answer = hang_in_the_end
+    for number in range(4):
+        await events(owner, alice, await channel(services, owner, alice, f"{hook.url}/{number}"), 1000)
+    running = asyncio.create_task(deliver(services))
+    async with receiver() as other_hook:
+        async with asyncio.timeout(5):
+            while len(hook.received) < 200 + deliveries.SENDING_A_HOST:
+                await asyncio.sleep(0.01)
+        other = await channel(services, owner, alice, other_hook.url.replace("127.0.0.1", "localhost"))
+        await events(owner, alice, other, 10)
+        async with asyncio.timeout(8):
+            while len(other_hook.received) < 10:
+                await asyncio.sleep(0.01)
+    assert len(hook.received) == 200 + deliveries.SENDING_A_HOST
+    released.set()
+    await running
+
+
+async def test_a_channel_whose_address_was_changed_takes_places_of_its_new_host(
+    services: Services, owner: asyncpg.Connection, alice: int, hook: Receiver
+) -> None:
+    async def take_a_moment(_received: Received) -> web.StreamResponse:
+        await asyncio.sleep(0.05)
+        return web.Response()
+
+    hook.answer = take_a_moment
+    moved = hook.url.replace("127.0.0.1", "localhost")
+    channels = [await channel(services, owner, alice, f"{moved}/{number}") for number in range(4)]
+    for channel_id in channels:
+        await events(owner, alice, channel_id)
+    sender = deliveries.Sender(services)
+    try:
+        assert await sender.run()
+        box = SecretBox.of(services.settings)
+        for number, channel_id in enumerate(channels):
+            sealed = box.seal(f"{hook.url}/{number}", user_id=alice, purpose="url")
+            await owner.execute("UPDATE channels SET url_encrypted = $2 WHERE id = $1", channel_id, sealed)
+            await events(owner, alice, channel_id, 40)
+        one_more = await channel(services, owner, alice, hook.url)
+        await events(owner, alice, one_more, 40)
+        assert await sender.run()
+    finally:
+        await sender.close()
+    assert hook.most_at_once == deliveries.SENDING_A_HOST
+    assert await states(owner) == {"delivered": 204}
+
+
+async def test_claims_are_planned_for_as_much_as_there_is_now(services: Services, owner: asyncpg.Connection) -> None:
+    for _ in range(10):
+        await claim_deliveries(services.pool, "me", after_channel=0, limit=9, a_channel=1, rooms={})
+    plans = await services.pool.fetch(
+        "SELECT generic_plans, custom_plans FROM pg_prepared_statements WHERE statement LIKE '_WITH RECURSIVE%'"
+    )
+    assert [tuple(row) for row in plans] == [(0, 10)]
 
 
 async def test_a_claim_goes_on_where_the_last_one_ended(
