@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable
 import orjson
 from arq.connections import ArqRedis
 
-from api.lanes import LaneWriter, Submission, list_as_queued, require_fsynced
+from api.lanes import Company, LaneWriter, Submission, list_as_queued, require_fsynced
 from core import lanes, metrics
 from core.cache import CacheInvalidator
 from core.commands import Command, Outcome, decode_outcomes
@@ -60,7 +60,10 @@ class Gateway:
         self._queue = queue
         self._invalidator = invalidator
         self._find_outcome = find_outcome
-        self._lanes = [LaneWriter(number, queue, settings, self.origin) for number in range(settings.write_lanes)]
+        company = Company()
+        self._lanes = [
+            LaneWriter(number, queue, settings, self.origin, company) for number in range(settings.write_lanes)
+        ]
         self._tokens = itertools.count(1)
         self._pending: dict[int, Submission] = {}
         self._unlisted: list[Command] = []

@@ -2,8 +2,8 @@
 
 A lone command is appended at once. While the last entry is unanswered, what comes in is gathered for up to
 25 ms and goes as one entry, so batches grow with load by themselves. When an entry of several is answered, its
-clients ask again within a moment, but not in the same one: the next entry waits for most of them, a few
-milliseconds at the longest, or every other entry would be a command or two.
+clients ask again within a moment, but not in the same one: the next entry waits until nearly as many have asked, on
+whichever lane, and a few milliseconds at the longest. Else every other entry would be a command or two.
 """
 
 import asyncio
@@ -28,6 +28,7 @@ from core.settings import Settings
 
 GATHER_SECONDS = 0.025
 COMPANY_SECONDS = 0.004
+COMPANY_SHARE = 15 / 16
 UNHEARD_SECONDS = 0.05
 ENTRY_MAXIMUM_COMMANDS = 500
 ENTRY_MAXIMUM_BYTES = 1 << 20
@@ -70,18 +71,59 @@ class Submission:
             self.answered.set_exception(QueueUnavailable(reason))
 
 
+class Company:
+    """Tells a lane when most of those have asked again whom its last entry answered.
+
+    Whoever was answered may ask on another lane the next time, so arrivals are counted over all lanes.
+    """
+
+    def __init__(self) -> None:
+        self._arrived = 0
+        self._expecting: dict[LaneWriter, int] = {}
+        self._next = 0
+
+    def arrived(self) -> None:
+        """Counts one submission."""
+        self._arrived += 1
+        if self._expecting and self._arrived >= self._next:
+            for lane in [lane for lane, target in self._expecting.items() if target <= self._arrived]:
+                lane.go()
+                self.forget(lane)
+
+    def expect(self, lane: "LaneWriter", count: int) -> None:
+        """Calls the lane's `go` when `count` more submissions have come."""
+        self._expecting[lane] = self._arrived + count
+        self._next = min(self._expecting.values())
+
+    def forget(self, lane: "LaneWriter") -> None:
+        """The lane does not wait any more."""
+        if self._expecting.pop(lane, None) is not None and self._expecting:
+            self._next = min(self._expecting.values())
+
+
+@dataclass(eq=False, slots=True)
+class _Unanswered:
+    """An entry whose outcomes have not all come."""
+
+    size: int
+    left: int
+
+
 class LaneWriter:
     """Appends to one lane; `run()` is its task."""
 
-    def __init__(self, number: int, queue: ArqRedis, settings: Settings, origin: str) -> None:
+    def __init__(self, number: int, queue: ArqRedis, settings: Settings, origin: str, company: Company) -> None:
         self.number = number
         self._queue = queue
         self._settings = settings
         self._origin = origin
+        self._company = company
         self._waiting: deque[Submission] = deque()
         self._filled = asyncio.Event()
-        self._answered = asyncio.Event()
-        self._unanswered: set[int] = set()
+        self._ready = asyncio.Event()
+        self._ready.set()
+        self._timer: asyncio.TimerHandle | None = None
+        self._unanswered: dict[int, _Unanswered] = {}
         self._appended_at = 0.0
         self._heard_at = 0.0
         self._nudged_at = 0.0
@@ -89,9 +131,6 @@ class LaneWriter:
         self._nudges = 0
         self._entries = 0
         self._looked_at = 0.0
-        self._last_size = 0
-        self._expected = 0
-        self._assembled = asyncio.Event()
         self.looking: asyncio.Task[None] | None = None
         """What `look_after` has begun, to be ended with the process."""
 
@@ -111,8 +150,7 @@ class LaneWriter:
             raise QueueUnavailable("the queue is full: the workers are behind")
         self._waiting.append(submission)
         self._filled.set()
-        if self._expected and len(self._waiting) >= self._expected:
-            self._assembled.set()
+        self._company.arrived()
 
     def withdraw(self, submission: Submission) -> None:
         """Takes back what has not been appended: it was refused, so it must not happen."""
@@ -126,36 +164,35 @@ class LaneWriter:
 
     def settled(self, token: int) -> None:
         """Nobody waits for this command any more, or its outcome is known."""
-        self._unanswered.discard(token)
-        if not self._unanswered:
-            self._answered.set()
+        entry = self._unanswered.pop(token, None)
+        if entry is None:
+            return
+        entry.left -= 1
+        if not entry.left:
+            if entry.size == 1:  # a lone client has nobody to wait for
+                self.go()
+            else:
+                self._company.expect(self, int(entry.size * COMPANY_SHARE))
+                self._go_after(COMPANY_SECONDS)
+
+    def go(self) -> None:
+        """What waits shall be appended, or the next that comes."""
+        self._ready.set()
+
+    def _go_after(self, seconds: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = asyncio.get_running_loop().call_later(seconds, self.go)
 
     async def run(self) -> None:
         while True:
             await self._filled.wait()
-            if self._unanswered:
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(GATHER_SECONDS - (time.monotonic() - self._appended_at)):
-                        await self._answered.wait()
-            await self._wait_for_company()
+            await self._ready.wait()
             batch = self._take()
-            self._last_size = len(batch)
             if not self._waiting:
                 self._filled.clear()
             if batch:
                 await self._append(batch)
-
-    async def _wait_for_company(self) -> None:
-        """Lets most of those come whom the last entry answered; a lone command has nobody to wait for."""
-        self._expected = self._last_size * 7 // 8
-        if self._expected > 1 and len(self._waiting) < self._expected:
-            self._assembled.clear()
-            timer = asyncio.get_running_loop().call_later(COMPANY_SECONDS, self._assembled.set)
-            try:
-                await self._assembled.wait()
-            finally:
-                timer.cancel()
-        self._expected = 0
 
     def look_after(self) -> None:
         """Calls the drain again where an entry goes unanswered, and looks whether a full lane has room again.
@@ -192,8 +229,11 @@ class LaneWriter:
         return batch
 
     async def _append(self, batch: Sequence[Submission]) -> None:
-        self._unanswered = {submission.command.token for submission in batch}
-        self._answered.clear()
+        entry = _Unanswered(len(batch), len(batch))
+        self._unanswered.update((submission.command.token, entry) for submission in batch)
+        self._company.forget(self)
+        self._ready.clear()
+        self._go_after(GATHER_SECONDS)
         self._appended_at = time.monotonic()
         self._nudges = 0
         try:
@@ -201,9 +241,10 @@ class LaneWriter:
         except Exception as error:
             if not isinstance(error, (*REDIS_FAULTS, QueueUnavailable)):
                 log.exception("appending to a lane failed", lane=self.number)
-            self._unanswered = set()
             for submission in batch:
+                self._unanswered.pop(submission.command.token, None)
                 submission.refuse("the queue cannot take the write")
+            self.go()
             return
         metrics.GATEWAY_BATCH.observe(len(batch))
         for submission in batch:
