@@ -28,8 +28,9 @@ from tests.worker.commands import (
     new_user,
     update,
 )
+from worker.applying import LANE_LOCK_CLASS, apply_batch
+from worker.operations import COMMAND_KINDS, HANDLERS, Operation, cut_into_waves, plan
 from worker.runner import Services
-from worker.writes import COMMAND_KINDS, HANDLERS, LANE_LOCK_CLASS, Operation, apply_batch, cut_into_waves, plan
 
 
 @pytest.fixture
@@ -721,7 +722,7 @@ async def test_what_another_drain_records_in_between_is_found_at_the_second_look
         looks.append(len(ids))
         return {} if len(looks) == 1 else await stored_outcomes(connection, ids)
 
-    monkeypatch.setattr("worker.writes.stored_outcomes", too_early_at_first)
+    monkeypatch.setattr("worker.applying.stored_outcomes", too_early_at_first)
     [again] = await apply_batch(services, LANE, [command])
     assert looks == [1, 1]
     assert again.outcome["status_code"] == first.outcome["status_code"] == 201

@@ -26,6 +26,7 @@ from tests.harness import connection, eventually
 from tests.worker.commands import create, new_user
 from worker.main import QUEUES_OF_JOBS
 from worker.maintenance import ONCE_A_TICK, SWEEPS
+from worker.operations import COMMAND_KINDS
 from worker.runner import (
     RETRY_LONGEST_SECONDS,
     QueueOfJobs,
@@ -36,7 +37,6 @@ from worker.runner import (
     serve_queue,
     with_policy,
 )
-from worker.writes import COMMAND_KINDS
 
 ROOT = Path(__file__).parents[2]
 TEST_QUEUE = "tenfold:test"

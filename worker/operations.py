@@ -1,0 +1,173 @@
+"""What commands come to: each is cut into operations on one row, and these into waves that can be applied as sets."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+from core import metrics
+from core.channels.writes import create_channels, delete_channels, rotate_secrets, try_channels, update_channels
+from core.commands import Command, Effect
+from core.database import Connection
+from core.deliveries.writes import redeliver
+from core.exports.writes import cancel_exports, create_exports
+from core.ids import MAXIMUM_ID, is_job_id
+from core.imports.writes import cancel_imports, create_imports
+from core.jobs import LONG_WORK
+from core.logs import get_logger
+from core.maintenance.writes import order_maintenance
+from core.notifications.writes import mark_notifications
+from core.reminders.writes import set_reminders
+from core.tasks.writes import create_tasks, delete_tasks, update_tasks
+from core.users.writes import open_sessions, register_users, revoke_sessions, rotate_sessions, update_users
+
+log = get_logger()
+
+WriteInSet = Callable[[Connection, Sequence[dict[str, Any]]], Awaitable[list[Effect]]]
+
+HANDLERS: dict[str, WriteInSet] = {
+    "task.create": create_tasks,
+    "task.update": update_tasks,
+    "task.delete": delete_tasks,
+    "task.reminders": set_reminders,
+    "notification.update": mark_notifications,
+    "user.register": register_users,
+    "user.update": update_users,
+    "session.open": open_sessions,
+    "session.rotate": rotate_sessions,
+    "session.revoke": revoke_sessions,
+    "export": create_exports,
+    "export.cancel": cancel_exports,
+    "import": create_imports,
+    "import.cancel": cancel_imports,
+    "maintenance": order_maintenance,
+    "channel.create": create_channels,
+    "channel.update": update_channels,
+    "channel.rotate": rotate_secrets,
+    "channel.delete": delete_channels,
+    "channel.test": try_channels,
+    "delivery.redeliver": redeliver,
+}
+"""One handler for each kind of operation. A `task.batch` command is many operations of the first three kinds."""
+
+COMMAND_KINDS = frozenset({*HANDLERS, "task.batch"})
+CANCELLATIONS = frozenset(f"{kind}.cancel" for kind in LONG_WORK)
+OF_A_TASK = frozenset({"task.update", "task.delete", "task.reminders"})
+
+
+@dataclass(eq=False, slots=True)
+class Operation:
+    """One effect on one row, and which command asked for it."""
+
+    kind: str
+    arguments: dict[str, Any]
+    effect: Effect | None = None
+
+    @property
+    def subject(self) -> tuple[str, Any] | None:
+        """What must not be touched twice in one wave; None for a new row, which nobody else can touch."""
+        if self.kind == "task.create":
+            return None
+        if self.kind in LONG_WORK or self.kind == "maintenance":
+            return "job", self.arguments.get("job_id")
+        if self.kind.startswith("task."):
+            return "task", self.arguments.get("id")
+        if self.kind in CANCELLATIONS:
+            return "job", self.arguments.get("id")
+        if self.kind == "user.register":
+            return "name", str(self.arguments.get("username")).lower()
+        return "user", self.arguments.get("user_id")
+
+
+@dataclass(eq=False, slots=True)
+class Work:
+    """A command with its operations."""
+
+    command: Command
+    operations: list[Operation] = field(default_factory=list)
+    is_refused_whole: bool = False
+
+    def owners(self) -> frozenset[int]:
+        """Whose rows the operations were about."""
+        return frozenset(op.arguments.get("user_id", self.command.user_id) for op in self.operations)
+
+    def effect(self) -> Effect:
+        """What the whole command came to."""
+        effects = [operation.effect for operation in self.operations if operation.effect is not None]
+        if self.command.kind != "task.batch" or self.is_refused_whole:
+            return effects[0]
+        results = [_batch_result(effect) for effect in effects]
+        return Effect(207, orjson.dumps({"results": results}).decode())
+
+
+def _batch_result(effect: Effect) -> dict[str, Any]:
+    if effect.error is not None:
+        return {"status": effect.status_code, "error": effect.error}
+    if effect.result is None:
+        return {"status": effect.status_code}
+    return {"status": effect.status_code, "task": orjson.Fragment(effect.result)}
+
+
+def plan(command: Command) -> Work:
+    """Splits a command into its operations; those that the API found invalid already have their effect."""
+    if command.kind != "task.batch":
+        arguments = {**command.payload, "user_id": command.user_id, "job_id": command.id}
+        return Work(command, [Operation(command.kind, arguments)])
+    operations = []
+    for item in command.payload["operations"]:
+        if "error" in item:
+            operations.append(Operation("refused", {}, Effect(item["error"]["status"], error=item["error"])))
+        else:
+            arguments = {
+                **item,
+                "user_id": command.user_id,
+                "any_owner": command.payload.get("any_owner", False),
+            }
+            operations.append(Operation(f"task.{item['op']}", arguments))
+    return Work(command, operations)
+
+
+def cut_into_waves(operations: Sequence[Operation]) -> list[list[Operation]]:
+    """Groups operations so that each subject appears at most once in a wave and keeps its order over the waves."""
+    waves: list[list[Operation]] = []
+    last_wave: dict[tuple[str, Any], int] = {}
+    for operation in operations:
+        subject = operation.subject
+        number = 0 if subject is None else last_wave.get(subject, -1) + 1
+        if subject is not None:
+            last_wave[subject] = number
+        if number == len(waves):
+            waves.append([])
+        waves[number].append(operation)
+    return waves
+
+
+def plan_safely(command: Command) -> Work:
+    try:
+        if command.kind not in COMMAND_KINDS:
+            raise ValueError(f"no handler for the kind {command.kind!r}")
+        work = plan(command)
+        for operation in work.operations:
+            _require_subject(operation)
+        return work
+    except (KeyError, TypeError, ValueError, AttributeError):
+        log.exception("a command could not be read", command=command.id)
+        return Work(command, [Operation("refused", {}, internal_error())], is_refused_whole=True)
+
+
+def _require_subject(operation: Operation) -> None:
+    """Raises ValueError for what could not even be put into a wave, where it would fail with its whole batch."""
+    if operation.effect is None and operation.kind not in HANDLERS:
+        raise ValueError(f"no handler for the operation {operation.kind!r}")
+    if operation.kind in OF_A_TASK:
+        task_id = operation.arguments.get("id")
+        if type(task_id) is not int or abs(task_id) > MAXIMUM_ID:
+            raise ValueError("a task's id is no id")
+    if operation.kind in CANCELLATIONS and not is_job_id(str(operation.arguments.get("id"))):
+        raise ValueError("a job's id is no id")
+
+
+def internal_error() -> Effect:
+    metrics.DEAD_LETTERS.inc()
+    return Effect.rejected("internal-error", "The write could not be carried out; it was recorded for the operators.")
