@@ -3,6 +3,8 @@
 from core.database import Pool, delete_in_chunks
 
 CHUNK = 5000
+# A chunk of events takes a delivery for each of up to fifty channels with it.
+EVENTS_CHUNK = 1000
 LARGE_IMPORT_ROWS = 10_000
 # Statistics look at a sample of each partition.
 LONGEST_ANALYZE_SECONDS = 1800.0
@@ -33,20 +35,17 @@ WHERE  id = ANY (ARRAY(
 ))
 """
 
-# The sum over imports that have ended since the statistics were last taken; a job that was purged meanwhile took more
-# time to be forgotten than there is between two looks.
+# The sum over imports that have ended since the statistics were last taken, whoever took them; a job that was purged
+# meanwhile took more time to be forgotten than there is between two looks.
 _IMPORTED = """
 SELECT coalesce(sum(i.rows_created + i.rows_updated), 0)::bigint
 FROM   imports AS i JOIN jobs AS j USING (id)
 WHERE  NOT i.dry_run
-AND    j.finished_at > coalesce(
-           (SELECT max(started_at) FROM maintenance_runs
-            WHERE  name = 'refresh_statistics' AND state = 'succeeded' AND rows > 0),
-           '-infinity')
+AND    j.finished_at > coalesce(pg_stat_get_last_analyze_time('tasks'::regclass), '-infinity')
 """
 
 
-async def purge_events(pool: Pool, *, retention_days: int, chunk: int = CHUNK) -> int:
+async def purge_events(pool: Pool, *, retention_days: int, chunk: int = EVENTS_CHUNK) -> int:
     """Deletes events past their retention with their deliveries, `chunk` a transaction; returns how many events."""
     return await delete_in_chunks(pool, _EVENTS, retention_days, chunk=chunk)
 
