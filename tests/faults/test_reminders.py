@@ -112,8 +112,9 @@ async def test_killed_senders_lose_no_reminder_and_send_none_twice(make_settings
             for worker in workers:
                 worker.kill()
         for table in ("notifications", "events"):
-            count, tasks = await owner.fetchrow(f"SELECT count(*), count(DISTINCT task_id) FROM {table}")
-            assert (table, count, tasks) == (table, USERS * TASKS, USERS * TASKS)
+            counted = await owner.fetchrow(f"SELECT count(*), count(DISTINCT task_id) FROM {table}")
+            assert counted is not None
+            assert (table, *counted) == (table, USERS * TASKS, USERS * TASKS)
         wanted = {f"msg_{row['id']}" for row in await owner.fetch("SELECT id FROM deliveries")}
         assert len(wanted) == USERS * TASKS
         assert {received.id for received in hook.received} == wanted

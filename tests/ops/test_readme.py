@@ -1,8 +1,10 @@
-"""The README's tour, word for word, against a service that its first command started."""
+"""The README's tour and its section on being told, word for word, against a service that its first command started."""
 
 import csv
 import re
 import subprocess
+import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,18 +21,38 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 README_PORT = 8000
 
 
-def tour() -> dict[str, str]:
+def tour(section: str = "tour") -> dict[str, str]:
     """Name → the commands under it."""
-    return dict(re.findall(r"<!-- tour:(\w+) -->\n```sh\n(.*?)```", README, re.DOTALL))
+    return dict(re.findall(rf"<!-- {section}:(\w+) -->\n```sh\n(.*?)```", README, re.DOTALL))
+
+
+def told() -> dict[str, str]:
+    """As the tour; but with what is installed here, ports that are free, and a reminder in some seconds."""
+    commands = tour("told")
+    install, _, rest = commands["receivers"].partition("\n")
+    assert install == "python3 -m venv receivers && receivers/bin/pip install -q standardwebhooks aiosmtpd"
+    this_python = f"mkdir -p receivers/bin; printf '#!/bin/sh\\nexec {sys.executable} \"$@\"\\n' > receivers/bin/python"
+    commands["receivers"] = f"{this_python}; chmod +x receivers/bin/python\n{rest}"
+    changes = {"minutes=2": "seconds=66", "sleep 65": "sleep 12", "9900": str(free_port()), "2525": str(free_port())}
+    for old, new in changes.items():
+        assert any(old in text for text in commands.values())
+        commands = {name: text.replace(old, new) for name, text in commands.items()}
+    return commands
 
 
 @pytest.fixture(scope="module")
-def answers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+def folder() -> Iterator[Path]:
+    """Not pytest's, which other runs of it close to the user that PostgreSQL runs as when we are root."""
+    with tempfile.TemporaryDirectory(prefix="tenfold-tour-") as name:
+        yield Path(name)
+
+
+@pytest.fixture(scope="module")
+def answers(folder: Path) -> Iterator[dict[str, str]]:
     """What each step of the tour prints, run in order in one shell."""
-    folder = tmp_path_factory.mktemp("tour")
     port = free_port()
     variables = {"PORT": str(port), "WORKER_METRICS_PORT": "0", "TENFOLD_HOME": str(folder / "home")}
-    commands_by_step = tour() | {"idempotency_again": tour()["idempotency"]}
+    commands_by_step = tour() | {"idempotency_again": tour()["idempotency"]} | told()
     steps = "\n".join(f"echo '@@ {name}'\n{commands}\necho" for name, commands in commands_by_step.items())
     with Running("dev", cwd=folder, variables=variables) as service:
         service.wait_for("Tenfold is ready", timeout=100)
@@ -42,7 +64,7 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]
             capture_output=True,
             text=True,
             check=False,
-            timeout=60,
+            timeout=120,
         )
         assert shell.returncode == 0, shell.stderr
         yield dict(re.findall(r"^@@ (\w+)\n(.*?)(?=^@@ |\Z)", shell.stdout, re.DOTALL | re.MULTILINE))
@@ -109,6 +131,23 @@ def test_what_was_imported_is_exported(answers: dict[str, str]) -> None:
     assert orjson.loads(shown)["state"] == "succeeded"
     [task] = csv.DictReader(file.strip().splitlines())
     assert (task["title"], task["priority"], task["labels"]) == ("Hire a van", "2", "moving")
+
+
+def test_a_reminder_is_printed_by_the_receiver_who_verified_it_and_by_the_mail_server(answers: dict[str, str]) -> None:
+    printed = answers["look"]
+    assert printed.count("'type': 'task.reminder'") == 1
+    assert printed.count("'type': 'task.completed'") == 1
+    assert printed.count("Subject: Reminder: Take the cake out") == 1
+
+
+def test_what_was_told_is_in_the_deliveries_and_in_the_notifications(answers: dict[str, str]) -> None:
+    deliveries, notifications, completed, following = [
+        orjson.loads(line) for line in answers["look"].splitlines() if line.startswith('{"')
+    ]
+    assert [one["event"] for one in deliveries["items"]] == ["task.reminder", "task.reminder"]
+    assert notifications["items"][0]["text"].startswith("Take the cake out, due ")
+    assert (completed["status"], completed["recurrence"]) == ("completed", None)
+    assert [task["recurrence"] for task in following["items"]] == ["FREQ=WEEKLY"]
 
 
 def test_every_format_has_its_command_in_the_readme() -> None:
