@@ -16,6 +16,8 @@ from core.redisbatch import Batcher
 WINDOW_SECONDS = 60
 TELL_SECONDS = 0.02
 TELL_AT_LATEST_SECONDS = 1.0
+# Thousands of callers at once would stop the event loop for some ten milliseconds.
+TOLD_AT_ONCE = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +116,10 @@ class RateLimiter:
         self._telling = None
         if self._untold is untold:
             self._untold = {}
-        await asyncio.gather(*(self._count_at_server(window, who, count, 0) for who, count in untold.items()))
+        counts = list(untold.items())
+        for first in range(0, len(counts), TOLD_AT_ONCE):
+            some = counts[first : first + TOLD_AT_ONCE]
+            await asyncio.gather(*(self._count_at_server(window, who, count, 0) for who, count in some))
 
     async def _count_at_server(self, window: int, who: str, count: _Count, hits: int) -> int:
         """Adds `hits` and what is untold; returns the total that the server answers, or this process's memory."""
