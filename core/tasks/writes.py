@@ -4,8 +4,7 @@ A caller hands in at most one operation per task; order between operations on on
 business (the worker's waves). Results come back in the order of the operations.
 """
 
-from collections.abc import Mapping, Sequence
-from datetime import datetime
+from collections.abc import Sequence
 from typing import Any
 
 import orjson
@@ -13,8 +12,8 @@ import orjson
 from core.commands import Command, Effect
 from core.database import Connection
 from core.tasks.columns import task_json
-from core.tasks.recurrence import Following, RecurrenceInvalid, following, zone_named
 from core.tasks.schemas import DEFAULT_PRIORITY, DEFAULT_RECURRENCE_FROM, DEFAULT_STATUS
+from core.tasks.series import follow_completed, refuse_rules, to_be_completed
 
 # The ids are made before the insert, in the order of the input, so that each result finds its operation.
 _CREATED = f"""
@@ -118,29 +117,6 @@ FROM   input
 ORDER  BY input.place
 """
 
-# What is about to be completed, as it is; a lock keeps it so, since an admin's command may come from another lane.
-_TO_BE_COMPLETED = """
-SELECT t.user_id, t.id, t.recurrence, t.recurrence_from, t.due_date, t.recurrence_local, u.time_zone, now() AS now
-FROM   unnest($1::bigint[], $2::bigint[]) AS c (user_id, id)
-       JOIN tasks AS t ON t.user_id = c.user_id AND t.id = c.id
-       JOIN users AS u ON u.id = t.user_id
-WHERE  t.status <> 'completed'
-FOR    NO KEY UPDATE OF t
-"""
-
-# Reminders at a certain time belong to the completed task alone.
-_FOLLOW = """
-INSERT INTO tasks (user_id, title, description, priority, labels, recurrence_from, reminder_rules, due_date,
-                   recurrence, recurrence_local)
-SELECT t.user_id, t.title, t.description, t.priority, t.labels, t.recurrence_from,
-       CASE WHEN t.reminder_rules IS NOT NULL THEN
-           ARRAY(SELECT rule FROM unnest(t.reminder_rules) AS r (rule) WHERE rule LIKE 'P%') END,
-       c.due_date, c.recurrence, c.recurrence_local
-FROM   unnest($1::bigint[], $2::bigint[], $3::timestamptz[], $4::text[], $5::timestamp[])
-       AS c (user_id, id, due_date, recurrence, recurrence_local)
-       JOIN tasks AS t ON t.user_id = c.user_id AND t.id = c.id
-"""
-
 _OWNERS = "SELECT id, user_id FROM tasks WHERE user_id > 0 AND id = ANY ($1::bigint[])"
 
 
@@ -206,7 +182,12 @@ async def update_tasks(connection: Connection, updates: Sequence[dict[str, Any]]
         updates: `user_id` (the owner), `id`, the validated `fields`, and `if_versions` (a list, or None for
             any version).
     """
-    completing = await _to_be_completed(connection, updates)
+    refused = await refuse_rules(connection, updates)
+    if refused:
+        accepted = [update for update in updates if (update["user_id"], update["id"]) not in refused]
+        effects = iter(await update_tasks(connection, accepted) if accepted else [])
+        return [refused.get((update["user_id"], update["id"])) or next(effects) for update in updates]
+    completing = await to_be_completed(connection, updates)
     rows = await connection.fetch(
         _UPDATE,
         [update["user_id"] for update in updates],
@@ -216,67 +197,13 @@ async def update_tasks(connection: Connection, updates: Sequence[dict[str, Any]]
     )
     if completing:
         done = [update for update, row in zip(updates, rows, strict=True) if row["task"] is not None]
-        await _follow_completed(connection, completing, done)
+        await follow_completed(connection, completing, done)
     return [
         Effect(200, row["task"], task_id=update["id"])
         if row["task"] is not None
         else _untouched(update, row["version"])
         for update, row in zip(updates, rows, strict=True)
     ]
-
-
-async def _to_be_completed(
-    connection: Connection, updates: Sequence[dict[str, Any]]
-) -> dict[tuple[int, int], Mapping[str, Any]]:
-    """(User, task) → the task before it is completed, for those that are and were not."""
-    completing = [update for update in updates if update["fields"].get("status") == "completed"]
-    if not completing:
-        return {}
-    rows = await connection.fetch(
-        _TO_BE_COMPLETED, [update["user_id"] for update in completing], [update["id"] for update in completing]
-    )
-    return {(row["user_id"], row["id"]): dict(row) for row in rows}
-
-
-async def _follow_completed(
-    connection: Connection, completing: dict[tuple[int, int], Mapping[str, Any]], done: Sequence[dict[str, Any]]
-) -> None:
-    """Makes the next tasks of those among `done` that were completed and recur."""
-    made: list[tuple[int, int, Following]] = []
-    for update in done:
-        before = completing.get((update["user_id"], update["id"]))
-        found = None if before is None else _next_task(before, update["fields"])
-        if found is not None:
-            made.append((update["user_id"], update["id"], found))
-    if made:
-        await connection.execute(
-            _FOLLOW,
-            [user_id for user_id, _, _ in made],
-            [task_id for _, task_id, _ in made],
-            [found.due_date for _, _, found in made],
-            [found.recurrence for _, _, found in made],
-            [found.nominal for _, _, found in made],
-        )
-
-
-def _next_task(before: Mapping[str, Any], fields: dict[str, Any]) -> Following | None:
-    recurrence = fields.get("recurrence", before["recurrence"])
-    if recurrence is None:
-        return None
-    due_date = before["due_date"]
-    if "due_date" in fields:
-        due_date = None if fields["due_date"] is None else datetime.fromisoformat(fields["due_date"])
-    try:
-        return following(
-            recurrence,
-            counted_from=fields.get("recurrence_from", before["recurrence_from"]),
-            due_date=due_date,
-            nominal=before["recurrence_local"],
-            completed_at=before["now"],
-            zone=zone_named(before["time_zone"]),
-        )
-    except RecurrenceInvalid:
-        return None  # of another version of this service; completing it must not fail for that
 
 
 async def delete_tasks(connection: Connection, deletions: Sequence[dict[str, Any]]) -> list[Effect]:

@@ -150,6 +150,36 @@ async def test_a_rule_and_a_due_date_that_come_with_the_completion_count(
     assert (await tasks_of(owner, alice))[-1]["due_date"] == datetime(2099, 4, 2, 9, tzinfo=UTC)
 
 
+async def test_a_rule_that_ends_before_the_due_date_that_the_task_has_is_refused_and_its_neighbours_are_not(
+    services: Services, owner: asyncpg.Connection, alice: int
+) -> None:
+    task = await new_task(services, alice, due_date=DUE)
+    other = await new_task(services, alice, due_date=DUE)
+    ended = {"recurrence": "FREQ=DAILY;UNTIL=20990302"}
+    refused, changed = await apply(
+        services, update(alice, task["id"], ended), update(alice, other["id"], {"recurrence": "FREQ=DAILY"})
+    )
+    assert (refused["status_code"], refused["error"]["errors"]) == (422, {"recurrence": ["The rule has no next date."]})
+    assert (changed["status_code"], changed["result"]["recurrence"]) == (200, "FREQ=DAILY")
+    [moved] = await apply(services, update(alice, task["id"], {**ended, "due_date": "2099-03-01T09:00:00+00:00"}))
+    assert (moved["status_code"], moved["result"]["recurrence"]) == (200, ended["recurrence"])
+    [unknown] = await apply(services, update(alice, 1, ended))
+    assert unknown["status_code"] == 404
+
+
+async def test_an_admin_who_completes_a_users_task_makes_the_next_one_of_that_user(
+    services: Services, owner: asyncpg.Connection, alice: int
+) -> None:
+    admin = await new_user(owner)
+    task = await new_task(services, alice, **WEEKLY)
+    await asyncio.gather(
+        apply(services, update(admin, task["id"], COMPLETED, any_owner=True), lane=0),
+        apply(services, update(alice, task["id"], COMPLETED), lane=1),
+    )
+    assert [one["status"] for one in await tasks_of(owner, alice)] == ["completed", "pending"]
+    assert await tasks_of(owner, admin) == []
+
+
 async def test_a_plain_task_is_followed_by_nothing(services: Services, owner: asyncpg.Connection, alice: int) -> None:
     [made] = await apply(services, create(alice))
     await apply(services, update(alice, made["result"]["id"], COMPLETED))

@@ -13,7 +13,7 @@ from core import clock
 from core.reminders.sending import DIGEST_TASKS, DUE_AT_ONCE, Sent, send_due
 from core.reminders.writes import PLANNED_AT_ONCE, plan_for_changed_user
 from tests.harness import connection
-from tests.worker.commands import apply, command, delete, insert_task, new_user, update
+from tests.worker.commands import apply, batch, command, delete, insert_task, new_user, update
 from tests.worker.imports import begin, imported, lines
 from worker.main import QUEUES_OF_JOBS
 from worker.reminders import plan_reminders, send_due_reminders
@@ -74,15 +74,16 @@ async def change(services: Services, user_id: int, task_id: int, **fields: Any) 
 
 async def send(services: Services, now: datetime, *, digest_over: int = 20) -> Sent:
     """Sends what is due, with three workers at once, until none finds any more."""
-    total = Sent()
-    while found := [
-        sent
-        for sent in await asyncio.gather(
-            *(send_due(services.pool, now, digest_over=digest_over) for _ in range(SENDERS))
+    total, is_all = Sent(), False
+    while not is_all:
+        ended = await asyncio.gather(
+            *(send_due(services.pool, now, digest_over=digest_over) for _ in range(SENDERS)), return_exceptions=True
         )
-        if sent.reminders
-    ]:
-        for sent in found:
+        is_all = True
+        for sent in ended:
+            if isinstance(sent, BaseException):
+                raise sent
+            is_all = is_all and not sent.reminders
             total.lateness += sent.lateness
             total.digests += sent.digests
             total.cancelled += sent.cancelled
@@ -144,6 +145,25 @@ async def test_a_closed_task_sends_none_and_a_reopened_one_does_again(
     assert {state for _, state in (await reminders_of(owner, task_id)).values()} == {"cancelled"}
     await change(services, alice, task_id, status="in_progress")
     assert {state for _, state in (await reminders_of(owner, task_id)).values()} == {"pending"}
+
+
+async def test_tasks_that_a_batch_completes_deletes_and_moves_are_followed(
+    services: Services, owner: asyncpg.Connection, alice: int
+) -> None:
+    done, gone, moved, untouched = [await new_task(services, alice) for _ in range(4)]
+    await apply(
+        services,
+        batch(
+            alice,
+            {"op": "update", "id": done, "fields": {"status": "completed"}},
+            {"op": "delete", "id": gone},
+            {"op": "update", "id": moved, "fields": {"due_date": (DUE + DAY).isoformat()}},
+        ),
+    )
+    assert {state for _, state in (await reminders_of(owner, done)).values()} == {"cancelled"}
+    assert await reminders_of(owner, gone) == {}
+    assert (await reminders_of(owner, moved))["P1D"] == (DUE, "pending")
+    assert (await reminders_of(owner, untouched))["P1D"] == (DUE - DAY, "pending")
 
 
 async def test_a_deleted_task_and_one_without_a_due_date_any_more_have_none(
