@@ -23,13 +23,14 @@ class DemoUser:
     role: str
     time_zone: str
     tasks: int
+    reminder_offsets: tuple[str, ...] = ()
 
 
 # Known to everybody: the development server listens on this machine only, unless HOST says otherwise.
 USERS = (
     DemoUser("admin", "admin@example.org", "admin-password", "admin", "UTC", 40),
     DemoUser("demo", "demo@example.org", "demo-password", "user", "Europe/Berlin", 360),
-    DemoUser("zoe", "zoe@example.org", "zoe-password", "user", "America/Sao_Paulo", 80),
+    DemoUser("zoe", "zoe@example.org", "zoe-password", "user", "America/Sao_Paulo", 80, ("P1D", "PT1H")),
 )
 
 # What is done, to what, and why: each area speaks its own language.
@@ -112,6 +113,8 @@ STATUSES = ("pending", "in_progress", "blocked", "completed", "cancelled")
 STATUS_WEIGHTS = (45, 15, 6, 30, 4)
 PRIORITY_WEIGHTS = (3, 6, 10, 14, 26, 14, 11, 8, 5, 3)
 OLDEST_DAYS = 120
+RECURRING_AREAS = ("Infrastructure", "Billing", "Office")
+RECURRENCES = ("FREQ=WEEKLY", "FREQ=WEEKLY;INTERVAL=2", "FREQ=MONTHLY", "FREQ=MONTHLY;BYDAY=MO,TU,WE,TH,FR;BYSETPOS=-1")
 LABELS = ("quick win", "waiting for reply", "needs budget", "on-call", "für Zoë", "次回")
 
 
@@ -126,18 +129,25 @@ def demo_tasks(count: int, now: datetime, *, seed: int) -> Iterator[dict[str, An
 def _demo_task(dice: random.Random, created_at: datetime, now: datetime) -> dict[str, Any]:
     area, (verbs, things, reasons) = dice.choice(list(AREAS.items()))
     status = dice.choices(STATUSES, STATUS_WEIGHTS)[0]
+    due_date = _due(dice, created_at, now, status)
     updated_at = created_at + (now - created_at) * dice.random() ** 2 if status != "pending" else created_at
     return {
         "title": f"{dice.choice(verbs)} {dice.choice(things)}",
         "description": f"{area}. {dice.choice(reasons)}" if dice.random() < 0.7 else None,
         "priority": dice.choices(range(1, 11), PRIORITY_WEIGHTS)[0],
         "status": status,
-        "due_date": _due(dice, created_at, now, status),
+        "due_date": due_date,
         "labels": _labels(dice, area),
         "created_at": created_at,
         "updated_at": updated_at,
         "completed_at": updated_at if status == "completed" else None,
+        "recurrence": _recurrence(dice) if due_date and status == "pending" and area in RECURRING_AREAS else None,
     }
+
+
+def _recurrence(dice: random.Random) -> str | None:
+    """Some of what is done regularly is in the list as such."""
+    return dice.choice(RECURRENCES) if dice.random() < 0.3 else None
 
 
 def _labels(dice: random.Random, area: str) -> list[str]:
@@ -156,15 +166,17 @@ def _due(dice: random.Random, created_at: datetime, now: datetime, status: str) 
 
 
 _USER = """
-INSERT INTO users (username, email, password_hash, role, time_zone) VALUES ($1, $2, $3, $4, $5) RETURNING id
+INSERT INTO users (username, email, password_hash, role, time_zone, reminder_offsets)
+VALUES ($1, $2, $3, $4, $5, $6)
+RETURNING id
 """
 _TASKS = """
 INSERT INTO tasks (user_id, title, description, priority, status, due_date, labels,
-                   created_at, updated_at, completed_at)
-SELECT $1, title, description, priority, status, due_date, labels, created_at, updated_at, completed_at
+                   created_at, updated_at, completed_at, recurrence)
+SELECT $1, title, description, priority, status, due_date, labels, created_at, updated_at, completed_at, recurrence
 FROM   jsonb_to_recordset($2::jsonb) AS r (
            title text, description text, priority smallint, status text, due_date timestamptz, labels text[],
-           created_at timestamptz, updated_at timestamptz, completed_at timestamptz
+           created_at timestamptz, updated_at timestamptz, completed_at timestamptz, recurrence text
        )
 """
 
@@ -189,6 +201,7 @@ async def load_demo(database_url: str) -> bool:
                     hash_password(user.password),
                     user.role,
                     user.time_zone,
+                    user.reminder_offsets,
                 )
                 rows = list(demo_tasks(user.tasks, clock.now(), seed=SEED + place))
                 await connection.execute(_TASKS, user_id, orjson.dumps(rows).decode())

@@ -5,6 +5,7 @@ from collections import Counter
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
+from core.tasks.recurrence import require_next_date
 from core.tasks.schemas import STATUSES, TITLE_MAXIMUM
 from core.tasks.validation import load_update
 from ops.dev.demo import OLDEST_DAYS, USERS, demo_tasks
@@ -50,6 +51,15 @@ def test_some_have_a_label_or_two_and_many_have_none() -> None:
     assert {len(some) for some in labels} == {0, 1, 2}
     assert all(load_update({"labels": some}) == {"labels": some} for some in labels)
     assert sum(not some for some in labels) > len(TASKS) / 3
+
+
+def test_some_that_are_open_recur_by_rules_that_go_on() -> None:
+    recurring = [task for task in TASKS if task["recurrence"]]
+    assert len({task["recurrence"] for task in recurring}) > 2
+    assert len(recurring) < len(TASKS) / 8
+    for task in recurring:
+        assert task["status"] == "pending"
+        require_next_date(task["recurrence"], task["due_date"])
 
 
 def test_titles_go_beyond_ascii() -> None:
