@@ -20,7 +20,14 @@ from core.channels.targets import WEBHOOK, host_of
 from core.deliveries.attempts import Attempt
 from core.deliveries.messages import message_of, wanted_at, webhook_body
 from core.deliveries.schedule import next_delay, quiet_until
-from core.deliveries.writes import LEASE_SECONDS, ClaimedDelivery, Result, claim_deliveries, record_results
+from core.deliveries.writes import (
+    LEASE_SECONDS,
+    ClaimedDelivery,
+    Result,
+    claim_deliveries,
+    record_results,
+    still_wanted,
+)
 from core.encryption import SecretBox
 from core.errors import SecretsUnavailable
 from core.jobs import call_time
@@ -50,6 +57,8 @@ PACE_WEIGHT = 0.1
 PAUSE_SECONDS = 0.05
 IDLE_PAUSE_SECONDS = 0.5
 RECORDING_SECONDS = 5.0
+# What waits for a place is looked at again so often: its task may have been closed, its channel switched off.
+LOOK_AGAIN_SECONDS = 0.5
 # With less of the lease left than an attempt may take, a delivery is given back instead.
 LEASE_LEFT_SECONDS = 45.0
 GIVEN_BACK_SECONDS = 1.0
@@ -175,6 +184,7 @@ class Sender:
         self._tasks: set[asyncio.Task[None]] = set()
         self._results: list[Result] = []
         self._next_channel = 0
+        self._looked_at = time.monotonic()
         self._opened: dict[tuple[int, str, bytes], str] = {}
 
     async def close(self) -> None:
@@ -199,6 +209,7 @@ class Sender:
             is_ending = self._services.stopping.is_set()
             if is_ending:
                 self._give_back_waiting()
+            await self._look_again()
             await self._record()  # first, because a claim looks at what became of a channel
             self._forget_idle()
             found, is_round_over = 0, True
@@ -218,6 +229,23 @@ class Sender:
         until = loop.time() + seconds
         while self._tasks and (left := until - loop.time()) > 0:
             await asyncio.wait(self._tasks, timeout=left)
+
+    async def _look_again(self) -> None:
+        """Gives back what waits and is not to be sent any more."""
+        if time.monotonic() < self._looked_at + LOOK_AGAIN_SECONDS:
+            return
+        self._looked_at = time.monotonic()
+        channels = [self._channels[channel_id] for channel_id in self._busy if self._channels[channel_id].waiting]
+        waiting = {delivery.id for channel in channels for delivery in channel.waiting}
+        if not waiting:
+            return
+        unwanted = waiting - await still_wanted(self._services.pool, self._owner, sorted(waiting))
+        for channel in channels if unwanted else ():
+            left = [delivery for delivery in channel.waiting if delivery.id not in unwanted]
+            # Where it is not ours any more, this changes nothing.
+            self._results.extend(_given_back(d, seconds=0.0) for d in channel.waiting if d.id in unwanted)
+            channel.waiting = deque(left)
+            self._note_waiting(channel)
 
     def _claimed(self) -> int:
         busy = map(self._channels.__getitem__, self._busy)
@@ -328,9 +356,12 @@ class Sender:
 
     def _start(self, channel: Channel) -> None:
         """Sends as many of a channel's as there are places; the others wait, unless their lease would end meanwhile."""
-        now = time.monotonic()
+        now, moment = time.monotonic(), clock.now()
         while channel.can_send:
             delivery = channel.waiting.popleft()
+            if (result := self._judge(delivery, moment)) is not None:  # quiet hours may have begun
+                self._results.append(result)
+                continue
             if now - delivery.claimed_at > LEASE_SECONDS - LEASE_LEFT_SECONDS:
                 self._results.append(_given_back(delivery))
                 continue

@@ -116,6 +116,12 @@ FROM   looked
                   JOIN users    AS u ON u.id = d.user_id) ON true
 """
 
+_STILL_WANTED = """
+SELECT d.id
+FROM   deliveries AS d JOIN channels AS c ON c.id = d.channel_id
+WHERE  d.id = ANY ($2::bigint[]) AND d.lease_owner = $1 AND c.state = 'active'
+"""
+
 _RECORD = """
 UPDATE deliveries AS d
 SET    state           = coalesce(o.state, d.state),
@@ -290,6 +296,12 @@ def _claimed(row: Any, claimed_at: float) -> ClaimedDelivery:
         created_at=row["created_at"],
         claimed_at=claimed_at,
     )
+
+
+async def still_wanted(pool: Pool, owner: str, claimed: Sequence[int]) -> set[int]:
+    """Those of some claimed deliveries that are still the owner's, and whose channels are active: not those of
+    reminders that were taken back meanwhile."""
+    return {row["id"] for row in await _fetch_freshly_planned(pool, _STILL_WANTED, owner, claimed)}
 
 
 async def record_results(pool: Pool, owner: str, results: Sequence[Result]) -> dict[int, str]:

@@ -109,7 +109,7 @@ async def _remind(rig: Rig, worker: Process, hook: Process, course: Course) -> S
         "not recorded as delivered": sum(row["state"] != "delivered" for row in found),
         "attempted again": sum((row["attempts"] or 0) > 1 for row in found),
         "unknown": len(arrivals) - len(lateness),
-        "not as the metric has it": _disagreement(lateness, {le: after[le] - before.get(le, 0) for le in after}),
+        "not as the metric has it": disagreement(lateness, {le: after[le] - before.get(le, 0) for le in after}),
     }
     return Sample(
         rate=course.number / seconds,
@@ -181,7 +181,7 @@ def _buckets(worker: Process) -> dict[float, int]:
     return {float(bound): int(float(count)) for bound, count in found}
 
 
-def _disagreement(lateness: list[float], buckets: Mapping[float, int]) -> int:
+def disagreement(lateness: list[float], buckets: Mapping[float, int]) -> int:
     """How many reminders the metric has in other buckets than the receiver, at the bucket where it is the most."""
     most = len(lateness) - buckets.get(float("inf"), 0)
     for bound, count in buckets.items():

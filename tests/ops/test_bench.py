@@ -13,9 +13,11 @@ from pathlib import Path
 
 import pytest
 
+from ops.bench import receiver
 from ops.bench.client import ANSWER_SECONDS, Plan, Request, Result, percentile, run
 from ops.bench.dataset import Dataset
 from ops.bench.limits import page_script
+from ops.bench.reminders import disagreement
 from ops.bench.rows import ROWS, Findings, no_errors, share_of, times_row
 from ops.bench.sample import Sample
 from tests.ops.running import ROOT, environment
@@ -157,6 +159,34 @@ def test_one_error_in_one_round_is_told() -> None:
     assert "3 × status 500" in verdict.figure
 
 
+def test_a_metric_may_be_a_little_behind_the_receiver_and_never_before_it() -> None:
+    lateness = [0.05, 0.4, 0.45, 3.0]
+    assert disagreement(lateness, {0.1: 1, 0.5: 3, math.inf: 4}) == 0
+    assert disagreement(lateness, {0.1: 0, 0.5: 1, math.inf: 4}) == 0
+    assert disagreement(lateness, {0.1: 2, 0.5: 3, math.inf: 4}) == 1
+    assert disagreement([0.01, 0.02, 0.03], {0.5: 1, math.inf: 3}) == 2
+    assert disagreement(lateness, {}) == 4
+
+
+async def test_the_receiver_tells_what_came_whatever_pieces_it_came_in() -> None:
+    arrivals: list[tuple[bytes, float]] = []
+    server = await asyncio.get_running_loop().create_server(lambda: receiver.Connection(arrivals), "127.0.0.1", 0)
+    async with server:
+        reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+        post = b"POST / HTTP/1.1\r\nWebhook-Id: msg_%d\r\nContent-Length: 4\r\n\r\nbody"
+        for piece in (post % 1 + (post % 2)[:30], (post % 2)[30:-2], (post % 2)[-2:] + b"GET / HTTP/1.1\r\n\r\n"):
+            writer.write(piece)
+            await writer.drain()
+            await asyncio.sleep(0.01)
+        for _ in range(2):
+            assert b" 204 " in await reader.readuntil(b"\r\n\r\n")
+        assert b" 200 " in await reader.readuntil(b"\r\n\r\n")
+        assert (await reader.readline()).startswith(b"msg_1 ")
+        assert (await reader.readline()).startswith(b"msg_2 ")
+        writer.close()
+        await writer.wait_closed()
+
+
 def test_pgbench_gets_the_service_s_own_statement() -> None:
     script = page_script(Dataset(tasks=1000, users=7), 20)
     assert "random(1, 7)" in script
@@ -168,7 +198,7 @@ def test_pgbench_gets_the_service_s_own_statement() -> None:
 # -- all of it --------------------------------------------------------------------------------------------
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(240)
 def test_every_row_is_measured_without_an_error() -> None:
     # Not tmp_path: PostgreSQL runs as another user when we are root, and cannot enter pytest's folder.
     with tempfile.TemporaryDirectory(prefix="tenfold-bench-") as home:

@@ -331,6 +331,63 @@ async def test_a_reminder_of_a_task_that_is_closed_is_not_sent(
     assert await states(owner) == ({"delivered": 1} if sent else {"dead": 1})
 
 
+async def test_what_is_taken_back_while_it_waits_for_a_place_is_not_sent(
+    services: Services, owner: asyncpg.Connection, alice: int, hook: Receiver
+) -> None:
+    released = asyncio.Event()
+
+    async def hang_in_the_end(_received: Received) -> web.StreamResponse:
+        if len(hook.received) > 50:  # so it was quick, and much was claimed ahead
+            await released.wait()
+        return web.Response()
+
+    hook.answer = hang_in_the_end
+    channel_id = await channel(services, owner, alice, hook.url)
+    await events(owner, alice, channel_id, 400)
+    running = asyncio.create_task(deliver(services))
+    sent = 50 + deliveries.SENDING_A_CHANNEL
+    async with asyncio.timeout(5):
+        while len(hook.received) < sent:
+            await asyncio.sleep(0.01)
+    taken_back = await owner.execute(
+        "UPDATE deliveries SET state = 'dead', next_attempt_at = NULL, lease_owner = NULL"
+        " WHERE state = 'pending' AND NOT id = ANY ($1::bigint[])",
+        [int(received.id.removeprefix("msg_")) for received in hook.received],
+    )
+    assert taken_back == f"UPDATE {400 - sent}"
+    await asyncio.sleep(2 * deliveries.LOOK_AGAIN_SECONDS + deliveries.IDLE_PAUSE_SECONDS)
+    released.set()
+    await running
+    assert len(hook.received) == sent
+    assert await states(owner) == {"delivered": sent, "dead": 400 - sent}
+
+
+async def test_what_waits_for_a_place_is_not_sent_when_its_channel_was_switched_off(
+    services: Services, owner: asyncpg.Connection, alice: int, hook: Receiver
+) -> None:
+    released = asyncio.Event()
+
+    async def hang_in_the_end(_received: Received) -> web.StreamResponse:
+        if len(hook.received) > 50:
+            await released.wait()
+        return web.Response()
+
+    hook.answer = hang_in_the_end
+    channel_id = await channel(services, owner, alice, hook.url)
+    await events(owner, alice, channel_id, 400)
+    running = asyncio.create_task(deliver(services))
+    sent = 50 + deliveries.SENDING_A_CHANNEL
+    async with asyncio.timeout(5):
+        while len(hook.received) < sent:
+            await asyncio.sleep(0.01)
+    await owner.execute("UPDATE channels SET state = 'disabled' WHERE id = $1", channel_id)
+    await asyncio.sleep(2 * deliveries.LOOK_AGAIN_SECONDS + deliveries.IDLE_PAUSE_SECONDS)
+    released.set()
+    await running
+    assert len(hook.received) == sent
+    assert await states(owner) == {"delivered": sent, "dead": 400 - sent}
+
+
 async def test_an_address_that_cannot_be_opened_fails_alone(
     services: Services, owner: asyncpg.Connection, alice: int, hook: Receiver
 ) -> None:
