@@ -28,6 +28,7 @@ from core.imports.reading import (
 from core.imports.rows import FileReport
 from core.leases import LEASE_SECONDS, LeaseLost
 from core.partitions import is_missing_partition
+from core.tasks.tables import import_lock
 
 CHUNK_SECONDS = 60
 """The longest transaction of a chunk: a worker that is frozen in the middle of one holds nobody up for longer."""
@@ -35,10 +36,6 @@ KEPT_ERRORS_MAXIMUM = 100_000
 KEPT_VALUES_MAXIMUM = 64 << 10
 """Bytes of one row's values that are kept for the report of its errors."""
 KEPT_VALUES_TOTAL = 64 << 20
-
-# Two chunks of one user never run at the same time, whichever imports they are of.
-_USER_LOCK_CLASS = 1_010_102
-_LOCK_MASK = (1 << 31) - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,10 +289,9 @@ async def write_chunk(
     Raises:
         LeaseLost: the import was cancelled, or somebody else carries it on; nothing was written.
     """
-    lock = claim.user_id & _LOCK_MASK
     async with (
         pool.acquire() as connection,
-        locked_transaction(connection, _USER_LOCK_CLASS, lock, longest_seconds=CHUNK_SECONDS),
+        locked_transaction(connection, *import_lock(claim.user_id), longest_seconds=CHUNK_SECONDS),
     ):
         found = await connection.fetchrow(_CHECK, claim.id, claim.owner)
         if found is None or not found["is_ours"]:

@@ -12,6 +12,7 @@ import pytest
 from core import clock
 from core.reminders.sending import DIGEST_TASKS, DUE_AT_ONCE, Sent, send_due
 from core.reminders.writes import PLANNED_AT_ONCE, plan_for_changed_user
+from core.tasks.tables import import_lock
 from tests.harness import connection
 from tests.worker.commands import apply, batch, command, delete, insert_task, new_user, update
 from tests.worker.imports import begin, imported, lines
@@ -270,6 +271,22 @@ async def test_new_offsets_and_a_new_time_zone_reach_every_open_task(
     # The clocks change on the 29th: two days of the calendar are 47 hours.
     assert await owner.fetchval("SELECT DISTINCT due_at FROM reminders WHERE rule = 'P2D'") == DUE - 47 * HOUR
     assert await plan_for_changed_user(services.pool) is None
+
+
+async def test_new_offsets_reach_the_tasks_of_an_import_that_is_being_written(
+    services: Services, owner: asyncpg.Connection, alice: int
+) -> None:
+    async with connection(services.settings.database_url) as importing:
+        async with importing.transaction():
+            await importing.execute("SELECT pg_advisory_xact_lock($1, $2)", *import_lock(alice))
+            await insert_task(importing, alice, due_date=DUE)
+            await apply(services, command("user.update", alice, {"reminder_offsets": ["P7D"]}))
+            planning = asyncio.create_task(plan_reminders(services))
+            await asyncio.sleep(0.3)
+            assert not planning.done()
+        await planning
+    rows = await owner.fetch("SELECT rule, due_at FROM reminders")
+    assert [tuple(row) for row in rows] == [("P7D", DUE - 7 * DAY)]
 
 
 # -- sending
