@@ -3,11 +3,16 @@
 import asyncio
 import hashlib
 import warnings
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
 from aiohttp import BodyPartReader, ContentTypeError, MultipartReader, web
-from aiohttp.multipart import content_disposition_filename, parse_content_disposition
+from aiohttp.multipart import (
+    BadContentDispositionHeader,
+    BadContentDispositionParam,
+    content_disposition_filename,
+    parse_content_disposition,
+)
 
 from api.errors import Problem
 from api.http import invalid
@@ -19,6 +24,10 @@ from core.storage import ObjectWriter
 FILE_FIELD = "file"
 FILENAME_MAXIMUM = 255
 PIECE_BYTES = 64 << 10
+
+# What clients send is no news to operators, and Python keeps every text that it has warned of.
+for _kind in (BadContentDispositionHeader, BadContentDispositionParam):
+    warnings.simplefilter("ignore", _kind)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,10 +123,8 @@ async def _pieces_of_field(request: web.Request) -> AsyncIterator[tuple[str | No
     reader = await request.multipart()
     has_file = False
     while (part := await reader.next()) is not None:
-        parameters = _disposition(part.headers.get("Content-Disposition"))
-        field = None if isinstance(part, MultipartReader) else content_disposition_filename(parameters, "name")
-        if isinstance(part, MultipartReader) or field != FILE_FIELD or has_file:
-            name = field or "body"
+        if isinstance(part, MultipartReader) or part.name != FILE_FIELD or has_file:
+            name = "body" if isinstance(part, MultipartReader) or not part.name else part.name
             told = "Give one file." if name == FILE_FIELD else f"Unknown field: the file is in the field {FILE_FIELD}."
             raise invalid({name: [told]})
         has_file = True
@@ -135,14 +142,8 @@ async def _pieces_of_part(part: BodyPartReader) -> AsyncIterator[bytes]:
 
 def _filename(disposition: str | None) -> str | None:
     """The last part of the name in `Content-Disposition`, as far as it can be shown."""
-    name = content_disposition_filename(_disposition(disposition)) or ""
+    _, parameters = parse_content_disposition(disposition)
+    name = content_disposition_filename(parameters) or ""
     name = name.replace("\\", "/").rpartition("/")[2]
     name = "".join(character for character in name if character.isprintable())
     return name.encode(errors="replace").decode()[:FILENAME_MAXIMUM] or None
-
-
-def _disposition(header: str | None) -> Mapping[str, str]:
-    """The parameters of `Content-Disposition`; aiohttp would warn operators of what clients send."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return parse_content_disposition(header)[1]
