@@ -16,7 +16,8 @@ from typing import Any
 from core import clock
 from core.imports.dates import parse_due, parse_moment
 from core.imports.rows import BadRow, Row, Values
-from core.tasks.recurrence import RECURRENCE_MAXIMUM, RecurrenceInvalid, normalized, require_next_date
+from core.tasks.recurrence import require_next_date
+from core.tasks.rules import RECURRENCE_MAXIMUM, RecurrenceInvalid, normalized
 from core.tasks.schemas import (
     DEFAULT_STATUS,
     DESCRIPTION_MAXIMUM,

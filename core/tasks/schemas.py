@@ -8,14 +8,8 @@ from marshmallow import Schema, ValidationError, fields, validate, validates_sch
 
 from core import clock
 from core.ids import MAXIMUM_ID
-from core.tasks.recurrence import (
-    RECURRENCE_FROM,
-    RECURRENCE_MAXIMUM,
-    RecurrenceInvalid,
-    normalized,
-    parse_rule,
-    require_next_date,
-)
+from core.tasks.recurrence import require_next_date
+from core.tasks.rules import RECURRENCE_FROM, RECURRENCE_MAXIMUM, RecurrenceInvalid, normalized, parse_rule
 
 STATUSES = ("pending", "in_progress", "blocked", "completed", "cancelled")
 OPEN_STATUSES = ("pending", "in_progress", "blocked")
@@ -199,7 +193,7 @@ def _due_date() -> Timestamp:
 
 
 class Recurrence(Text):
-    """A recurrence rule (RFC 5545, 3.3.10), as `core.tasks.recurrence` reads it."""
+    """A recurrence rule (RFC 5545, 3.3.10), as `core.tasks.rules` reads it."""
 
     def __init__(self) -> None:
         super().__init__(

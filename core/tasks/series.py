@@ -10,7 +10,8 @@ from typing import Any
 
 from core.commands import Effect
 from core.database import Connection
-from core.tasks.recurrence import Following, RecurrenceInvalid, following, require_next_date, zone_named
+from core.tasks.recurrence import Following, following, require_next_date, zone_named
+from core.tasks.rules import RecurrenceInvalid
 
 # What is about to be completed, as it is; a lock keeps it so, since an admin's command may come from another lane.
 _TO_BE_COMPLETED = """

@@ -10,7 +10,7 @@ from typing import Any
 from marshmallow import RAISE, Schema, ValidationError
 
 from core.ids import MAXIMUM_ID
-from core.tasks.recurrence import RECURRENCE_FROM
+from core.tasks.rules import RECURRENCE_FROM
 from core.tasks.schemas import (
     BATCH_OPERATIONS,
     DEFAULT_PRIORITY,

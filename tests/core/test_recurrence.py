@@ -10,15 +10,8 @@ from dateutil.rrule import rrulestr
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from core.tasks.recurrence import (
-    Following,
-    RecurrenceInvalid,
-    following,
-    normalized,
-    parse_rule,
-    require_next_date,
-    zone_named,
-)
+from core.tasks.recurrence import Following, following, require_next_date, zone_named
+from core.tasks.rules import RecurrenceInvalid, normalized, parse_rule
 
 BERLIN = ZoneInfo("Europe/Berlin")
 SAO_PAULO = ZoneInfo("America/Sao_Paulo")
