@@ -16,6 +16,7 @@ from core import clock, metrics
 from core.channels.schemas import TEST_EVENT
 from core.channels.signatures import Secret, signed_headers, signing_secrets
 from core.channels.targets import WEBHOOK, host_of
+from core.database import is_transient
 from core.deliveries.attempts import Attempt
 from core.deliveries.messages import message_of, wanted_at, webhook_body
 from core.deliveries.schedule import next_delay, quiet_until
@@ -107,25 +108,41 @@ class Sender:
     async def run(self) -> bool:
         """Returns whether nothing is left that is due; False: the process shall end.
 
-        There is no longest run: at its end, receivers that hang would keep all others waiting for the next.
+        There is no longest run: at its end, receivers that hang would keep all others waiting for the next. Nor does it
+        end while PostgreSQL is away and something is not on record yet, which would be sent once more.
+
+        Raises:
+            Exception: a fault that does not pass, or one that does with nothing to be recorded.
         """
         while True:
             is_ending = self._services.stopping.is_set()
-            if is_ending:
-                self._give_back_waiting()
-            await self._look_again()
-            await self._record()  # first, because a claim looks at what became of a channel
-            self._forget_idle()
-            found, is_round_over = 0, True
-            free = CLAIMED_MAXIMUM - self._claimed()
-            if free < CLAIMED_AT_ONCE:
-                self._give_back_stalled()
-            if not is_ending and free > 0:
-                found = await self._claim(min(free, CLAIMED_AT_ONCE))
-                is_round_over = self._next_channel == 0
-            if not self._results and not self._tasks and not found and (is_ending or is_round_over):
-                return not is_ending
-            await self._gather(PAUSE_SECONDS if found or not is_round_over else IDLE_PAUSE_SECONDS)
+            try:
+                if await self._step(is_ending):
+                    return not is_ending
+            except Exception as error:
+                if is_ending or not is_transient(error) or not (self._tasks or self._results):
+                    raise
+                log.warning("deliveries wait for the database", error=repr(error))
+                await asyncio.sleep(IDLE_PAUSE_SECONDS)
+
+    async def _step(self, is_ending: bool) -> bool:
+        """Records, claims, and waits a moment for what comes of it; returns whether there is nothing left."""
+        if is_ending:
+            self._give_back_waiting()
+        await self._look_again()
+        await self._record()  # first, because a claim looks at what became of a channel
+        self._forget_idle()
+        found, is_round_over = 0, True
+        free = CLAIMED_MAXIMUM - self._claimed()
+        if free < CLAIMED_AT_ONCE:
+            self._give_back_stalled()
+        if not is_ending and free > 0:
+            found = await self._claim(min(free, CLAIMED_AT_ONCE))
+            is_round_over = self._next_channel == 0
+        if not self._results and not self._tasks and not found and (is_ending or is_round_over):
+            return True
+        await self._gather(PAUSE_SECONDS if found or not is_round_over else IDLE_PAUSE_SECONDS)
+        return False
 
     async def _gather(self, seconds: float) -> None:
         """Lets results come together, which are recorded in one go, unless no more are to come."""

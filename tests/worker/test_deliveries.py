@@ -172,6 +172,24 @@ async def test_what_a_dead_worker_had_claimed_is_sent_when_its_lease_has_lapsed(
     assert (await row_of(owner, made[0]))["state"] == "delivered"
 
 
+async def test_what_was_sent_is_recorded_when_the_database_can_be_reached_again(
+    services: Services, owner: asyncpg.Connection, alice: int, hook: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    faults = iter([asyncpg.LockNotAvailableError("busy"), ConnectionResetError(), TimeoutError()])
+
+    async def record_in_the_end(*arguments: Any) -> dict[int, str]:
+        if (fault := next(faults, None)) is not None:
+            raise fault
+        return await record_results(*arguments)
+
+    monkeypatch.setattr(deliveries, "record_results", record_in_the_end)
+    await events(owner, alice, await channel(services, owner, alice, hook.url), 100)
+    await deliver(services)
+    assert next(faults, None) is None
+    assert len(hook.received) == 100
+    assert await states(owner) == {"delivered": 100}
+
+
 # -- again
 
 
