@@ -87,8 +87,9 @@ class Servers:
         finally:
             self._keyspaces.append(keyspace)
             if self.postgres.is_running:
-                async with connection(self.postgres.url()) as owner:
-                    await owner.execute(f"DROP DATABASE {name} WITH (FORCE)")
+                # As the superuser: the owner may not end an autovacuum that is just at work in it.
+                async with connection(self.postgres.superuser_url("postgres")) as superuser:
+                    await superuser.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
     def _settings(self, database: str, keyspace: int, variables: Mapping[str, str]) -> Settings:
         return Settings.from_env(
