@@ -22,8 +22,9 @@ LATE = timedelta(seconds=60)
 """From here on a reminder says that it is late, and many of a user become a digest."""
 DUE_AT_ONCE = 2000
 USERS_AT_ONCE = 200
-DIGEST_AT_ONCE = 20_000
-"""Reminders; more of them would not fit into the longest transaction, and become another digest."""
+DIGEST_AT_ONCE = 10_000
+"""Reminders: more of one user become another digest, and with so many a transaction has enough, lest it take longer
+than it may."""
 DIGEST_TASKS = 50
 
 _USER_LOCK_CLASS = 1_010_104
@@ -168,7 +169,8 @@ async def send_due(pool: Pool, now: datetime, *, digest_over: int) -> Sent:
         if users:
             of_digests = [row["user_id"] for row in await connection.fetch(_OF_DIGESTS, users, late, digest_over)]
             for user_id in of_digests:
-                await _add_digest(connection, user_id, now, rows, sent)
+                if sent.reminders < DIGEST_AT_ONCE:
+                    await _add_digest(connection, user_id, now, rows, sent)
             for reminder in await connection.fetch(_DUE, users, now, late, of_digests):
                 _add_one(rows, dict(reminder), now, sent)
             await _write(connection, rows, now)
