@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime, time
 from functools import lru_cache
 
 RECURRENCE_MAXIMUM = 500
-RECURRENCE_FROM = ("due_date", "completion")
+RECURRENCE_FROM = ("due_date", "after_completion")
 INTERVAL_MAXIMUM = 10_000
 COUNT_MAXIMUM = 10_000
 TIMES_A_DAY_MAXIMUM = 24

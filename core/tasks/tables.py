@@ -34,7 +34,7 @@ tasks = sa.Table(
     sa.CheckConstraint("(completed_at IS NOT NULL) = (status = 'completed')", name="completed_at"),
     sa.CheckConstraint("cardinality(labels) <= 20", name="labels"),
     sa.CheckConstraint("char_length(recurrence) BETWEEN 1 AND 500", name="recurrence"),
-    sa.CheckConstraint("recurrence_from IN ('due_date', 'completion')", name="recurrence_from"),
+    sa.CheckConstraint("recurrence_from IN ('due_date', 'after_completion')", name="recurrence_from"),
     sa.Index("tasks_user_id_priority_id_idx", "user_id", "priority", "id"),
     sa.Index("tasks_user_id_status_priority_id_idx", "user_id", "status", "priority", "id"),
     # The next two serve admins, whose lists span all users and who name a task without its owner. The condition always

@@ -28,7 +28,7 @@ RECURRENCE = [
         ADD COLUMN recurrence_local timestamp,
         ADD COLUMN reminder_rules text[],
         ADD CONSTRAINT tasks_recurrence_check CHECK (char_length(recurrence) BETWEEN 1 AND 500),
-        ADD CONSTRAINT tasks_recurrence_from_check CHECK (recurrence_from IN ('due_date', 'completion'))
+        ADD CONSTRAINT tasks_recurrence_from_check CHECK (recurrence_from IN ('due_date', 'after_completion'))
     """,
     """
     CREATE OR REPLACE VIEW labelled_tasks AS

@@ -434,7 +434,7 @@ async def test_what_is_exported_is_imported_again_as_equal_tasks(exporting: Serv
                 : number % 4
             ],
             "recurrence": (None, "FREQ=WEEKLY;BYDAY=MO,TH", None, "FREQ=MONTHLY;BYMONTHDAY=-1;COUNT=5")[number % 4],
-            "recurrence_from": ("due_date", "completion")[number % 2],
+            "recurrence_from": ("due_date", "after_completion")[number % 2],
         }
         for number, text in enumerate([*NASTY_DESCRIPTIONS, None])
     ]

@@ -182,7 +182,7 @@ def test_a_task_completed_early_is_followed_by_the_date_behind_its_own() -> None
 
 def test_from_its_completion_a_task_is_counted_at_its_usual_time_of_day() -> None:
     due, completed = at(BERLIN, 2026, 3, 2, 9), at(BERLIN, 2026, 3, 4, 14, 30)
-    found = next_due("FREQ=DAILY;INTERVAL=3", due, completed=completed, counted_from="completion")
+    found = next_due("FREQ=DAILY;INTERVAL=3", due, completed=completed, counted_from="after_completion")
     assert found == at(BERLIN, 2026, 3, 7, 9)
 
 

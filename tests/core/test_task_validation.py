@@ -100,7 +100,7 @@ FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "due_date": st.none() | timestamps,
     "labels": st.none() | st.lists(texts(LABEL_MAXIMUM), max_size=2) | odd_labels,
     "recurrence": st.none() | st.sampled_from(["FREQ=DAILY", "rrule:freq=weekly", "FREQ=MINUTELY", ""]) | odd_texts,
-    "recurrence_from": st.sampled_from(["due_date", "completion"]) | odd_texts | st.none(),
+    "recurrence_from": st.sampled_from(["due_date", "after_completion"]) | odd_texts | st.none(),
     "created_at": st.none() | timestamps,
     "completed_at": st.none() | timestamps,
     "external_id": st.none() | texts(EXTERNAL_ID_MAXIMUM),

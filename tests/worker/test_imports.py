@@ -88,7 +88,7 @@ async def test_recurrence_arrives_and_a_rule_that_no_task_can_follow_is_an_error
 ) -> None:
     due = "2099-03-02T09:00:00Z"
     content = lines(
-        {"title": "a", "due_date": due, "recurrence": "freq=weekly", "recurrence_from": "completion"},
+        {"title": "a", "due_date": due, "recurrence": "freq=weekly", "recurrence_from": "after_completion"},
         {"title": "b", "due_date": due, "recurrence": "FREQ=MINUTELY"},
         {"title": "c", "due_date": due, "recurrence": "FREQ=DAILY;UNTIL=20200101"},
         {"title": "d", "recurrence_from": "yesterday"},
@@ -97,7 +97,7 @@ async def test_recurrence_arrives_and_a_rule_that_no_task_can_follow_is_an_error
     done = await imported(services, owner, alice, content)
     assert counts(done) == (5, 2, 0, 0, 3)
     rows = await owner.fetch("SELECT recurrence, recurrence_from FROM tasks WHERE user_id = $1 ORDER BY id", alice)
-    assert [tuple(row) for row in rows] == [("FREQ=WEEKLY", "completion"), (None, "due_date")]
+    assert [tuple(row) for row in rows] == [("FREQ=WEEKLY", "after_completion"), (None, "due_date")]
     told = await errors(owner, str(done["id"]))
     assert [(row, column) for row, column, _ in told] == [(2, "recurrence"), (3, "recurrence"), (4, "recurrence_from")]
     assert [message for _, _, message in told[:2]] == [
