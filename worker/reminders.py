@@ -1,11 +1,18 @@
 """Sends reminders that are due, and follows users who have changed when they want to be reminded."""
 
+import asyncio
+
 from core import clock, metrics
 from core.jobs import call_time
 from core.logs import get_logger
-from core.reminders.sending import send_due
+from core.reminders.sending import USERS_AT_ONCE, send_due
 from core.reminders.writes import plan_for_changed_user
 from worker.runner import Services
+
+# Where one reminder after the other comes due, they are sent together: each transaction costs as much as hundreds.
+# Less than a full batch is at the least, that of as many users with one reminder each.
+FEW = USERS_AT_ONCE // 2
+GATHERING_SECONDS = 0.2
 
 log = get_logger()
 
@@ -24,6 +31,8 @@ async def send_due_reminders(services: Services) -> None:
         log.info("reminders sent", sent=len(sent.lateness), digests=sent.digests, cancelled=sent.cancelled)
         if sent.calls_for_delivery:
             await call_time(services.queue, "deliver")
+        if sent.reminders < FEW:
+            await asyncio.sleep(GATHERING_SECONDS)
 
 
 async def plan_reminders(services: Services) -> None:
