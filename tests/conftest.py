@@ -5,6 +5,7 @@ changes about the service itself (settings, worker, servers) it does to one of i
 """
 
 import contextlib
+import signal
 import tempfile
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from pathlib import Path
@@ -19,6 +20,10 @@ from tests.harness import Servers, Service, WorkerInProcess
 MakeSettings = Callable[..., Coroutine[Any, Any, Settings]]
 MakeService = Callable[..., Coroutine[Any, Any, Service]]
 MakeWorker = Callable[..., Coroutine[Any, Any, WorkerInProcess]]
+
+# A shell that runs the tests in its background has them ignore Ctrl-C, and what they start would inherit that.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _home() -> "tempfile.TemporaryDirectory[str]":

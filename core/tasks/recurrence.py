@@ -68,8 +68,8 @@ def following(
 
     Args:
         recurrence: the completed task's rule, normalized.
-        counted_from: `due_date`: the next of the rule's dates; `after_completion`: as if the task had been due on the day of
-            its completion, at its usual time. A task without a due date is counted from its completion.
+        counted_from: `due_date`: the next of the rule's dates; `after_completion`: as if the task had been due on the
+            day of its completion, at its usual time. A task without a due date is counted from its completion.
         due_date: the completed task's, aware.
         nominal: the completed task's `Following.nominal`, if its due date is still the one that came with it.
         completed_at: aware.
