@@ -32,7 +32,9 @@ async def log_in(service: Service, username: str = "alice", password: str = PASS
 async def test_who_registers_can_log_in_and_work(service: Service) -> None:
     registered = await service.anonymous.post("/auth/register", NEW_USER)
     assert registered.status == 201
-    assert set(registered.json) == {"id", "username", "email", "role", "time_zone", "created_at", "updated_at"}
+    assert set(registered.json) == {
+        "id", "username", "email", "role", "time_zone", "reminder_offsets", "created_at", "updated_at",
+    }  # fmt: skip
     assert registered.json["username"] == NEW_USER["username"]
     assert (registered.json["role"], registered.json["time_zone"]) == ("user", "UTC")
     login = await log_in(service, NEW_USER["username"], NEW_USER["password"])

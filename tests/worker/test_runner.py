@@ -256,7 +256,8 @@ async def test_an_idle_worker_leaves_the_queue_server_in_peace(services: Service
     async with serving(services, Runs().queue()):
         before = await calls()
         await asyncio.sleep(2)
-        assert 1 <= await calls() - before < 20
+        # The server is shared: workers of other tests may look for jobs, too.
+        assert 1 <= await calls() - before < 60
 
 
 async def test_a_job_that_ends_lets_the_next_one_in_at_once(services: Services) -> None:
