@@ -12,7 +12,7 @@ from typing import Any
 
 from core.reminders import sending
 from core.settings import Settings
-from worker import deliveries, writes
+from worker import applying, deliveries, writes
 from worker.__main__ import main
 from worker.main import QUEUES_OF_JOBS
 
@@ -57,9 +57,9 @@ def arrange(point: str, batch: int) -> None:
         ValueError: there is no such point.
     """
     if point == "before-commit":
-        writes.record_jobs = _dying(writes.record_jobs, batch)  # type: ignore[assignment,attr-defined]
+        applying.record_jobs = _dying(applying.record_jobs, batch)  # type: ignore[assignment,attr-defined]
     elif point == FREEZE:
-        writes.record_jobs = _dying(writes.record_jobs, batch, by=signal.SIGSTOP)  # type: ignore[assignment,attr-defined]
+        applying.record_jobs = _dying(applying.record_jobs, batch, by=signal.SIGSTOP)  # type: ignore[assignment,attr-defined]
     elif point == "after-commit":
         writes._tell = _dying(writes._tell, batch, first=True)  # type: ignore[assignment]
     elif point == "after-forgetting":
