@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 from aiohttp import ClientSession, ClientTimeout, DummyCookieJar, TCPConnector
 
 from core.settings import Settings
@@ -20,6 +21,15 @@ from tests.harness import Servers, Service, WorkerInProcess
 MakeSettings = Callable[..., Coroutine[Any, Any, Settings]]
 MakeService = Callable[..., Coroutine[Any, Any, Service]]
 MakeWorker = Callable[..., Coroutine[Any, Any, WorkerInProcess]]
+
+# By default structlog draws a traceback with every local variable in it: in a worker of the test's own process, a
+# batch of refused commands would take longer than the client waits.
+structlog.configure(
+    processors=[
+        structlog.processors.add_log_level,
+        structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback),
+    ]
+)
 
 # A shell that runs the tests in its background has them ignore Ctrl-C, and what they start would inherit that.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
