@@ -5,6 +5,7 @@ The reminders of one user are sent by one worker at a time, so that what came du
 digest.
 """
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -23,8 +24,9 @@ LATE = timedelta(seconds=60)
 DUE_AT_ONCE = 2000
 USERS_AT_ONCE = 200
 DIGEST_AT_ONCE = 10_000
-"""Reminders: more of one user become another digest, and with so many a transaction has enough, lest it take longer
-than it may."""
+"""Reminders: more of one user become another digest, and with so many a transaction has enough."""
+DIGESTING_SECONDS = 2.0
+"""After so long a transaction begins no other digest, lest it take longer than it may; the next one goes on."""
 DIGEST_TASKS = 50
 
 _USER_LOCK_CLASS = 1_010_104
@@ -163,13 +165,15 @@ async def send_due(pool: Pool, now: datetime, *, digest_over: int) -> Sent:
         digest_over: more late reminders of one user than this become a digest.
     """
     sent, rows, late = Sent(), _Rows(), now - LATE
+    has_enough_at = time.monotonic() + DIGESTING_SECONDS
     async with pool.acquire() as connection, connection.transaction():
         await connection.execute(f"{BOUNDED}; {FRESH_PLANS}")
         users = [row["user_id"] for row in await connection.fetch(_USERS, now)]
         if users:
             of_digests = [row["user_id"] for row in await connection.fetch(_OF_DIGESTS, users, late, digest_over)]
             for user_id in of_digests:
-                if sent.reminders < DIGEST_AT_ONCE:
+                has_enough = sent.reminders >= DIGEST_AT_ONCE or time.monotonic() >= has_enough_at
+                if not (sent.reminders and has_enough):
                     await _add_digest(connection, user_id, now, rows, sent)
             for reminder in await connection.fetch(_DUE, users, now, late, of_digests):
                 _add_one(rows, dict(reminder), now, sent)

@@ -411,8 +411,21 @@ async def test_after_downtime_each_of_many_users_gets_one_digest_however_many_ar
     }
 
 
+@pytest.mark.parametrize(
+    ("limit", "value", "expected"),
+    [
+        ("DIGEST_AT_ONCE", 100, [(2, 120), (1, 60), (0, 0)]),
+        ("DIGESTING_SECONDS", 0.0, [(1, 60), (1, 60), (1, 60), (0, 0)]),
+    ],
+)
 async def test_a_transaction_makes_no_more_digests_than_it_has_time_for(
-    services: Services, owner: asyncpg.Connection, alice: int, monkeypatch: pytest.MonkeyPatch
+    services: Services,
+    owner: asyncpg.Connection,
+    alice: int,
+    monkeypatch: pytest.MonkeyPatch,
+    limit: str,
+    value: float,
+    expected: list[tuple[int, int]],
 ) -> None:
     users = [alice, await new_user(owner), await new_user(owner)]
     await owner.execute("UPDATE users SET reminder_offsets = '{PT1H}'")
@@ -420,9 +433,9 @@ async def test_a_transaction_makes_no_more_digests_than_it_has_time_for(
         await owner.execute(
             "INSERT INTO tasks (user_id, title, due_date) SELECT $1, 'x', $2 FROM generate_series(1, 60)", user_id, DUE
         )
-    monkeypatch.setattr("core.reminders.sending.DIGEST_AT_ONCE", 100)
-    made = [await send_due(services.pool, DUE + HOUR, digest_over=20) for _ in range(3)]
-    assert [(sent.digests, sent.reminders) for sent in made] == [(2, 120), (1, 60), (0, 0)]
+    monkeypatch.setattr(f"core.reminders.sending.{limit}", value)
+    made = [await send_due(services.pool, DUE + HOUR, digest_over=20) for _ in expected]
+    assert [(sent.digests, sent.reminders) for sent in made] == expected
 
 
 async def test_more_late_reminders_of_one_user_than_are_sent_at_once_are_one_digest(
