@@ -14,7 +14,7 @@ from api.http import (
     invalid,
     json_response,
     not_found,
-    page_response,
+    page_by_id,
     path_id,
     read_body,
     read_json,
@@ -23,14 +23,14 @@ from api.http import (
 from api.keys import IDENTITY, POOL, SECRETS, SETTINGS
 from api.submission import build_command, perform
 from core import clock
-from core.channels.queries import list_channels, read_channel
+from core.channels.queries import ListedChannel, list_channels, read_channel
 from core.channels.schemas import Channel, ChannelCreate, ChannelUpdate, ChannelWithSecret
 from core.channels.signatures import Secret
 from core.channels.targets import WEBHOOK, Target, read_target, require_public
 from core.commands import Command
 from core.deliveries.schemas import Delivery
 from core.errors import TargetRefused
-from core.pagination import decode_cursor, encode_cursor, scope_digest
+from core.pagination import scope_digest
 
 
 class ChannelListQuery(Schema):
@@ -74,16 +74,12 @@ async def create_channel(request: web.Request) -> web.Response:
 async def list_own_channels(request: web.Request) -> web.Response:
     """`GET /channels`: the caller's own, oldest first."""
     given = read_query(request, _LIST_QUERY)
-    settings = request.app[SETTINGS]
-    limit = given.get("limit", settings.default_page_size)
-    if limit > settings.max_page_size:
-        raise invalid({"limit": [f"Must be at most {settings.max_page_size}."]})
-    scope = scope_digest("channels")
-    after = decode_cursor(given["cursor"], scope, int)[0] if "cursor" in given else 0
-    found = await list_channels(request.app[POOL], request[IDENTITY].user_id, after=after, limit=limit + 1)
-    page = found[:limit]
-    cursor = encode_cursor(scope, page[-1].id) if len(found) > limit else None
-    return page_response(request, f"[{','.join(channel.body for channel in page)}]", cursor)
+    pool, user_id = request.app[POOL], request[IDENTITY].user_id
+
+    async def read(after: int | None, limit: int) -> list[ListedChannel]:
+        return await list_channels(pool, user_id, after=after or 0, limit=limit)
+
+    return await page_by_id(request, given, request.app[SETTINGS], scope_digest("channels"), read)
 
 
 async def get_channel(request: web.Request) -> web.Response:

@@ -7,20 +7,19 @@ from api.http import (
     CommaSeparated,
     Endpoint,
     WholeNumber,
-    invalid,
     json_response,
     not_found,
-    page_response,
+    page_by_id,
     path_id,
     read_body,
     read_query,
 )
 from api.keys import IDENTITY, POOL, SETTINGS
 from api.submission import build_command, perform
-from core.deliveries.queries import list_deliveries, read_delivery
+from core.deliveries.queries import ListedDelivery, list_deliveries, read_delivery
 from core.deliveries.schemas import DELIVERY_STATES, Delivery
 from core.ids import MAXIMUM_ID
-from core.pagination import decode_cursor, encode_cursor, scope_digest
+from core.pagination import scope_digest
 
 
 class DeliveryPage(Schema):
@@ -51,24 +50,14 @@ _LIST_QUERY = DeliveryListQuery()
 async def list_own_deliveries(request: web.Request) -> web.Response:
     """`GET /deliveries`: the caller's own, newest first."""
     given = read_query(request, _LIST_QUERY)
-    settings = request.app[SETTINGS]
-    limit = given.get("limit", settings.default_page_size)
-    if limit > settings.max_page_size:
-        raise invalid({"limit": [f"Must be at most {settings.max_page_size}."]})
     states, channel_id = given.get("state"), given.get("channel_id")
     scope = scope_digest("deliveries", states, channel_id)
-    before = decode_cursor(given["cursor"], scope, int)[0] if "cursor" in given else None
-    found = await list_deliveries(
-        request.app[POOL],
-        request[IDENTITY].user_id,
-        states=states,
-        channel_id=channel_id,
-        before=before,
-        limit=limit + 1,
-    )
-    page = found[:limit]
-    cursor = encode_cursor(scope, page[-1].id) if len(found) > limit else None
-    return page_response(request, f"[{','.join(delivery.body for delivery in page)}]", cursor)
+    pool, user_id = request.app[POOL], request[IDENTITY].user_id
+
+    async def read(before: int | None, limit: int) -> list[ListedDelivery]:
+        return await list_deliveries(pool, user_id, states=states, channel_id=channel_id, before=before, limit=limit)
+
+    return await page_by_id(request, given, request.app[SETTINGS], scope, read)
 
 
 async def get_delivery(request: web.Request) -> web.Response:

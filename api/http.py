@@ -1,9 +1,9 @@
 """How a handler reads what a client sent and how it answers; and what an endpoint is."""
 
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 from urllib.parse import parse_qsl
 
 import orjson
@@ -12,6 +12,7 @@ from marshmallow import RAISE, Schema, ValidationError, fields
 
 from api.errors import Problem
 from core.ids import MAXIMUM_ID
+from core.pagination import decode_cursor, encode_cursor
 from core.settings import Settings
 
 JSON = "application/json"
@@ -284,6 +285,45 @@ def page_response(request: web.Request, items: str, next_cursor: str | None) -> 
         following = request.rel_url.without_query_params("cursor", "last_id").extend_query(cursor=next_cursor)
         headers["Link"] = f'<{following}>; rel="next"'
     return json_response(f'{{"items":{items},"next_cursor":{cursor}}}', headers=headers)
+
+
+class Listed(Protocol):
+    """One of a list that is ordered by ids: finished JSON, and its place."""
+
+    @property
+    def body(self) -> str: ...
+
+    @property
+    def id(self) -> int: ...
+
+
+async def page_by_id(
+    request: web.Request,
+    given: dict[str, Any],
+    settings: Settings,
+    scope: str,
+    read: Callable[[int | None, int], Awaitable[Sequence[Listed]]],
+) -> web.Response:
+    """A page of a list that is ordered by ids.
+
+    Args:
+        request: of the caller.
+        given: the validated query.
+        settings: `default_page_size`, `max_page_size`.
+        scope: the digest of the list and its filters.
+        read: the list behind an id (None: from its beginning), up to a number.
+
+    Raises:
+        Problem: 422, the limit is too high.
+        CursorInvalid: the cursor is damaged, or of another list.
+        DatabaseUnavailable: the database cannot answer.
+    """
+    limit = page_limit(given, settings)
+    place = decode_cursor(given["cursor"], scope, int)[0] if "cursor" in given else None
+    found = await read(place, limit + 1)
+    page = found[:limit]
+    cursor = encode_cursor(scope, page[-1].id) if len(found) > limit else None
+    return page_response(request, f"[{','.join(one.body for one in page)}]", cursor)
 
 
 def version_etag(version: int) -> str:

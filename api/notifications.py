@@ -3,12 +3,12 @@
 from aiohttp import web
 from marshmallow import Schema, fields, validate
 
-from api.http import Endpoint, WholeNumber, invalid, page_response, path_id, read_json, read_query
+from api.http import Endpoint, WholeNumber, page_by_id, path_id, read_json, read_query
 from api.keys import IDENTITY, POOL, SETTINGS
 from api.submission import build_command, perform
-from core.notifications.queries import list_notifications
+from core.notifications.queries import ListedNotification, list_notifications
 from core.notifications.schemas import Notification, NotificationUpdate
-from core.pagination import decode_cursor, encode_cursor, scope_digest
+from core.pagination import scope_digest
 
 
 class NotificationPage(Schema):
@@ -37,19 +37,14 @@ _UPDATE = NotificationUpdate()
 async def list_own_notifications(request: web.Request) -> web.Response:
     """`GET /notifications`: the caller's own, newest first."""
     given = read_query(request, _LIST_QUERY)
-    settings = request.app[SETTINGS]
-    limit = given.get("limit", settings.default_page_size)
-    if limit > settings.max_page_size:
-        raise invalid({"limit": [f"Must be at most {settings.max_page_size}."]})
     unread = given.get("unread", False)
     scope = scope_digest("notifications", unread)
-    before = decode_cursor(given["cursor"], scope, int)[0] if "cursor" in given else None
-    found = await list_notifications(
-        request.app[POOL], request[IDENTITY].user_id, before=before, unread=unread, limit=limit + 1
-    )
-    page = found[:limit]
-    cursor = encode_cursor(scope, page[-1].id) if len(found) > limit else None
-    return page_response(request, f"[{','.join(one.body for one in page)}]", cursor)
+    pool, user_id = request.app[POOL], request[IDENTITY].user_id
+
+    async def read(before: int | None, limit: int) -> list[ListedNotification]:
+        return await list_notifications(pool, user_id, before=before, unread=unread, limit=limit)
+
+    return await page_by_id(request, given, request.app[SETTINGS], scope, read)
 
 
 async def mark_notification(request: web.Request) -> web.Response:
