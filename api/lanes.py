@@ -80,25 +80,21 @@ class Company:
     def __init__(self) -> None:
         self._arrived = 0
         self._expecting: dict[LaneWriter, int] = {}
-        self._next = 0
 
     def arrived(self) -> None:
         """Counts one submission."""
         self._arrived += 1
-        if self._expecting and self._arrived >= self._next:
-            for lane in [lane for lane, target in self._expecting.items() if target <= self._arrived]:
-                lane.go()
-                self.forget(lane)
+        for lane in [lane for lane, target in self._expecting.items() if target <= self._arrived]:
+            lane.go()
+            self.forget(lane)
 
     def expect(self, lane: "LaneWriter", count: int) -> None:
         """Calls the lane's `go` when `count` more submissions have come."""
         self._expecting[lane] = self._arrived + count
-        self._next = min(self._expecting.values())
 
     def forget(self, lane: "LaneWriter") -> None:
         """The lane does not wait any more."""
-        if self._expecting.pop(lane, None) is not None and self._expecting:
-            self._next = min(self._expecting.values())
+        self._expecting.pop(lane, None)
 
 
 @dataclass(eq=False, slots=True)
