@@ -172,9 +172,9 @@ async def send_due(pool: Pool, now: datetime, *, digest_over: int) -> Sent:
         if users:
             of_digests = [row["user_id"] for row in await connection.fetch(_OF_DIGESTS, users, late, digest_over)]
             for user_id in of_digests:
-                has_enough = sent.reminders >= DIGEST_AT_ONCE or time.monotonic() >= has_enough_at
-                if not (sent.reminders and has_enough):
-                    await _add_digest(connection, user_id, now, rows, sent)
+                if sent.reminders >= DIGEST_AT_ONCE or (sent.reminders and time.monotonic() >= has_enough_at):
+                    break
+                await _add_digest(connection, user_id, now, rows, sent)
             for reminder in await connection.fetch(_DUE, users, now, late, of_digests):
                 _add_one(rows, dict(reminder), now, sent)
             await _write(connection, rows, now)
