@@ -20,7 +20,7 @@ from core.deliveries.writes import Result as Recorded
 from core.encryption import SecretBox
 from tests.harness import connection
 from tests.receivers import Received, Receiver, receiver
-from tests.worker.commands import apply, command, insert_task, new_user
+from tests.worker.commands import apply, command, insert_task
 from worker import deliveries
 from worker.deliveries import deliver
 from worker.runner import Services
@@ -37,11 +37,6 @@ async def owner(services: Services) -> AsyncIterator[asyncpg.Connection]:
     async with connection(services.settings.database_url) as owner:
         await owner.execute("DELETE FROM events")
         yield owner
-
-
-@pytest.fixture
-async def alice(owner: asyncpg.Connection) -> int:
-    return await new_user(owner)
 
 
 @pytest.fixture

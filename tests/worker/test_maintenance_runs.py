@@ -14,7 +14,7 @@ from core.maintenance import purges
 from core.maintenance.schedule import NAMES, PARTITION_ORDERS, SCHEDULE, SWEEPS, Interval
 from core.maintenance.writes import ATTEMPTS_MAXIMUM, KEPT_RUNS, claim_run, note_ticks
 from tests.harness import connection
-from tests.worker.commands import TAKEN_AT, apply, command, new_user
+from tests.worker.commands import TAKEN_AT, apply, command
 from worker import maintenance
 from worker.maintenance import run_due_maintenance, run_maintenance, schedule
 from worker.observer import _observe_maintenance
@@ -28,11 +28,6 @@ async def owner(services: Services) -> AsyncIterator[asyncpg.Connection]:
     async with connection(services.settings.database_url) as owner:
         await owner.execute("DELETE FROM maintenance_runs")
         yield owner
-
-
-@pytest.fixture
-async def alice(owner: asyncpg.Connection) -> int:
-    return await new_user(owner)
 
 
 @pytest.fixture

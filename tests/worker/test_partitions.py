@@ -15,7 +15,7 @@ from core.database import is_transient
 from core.imports import reading
 from core.partitions import attach_partition, create_partition, detach_partition, partition_bounds, time_left
 from tests.harness import connection
-from tests.worker.commands import apply, batch, create, new_user, update
+from tests.worker.commands import apply, batch, create, update
 from tests.worker.imports import counts, imported, lines
 from worker.maintenance import keep_partitions
 from worker.runner import Services
@@ -32,11 +32,6 @@ async def owner(services: Services) -> AsyncIterator[asyncpg.Connection]:
         for row in await owner.fetch("SELECT name FROM task_partitions"):
             await owner.execute(f"DROP TABLE {row['name']}")
         await owner.execute("SELECT ensure_task_partitions(2)")
-
-
-@pytest.fixture
-async def alice(owner: asyncpg.Connection) -> int:
-    return await new_user(owner)
 
 
 async def names(owner: asyncpg.Connection, *, attached: bool = True) -> list[str]:

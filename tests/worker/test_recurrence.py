@@ -1,31 +1,17 @@
 """Recurring tasks: completing one makes the next, in the same transaction, once."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Any
 
 import asyncpg
-import pytest
 
-from tests.harness import connection
 from tests.worker.commands import apply, batch, command, create, new_user, update
 from worker.runner import Services
 
 DUE = "2099-03-02T09:00:00+00:00"
 WEEKLY = {"recurrence": "FREQ=WEEKLY", "due_date": DUE}
 COMPLETED = {"status": "completed"}
-
-
-@pytest.fixture
-async def owner(services: Services) -> AsyncIterator[asyncpg.Connection]:
-    async with connection(services.settings.database_url) as owner:
-        yield owner
-
-
-@pytest.fixture
-async def alice(owner: asyncpg.Connection) -> int:
-    return await new_user(owner)
 
 
 async def new_task(services: Services, user_id: int, **fields: Any) -> dict[str, Any]:
