@@ -14,8 +14,9 @@ from collections.abc import Awaitable, Callable
 
 import orjson
 from arq.connections import ArqRedis
+from redis.exceptions import ConnectionError as RedisConnectionError
 
-from api.lanes import Company, LaneWriter, Submission, list_as_queued, require_fsynced
+from api.lanes import Company, LaneWriter, Submission, listing_as_queued, require_fsynced
 from core import lanes, metrics
 from core.cache import CacheInvalidator
 from core.commands import Command, Outcome, decode_outcomes
@@ -24,10 +25,13 @@ from core.errors import DatabaseUnavailable, QueueUnavailable
 from core.jobs import key_reuse
 from core.logs import get_logger
 from core.redis import REDIS_FAULTS, end_tasks, reply
+from core.redislink import Link
 from core.settings import Settings
 
 APPEND_SECONDS = 10.0
 SUBSCRIBE_SECONDS = 2.0
+REPLY_SECONDS = 3.0
+PING_SECONDS = 5.0
 TICK_SECONDS = 0.02
 REPEAT_SECONDS = 0.25
 
@@ -60,9 +64,11 @@ class Gateway:
         self._queue = queue
         self._invalidator = invalidator
         self._find_outcome = find_outcome
+        self._link = Link(queue, timeout=REPLY_SECONDS)
         company = Company()
         self._lanes = [
-            LaneWriter(number, queue, settings, self.origin, company) for number in range(settings.write_lanes)
+            LaneWriter(number, queue, self._link, settings, self.origin, company)
+            for number in range(settings.write_lanes)
         ]
         self._tokens = itertools.count(1)
         self._pending: dict[int, Submission] = {}
@@ -73,9 +79,7 @@ class Gateway:
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
-        """Starts to append and to listen; waits a moment for the subscription, but not for a queue that is away."""
-        for lane in self._lanes:
-            self._tasks.append(asyncio.create_task(lane.run(), name=f"lane {lane.number}"))
+        """Starts to listen; waits a moment for the subscription, but not for a queue that is away."""
         self._tasks.append(asyncio.create_task(self._listen_forever(), name="outcomes"))
         self._tasks.append(asyncio.create_task(self._tick_forever(), name="gateway tick"))
         with contextlib.suppress(TimeoutError):
@@ -89,6 +93,7 @@ class Gateway:
                 while self._pending:
                     await asyncio.sleep(TICK_SECONDS)
         await end_tasks([*self._tasks, *(lane.looking for lane in self._lanes if lane.looking is not None)])
+        await self._link.close()
 
     async def submit(self, command: Command, *, wait: float, respond_async: bool = False) -> Outcome | None:
         """Hands a command to the workers.
@@ -169,26 +174,36 @@ class Gateway:
 
     async def _listen_forever(self) -> None:
         while True:
+            subscription = Link(self._queue, timeout=REPLY_SECONDS, on_message=self._hear, repeats=False)
             try:
-                async with self._queue.pubsub() as subscription:
-                    await subscription.subscribe(lanes.outcomes_channel(self.origin))
-                    self._subscribed.set()
-                    await self._look_up_pending()
-                    with contextlib.suppress(DatabaseUnavailable, QueueUnavailable):
-                        await self._list_the_unlisted()
-                    while True:
-                        message = await subscription.get_message(ignore_subscribe_messages=True, timeout=1.0)
-                        if message is not None:
-                            self._hear(message["data"])
+                await subscription.send(("SUBSCRIBE", lanes.outcomes_channel(self.origin)))
+                self._subscribed.set()
+                await self._look_up_pending()
+                with contextlib.suppress(DatabaseUnavailable, QueueUnavailable):
+                    await self._list_the_unlisted()
+                await self._until_interrupted(subscription)
             except REDIS_FAULTS as error:
                 log.warning("outcomes subscription interrupted", error=repr(error))
                 await asyncio.sleep(0.2)
-            except Exception:
-                log.exception("an outcome could not be read")
+            finally:
+                await subscription.close()
+
+    async def _until_interrupted(self, subscription: Link) -> None:
+        """Raises redis.RedisError or OSError when the subscription's connection has been lost, or is silent."""
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(PING_SECONDS):
+                    await subscription.wait_until_lost()
+                    raise RedisConnectionError("the connection was lost")
+            await subscription.send(("PING",))
 
     def _hear(self, message: bytes) -> None:
-        number, outcomes = decode_outcomes(message)
-        lane = self._lanes[number]
+        try:
+            number, outcomes = decode_outcomes(message)
+            lane = self._lanes[number]
+        except (ValueError, TypeError, LookupError):
+            log.exception("an outcome could not be read")
+            return
         lane.heard()
         for outcome in outcomes:
             submission = self._pending.get(outcome.token)
@@ -265,9 +280,7 @@ class Gateway:
             redis.RedisError, OSError: the queue server cannot be reached.
             QueueUnavailable: its disk does not hold what it took.
         """
-        pipeline = self._queue.pipeline(transaction=False)
-        list_as_queued(pipeline, [command])
-        replies = await pipeline.execute()
+        replies = await self._link.send(*listing_as_queued([command]))
         require_fsynced(replies[-1])
 
     async def _list_the_unlisted(self) -> None:

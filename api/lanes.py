@@ -8,6 +8,7 @@ whichever lane, and a few milliseconds at the longest. Else every other entry wo
 
 import asyncio
 import contextlib
+import functools
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -16,7 +17,6 @@ from typing import Any
 
 import orjson
 from arq.connections import ArqRedis
-from redis.asyncio.client import Pipeline
 
 from core import lanes, metrics
 from core.commands import Command, Outcome, encode_batch
@@ -24,10 +24,11 @@ from core.errors import QueueUnavailable
 from core.jobs import LONG_WORK
 from core.logs import get_logger
 from core.redis import REDIS_FAULTS
+from core.redislink import Link
 from core.settings import Settings
 
 GATHER_SECONDS = 0.025
-COMPANY_SECONDS = 0.004
+COMPANY_SECONDS = 0.008
 COMPANY_SHARE = 15 / 16
 UNHEARD_SECONDS = 0.05
 ENTRY_MAXIMUM_COMMANDS = 500
@@ -36,6 +37,8 @@ WAITAOF_MILLISECONDS = 1000
 # When an entry goes unanswered the drain is called again, after these waits; it costs little if it still runs.
 NUDGE_SECONDS = (0.03, 0.1, 0.3, 1.0)
 FULL_LANE_LOOK_SECONDS = 0.5
+
+_NOT_APPENDED: tuple[type[Exception], ...] = (*REDIS_FAULTS, QueueUnavailable)
 
 log = get_logger()
 
@@ -74,7 +77,9 @@ class Submission:
 class Company:
     """Tells a lane when most of those have asked again whom its last entry answered.
 
-    Whoever was answered may ask on another lane the next time, so arrivals are counted over all lanes.
+    Whoever was answered may ask on another lane the next time, so arrivals are counted over all lanes. Two lanes do not
+    wait for the same ones, but one after the other: else both would append in one moment, and from there on this
+    process and the workers would take turns instead of working at the same time.
     """
 
     def __init__(self) -> None:
@@ -86,11 +91,11 @@ class Company:
         self._arrived += 1
         for lane in [lane for lane, target in self._expecting.items() if target <= self._arrived]:
             lane.go()
-            self.forget(lane)
 
     def expect(self, lane: "LaneWriter", count: int) -> None:
-        """Calls the lane's `go` when `count` more submissions have come."""
-        self._expecting[lane] = self._arrived + count
+        """Calls the lane's `go` when `count` more have come, beside those for whom other lanes wait already."""
+        self.forget(lane)
+        self._expecting[lane] = max(self._expecting.values(), default=self._arrived) + count
 
     def forget(self, lane: "LaneWriter") -> None:
         """The lane does not wait any more."""
@@ -106,18 +111,24 @@ class _Unanswered:
 
 
 class LaneWriter:
-    """Appends to one lane; `run()` is its task."""
+    """Appends to one lane.
 
-    def __init__(self, number: int, queue: ArqRedis, settings: Settings, origin: str, company: Company) -> None:
+    An entry is on its way to the queue server in the moment in which it may be: in a busy process every turn of the
+    event loop until then would be a millisecond in which the workers have nothing to do.
+    """
+
+    def __init__(
+        self, number: int, queue: ArqRedis, link: Link, settings: Settings, origin: str, company: Company
+    ) -> None:
         self.number = number
         self._queue = queue
+        self._link = link
         self._settings = settings
         self._origin = origin
         self._company = company
         self._waiting: deque[Submission] = deque()
-        self._filled = asyncio.Event()
-        self._ready = asyncio.Event()
-        self._ready.set()
+        self._is_ready = True
+        self._is_appending = False
         self._timer: asyncio.TimerHandle | None = None
         self._unanswered: dict[int, _Unanswered] = {}
         self._appended_at = 0.0
@@ -145,7 +156,8 @@ class LaneWriter:
         if self._entries >= self._settings.write_lane_max_entries:
             raise QueueUnavailable("the queue is full: the workers are behind")
         self._waiting.append(submission)
-        self._filled.set()
+        if self._is_ready and len(self._waiting) == 1:  # others may ask in the same turn of the event loop
+            asyncio.get_running_loop().call_soon(self._append_what_waits)
         self._company.arrived()
 
     def withdraw(self, submission: Submission) -> None:
@@ -172,30 +184,26 @@ class LaneWriter:
                 self._go_after(COMPANY_SECONDS)
 
     def go(self) -> None:
-        """What waits shall be appended, or the next that comes."""
-        self._ready.set()
+        """Appends what waits, or else the next that comes."""
+        self._company.forget(self)
+        self._is_ready = True
+        self._append_what_waits()
 
     def _go_after(self, seconds: float) -> None:
         if self._timer is not None:
             self._timer.cancel()
         self._timer = asyncio.get_running_loop().call_later(seconds, self.go)
 
-    async def run(self) -> None:
-        while True:
-            await self._filled.wait()
-            await self._ready.wait()
-            batch = self._take()
-            if not self._waiting:
-                self._filled.clear()
-            if batch:
-                await self._append(batch)
+    def _append_what_waits(self) -> None:
+        if self._is_ready and self._waiting and not self._is_appending:
+            self._append(self._take())
 
     def look_after(self) -> None:
         """Calls the drain again where an entry goes unanswered, and looks whether a full lane has room again.
 
         Does not wait for the queue server: it may hang, and whoever calls this is the clock of all that wait.
         """
-        if self.looking is not None and not self.looking.done():
+        if self._is_looking():
             return
         now = time.monotonic()
         if self._unanswered:
@@ -224,45 +232,50 @@ class LaneWriter:
             batch.append(self._waiting.popleft())
         return batch
 
-    async def _append(self, batch: Sequence[Submission]) -> None:
+    def _append(self, batch: Sequence[Submission]) -> None:
         entry = _Unanswered(len(batch), len(batch))
         self._unanswered.update((submission.command.token, entry) for submission in batch)
-        self._company.forget(self)
-        self._ready.clear()
+        self._is_ready = False
+        self._is_appending = True
         self._go_after(GATHER_SECONDS)
         self._appended_at = time.monotonic()
         self._nudges = 0
+        stream = lanes.stream(self.number)
+        body = encode_batch([submission.encoded for submission in batch])
+        promised = [submission.command for submission in batch if submission.respond_async]
+        appending = self._link.send(
+            ("XADD", stream, "*", "origin", self._origin, "commands", body),
+            ("XLEN", stream),
+            *(listing_as_queued(promised) if promised else ()),
+        )
+        appending.add_done_callback(functools.partial(self._on_appended, batch, bool(promised)))
+
+    def _on_appended(
+        self, batch: Sequence[Submission], is_promised: bool, appending: asyncio.Future[list[Any]]
+    ) -> None:
+        self._is_appending = False
         try:
-            await self._write_entry(batch)
-        except Exception as error:
-            if not isinstance(error, (*REDIS_FAULTS, QueueUnavailable)):
-                log.exception("appending to a lane failed", lane=self.number)
+            replies = appending.result()
+            if is_promised:
+                require_fsynced(replies[-1])
+        except _NOT_APPENDED:
             for submission in batch:
                 self._unanswered.pop(submission.command.token, None)
                 submission.refuse("the queue cannot take the write")
             self.go()
             return
+        self._entries = replies[1]
         metrics.GATEWAY_BATCH.observe(len(batch))
         for submission in batch:
             submission.appended = True
             if submission.respond_async:
                 submission.resolve(None)
-        if time.monotonic() - max(self._heard_at, self._called_at) > UNHEARD_SECONDS:
-            await self._call_drain()
+        if time.monotonic() - max(self._heard_at, self._called_at) > UNHEARD_SECONDS and not self._is_looking():
+            self.looking = asyncio.create_task(self._call_drain())
+        self._append_what_waits()
 
-    async def _write_entry(self, batch: Sequence[Submission]) -> None:
-        body = encode_batch([submission.encoded for submission in batch])
-        promised = [submission.command for submission in batch if submission.respond_async]
-        stream = lanes.stream(self.number)
-        pipeline = self._queue.pipeline(transaction=False)
-        pipeline.xadd(stream, {"origin": self._origin, "commands": body})
-        pipeline.xlen(stream)
-        if promised:
-            list_as_queued(pipeline, promised)
-        replies = await pipeline.execute()
-        self._entries = replies[1]
-        if promised:
-            require_fsynced(replies[-1])
+    def _is_looking(self) -> bool:
+        return self.looking is not None and not self.looking.done()
 
     async def _call_drain(self) -> None:
         self._called_at = time.monotonic()
@@ -271,13 +284,17 @@ class LaneWriter:
             await lanes.call_drain(self._queue, self.number)
 
 
-def list_as_queued(pipeline: Pipeline, commands: Sequence[Command]) -> None:
-    """Adds commands to the list that `GET /jobs/{id}` answers from until they are done, then waits for the disk."""
-    listed = {command.id: orjson.dumps(_listing(command)) for command in commands}
-    pipeline.hset(lanes.PENDING_JOBS, mapping=listed)
-    for command in commands:
-        pipeline.sadd(lanes.pending_jobs_of(command.user_id), command.id)
-    pipeline.waitaof(1, 0, WAITAOF_MILLISECONDS)
+def listing_as_queued(commands: Sequence[Command]) -> list[tuple[str | bytes | int, ...]]:
+    """What adds commands to the list that `GET /jobs/{id}` answers from until they are done, then waits for the disk.
+
+    The last reply is for `require_fsynced`.
+    """
+    listed = [part for command in commands for part in (command.id, orjson.dumps(_listing(command)))]
+    return [
+        ("HSET", lanes.PENDING_JOBS, *listed),
+        *(("SADD", lanes.pending_jobs_of(command.user_id), command.id) for command in commands),
+        ("WAITAOF", 1, 0, WAITAOF_MILLISECONDS),
+    ]
 
 
 def _listing(command: Command) -> dict[str, Any]:

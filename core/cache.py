@@ -23,6 +23,7 @@ from core import metrics
 from core.logs import get_logger
 from core.redis import REDIS_FAULTS, reply
 from core.redisbatch import Batcher
+from core.redislink import Link
 
 SUSPECT_FLAG = "tenfold:cache:suspect"
 SUSPECT_CHANNEL = "tenfold:cache:suspect"
@@ -134,9 +135,16 @@ class PageCache:
 class CacheInvalidator:
     """The writer's side: whoever learns that rows of a user have changed, before anybody else is told."""
 
-    def __init__(self, cache: Redis, queue: ArqRedis) -> None:
+    def __init__(self, cache: Redis, queue: ArqRedis, *, link: Link | None = None) -> None:
+        """
+        Args:
+            cache: the cache server.
+            queue: the queue server.
+            link: to the cache server, for a worker, whose every batch waits until users are forgotten.
+        """
         self._cache = cache
         self._queue = queue
+        self._link = link
 
     async def forget_users(self, user_ids: Iterable[int]) -> None:
         """Removes what is cached for the users; if that fails, makes every process pass the cache by.
@@ -149,7 +157,7 @@ class CacheInvalidator:
         if not keys:
             return
         try:
-            await self._cache.unlink(*keys)
+            await (self._cache.unlink(*keys) if self._link is None else self._link.send(("UNLINK", *keys)))
         except REDIS_FAULTS as error:
             log.warning("cache not reachable", error=repr(error))
             await self.distrust_everything()

@@ -10,6 +10,7 @@ from core import lanes, metrics
 from core.commands import Command, Entry, UnreadableEntry, decode_entry, encode_outcomes
 from core.jobs import LONG_WORK, call_bulk, call_maintenance, call_time
 from core.logs import get_logger
+from core.redislink import Link
 from worker.applying import Applied, apply_batch
 from worker.runner import Services
 
@@ -32,16 +33,17 @@ async def drain_lane(services: Services, lane: int) -> None:
     """
     deadline = time.monotonic() + LONGEST_DRAIN_SECONDS
     stream = lanes.stream(lane)
+    reader = services.lane_reader(lane)
     last_id = b"0"
     consumed: list[bytes] = []
     remove_at = time.monotonic() + REMOVE_SECONDS
     removal: asyncio.Task[None] | None = None
     try:
         while time.monotonic() < deadline:
-            reply = await services.queue.xread({stream: last_id}, count=READ_ENTRIES, block=LINGER_MILLISECONDS)
-            if not reply:
+            raw_entries = await _read(reader, stream, last_id)
+            if not raw_entries:
                 return
-            consumed += await _apply_entries(services, lane, reply[0][1])
+            consumed += await _apply_entries(services, lane, raw_entries)
             last_id = consumed[-1]
             if time.monotonic() >= remove_at:
                 if removal is not None:
@@ -54,6 +56,17 @@ async def drain_lane(services: Services, lane: int) -> None:
             await removal
         if consumed:
             await _remove(services, stream, consumed)
+
+
+async def _read(reader: Link, stream: str, last_id: bytes) -> list[tuple[bytes, dict[bytes, bytes]]]:
+    """The entries behind an id; waits a little while where there are none."""
+    [found] = await reader.send(
+        ("XREAD", "COUNT", READ_ENTRIES, "BLOCK", LINGER_MILLISECONDS, "STREAMS", stream, last_id)
+    )
+    if found is None:
+        return []
+    [[_, entries]] = found
+    return [(entry_id, dict(zip(fields[::2], fields[1::2], strict=True))) for entry_id, fields in entries]
 
 
 async def _apply_entries(
@@ -136,11 +149,13 @@ async def _tell(services: Services, lane: int, entries: Sequence[Entry], applied
     messages: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for done in applied:
         messages[origins[id(done.command)]].append(done.outcome)
-    pipeline = services.queue.pipeline(transaction=False)
-    for origin, message in messages.items():
-        pipeline.publish(lanes.outcomes_channel(origin), encode_outcomes(lane, message))
-    pipeline.hdel(lanes.PENDING_JOBS, *(done.command.id for done in applied))
-    *_, promised = await pipeline.execute()
+    *_, promised = await services.queue_link.send(
+        *(
+            ("PUBLISH", lanes.outcomes_channel(origin), encode_outcomes(lane, message))
+            for origin, message in messages.items()
+        ),
+        ("HDEL", lanes.PENDING_JOBS, *(done.command.id for done in applied)),
+    )
     if promised:  # few are, else a user's own list would not be worth a round trip
         await lanes.strike_off(services.queue, ((done.command.user_id, done.command.id) for done in applied))
     if any(done.command.kind == "maintenance" for done in applied):

@@ -1,0 +1,251 @@
+"""One connection to a Redis-protocol server, for the few commands that every write waits for.
+
+redis-py's clients take a connection from a pool, and wait for the event loop several times for each command: in a
+process that serves hundreds of requests each of these turns lasts a millisecond. Here a command is on its way when
+`send` returns, what others have sent meanwhile is not waited for, and answers are handed out as they come in.
+redis-py still opens the connection, so all that an address can say (TLS, sockets, passwords, databases) holds here.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import hiredis
+from redis.asyncio import Redis
+from redis.asyncio.connection import AbstractConnection
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import InvalidResponse, ResponseError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from core.redis import REDIS_FAULTS, end_tasks
+
+Argument = str | bytes | int | float
+OnMessage = Callable[[bytes], None]
+
+_MESSAGE = b"message"
+
+
+@dataclass(eq=False, slots=True)
+class _Question:
+    """Commands that were sent together, and what has been answered so far."""
+
+    packed: bytes
+    commands: int
+    answered: asyncio.Future[list[Any]]
+    asked_at: float
+    is_repeat: bool = False
+    replies: list[Any] = field(default_factory=list)
+
+    def fail(self, error: Exception) -> None:
+        if not self.answered.done():
+            self.answered.set_exception(error)
+
+
+class Link:
+    """A connection that is opened when something is sent, and again after it was lost."""
+
+    def __init__(
+        self, client: Redis, *, timeout: float, on_message: OnMessage | None = None, repeats: bool = True
+    ) -> None:
+        """
+        Args:
+            client: of the server; its pool knows how to connect, and is not used otherwise.
+            timeout: seconds after which a server that does not answer counts as lost.
+            on_message: called with each message of the channels that were subscribed to on this link; must not raise.
+            repeats: whether what is unanswered when the connection is lost is sent once more, on a new one. Not where
+                a connection is more than a way to the server: a subscription, a transaction.
+        """
+        self._client = client
+        self._timeout = timeout
+        self._on_message = on_message
+        self._repeats = repeats
+        self._wire: _Wire | None = None
+        self._waiting: deque[_Question] = deque()
+        self._connecting: asyncio.Task[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._is_closed = False
+
+    def send(self, *commands: tuple[Argument, ...]) -> asyncio.Future[list[Any]]:
+        """Sends commands, at once where the connection is open.
+
+        With `repeats` the server may carry them out twice.
+
+        Returns:
+            What resolves to the replies, in the order of the commands; or to
+
+            * `redis.ResponseError`, the first error that the server answered;
+            * another `redis.RedisError` or `OSError`: it cannot be reached, or has not answered in time.
+        """
+        loop = asyncio.get_running_loop()
+        # The stubs know commands of one word alone.
+        packed = b"".join([hiredis.pack_command(command) for command in commands])  # type: ignore[arg-type]
+        question = _Question(packed, len(commands), loop.create_future(), loop.time())
+        if self._is_closed:
+            question.fail(RedisConnectionError("the link is closed"))
+            return question.answered
+        if self._wire is None:
+            self._waiting.append(question)
+            self._connect()
+        else:
+            self._wire.ask(question)
+        if self._timer is None:
+            self._timer = loop.call_later(self._timeout, self._look_at_oldest)
+        return question.answered
+
+    async def wait_until_lost(self) -> None:
+        """Returns when the connection that is open now has been lost; at once where none is."""
+        if self._wire is not None:
+            await asyncio.shield(self._wire.ended)
+
+    async def close(self) -> None:
+        """Ends the connection; what is unanswered fails."""
+        self._is_closed = True
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._connecting is not None:
+            await end_tasks([self._connecting])
+        error = RedisConnectionError("the link is closed")
+        wire = self._wire
+        if wire is not None:
+            wire.end(error)
+            await wire.closed
+        self._fail(self._waiting, error)
+
+    def _connect(self) -> None:
+        if self._connecting is None or self._connecting.done():
+            self._connecting = asyncio.get_running_loop().create_task(self._open(), name="link")
+
+    async def _open(self) -> None:
+        connection: AbstractConnection = self._client.connection_pool.make_connection()  # type: ignore[no-untyped-call]
+        try:
+            await connection.connect()  # type: ignore[no-untyped-call]
+        except REDIS_FAULTS as error:
+            self._fail(self._waiting, error)
+            return
+        except asyncio.CancelledError:
+            await connection.disconnect(nowait=True)
+            raise
+        self._wire = _Wire(connection, self._on_message, self._on_lost)
+        while self._waiting and self._wire is not None:
+            self._wire.ask(self._waiting.popleft())
+
+    def _on_lost(self, wire: "_Wire", error: Exception) -> None:
+        self._wire = None
+        again: list[_Question] = []
+        for question in wire.unanswered:
+            if not self._repeats or question.is_repeat or self._is_closed or isinstance(error, RedisTimeoutError):
+                question.fail(error)
+            elif not question.answered.done():
+                question.is_repeat = True
+                question.replies.clear()
+                again.append(question)
+        self._waiting.extendleft(reversed(again))
+        if self._waiting:
+            self._connect()
+
+    def _look_at_oldest(self) -> None:
+        """One timer for all that is unanswered: one for each would cost a good part of what sending does."""
+        unanswered = self._waiting if self._wire is None else self._wire.unanswered
+        self._timer = None
+        if not unanswered:
+            return
+        loop = asyncio.get_running_loop()
+        due = unanswered[0].asked_at + self._timeout
+        if due > loop.time():
+            self._timer = loop.call_at(due, self._look_at_oldest)
+            return
+        error = RedisTimeoutError("the server does not answer")
+        if self._wire is None:
+            self._fail(self._waiting, error)
+        else:
+            self._wire.end(error)
+
+    @staticmethod
+    def _fail(questions: deque[_Question], error: Exception) -> None:
+        while questions:
+            questions.popleft().fail(error)
+
+
+class _Wire(asyncio.Protocol):
+    """An open connection, taken over from redis-py when its handshake was done."""
+
+    def __init__(
+        self,
+        connection: AbstractConnection,
+        on_message: OnMessage | None,
+        on_lost: Callable[["_Wire", Exception], None],
+    ) -> None:
+        """
+        Args:
+            connection: just opened; nobody else uses it.
+            on_message: as `Link` has it.
+            on_lost: called once, in the moment in which nothing can be asked any more.
+        """
+        loop = asyncio.get_running_loop()
+        self.unanswered: deque[_Question] = deque()
+        self.ended: asyncio.Future[None] = loop.create_future()
+        """Resolves when nothing can be asked any more."""
+        self.closed: asyncio.Future[None] = loop.create_future()
+        """Resolves when the socket is closed."""
+        self._connection = connection
+        self._on_message = on_message
+        self._on_lost = on_lost
+        self._reader = hiredis.Reader(protocolError=InvalidResponse, replyError=ResponseError)
+        assert connection._writer is not None
+        self._transport = connection._writer.transport
+        self._transport.set_protocol(self)
+        self._transport.set_write_buffer_limits(0)  # uvloop would gather what is written until the turn's end
+
+    def ask(self, question: _Question) -> None:
+        self.unanswered.append(question)
+        if self._transport.is_closing():  # the server has hung up, and we are about to be told
+            self._end(RedisConnectionError("the connection was lost"))
+        else:
+            self._transport.write(question.packed)
+
+    def end(self, error: Exception) -> None:
+        """Hangs up; what is unanswered gets the error."""
+        self._end(error)
+        self._transport.abort()
+
+    def _end(self, error: Exception) -> None:
+        if not self.ended.done():
+            self.ended.set_result(None)
+            self._on_lost(self, error)
+
+    def data_received(self, data: bytes) -> None:
+        self._reader.feed(data)
+        try:
+            # After the end questions are asked again elsewhere. A number that is 0 is a reply.
+            while not self.ended.done() and (reply := self._reader.gets()) is not False:
+                self._hand_out(reply)
+        except InvalidResponse as error:
+            self.end(error)
+
+    def _hand_out(self, reply: Any) -> None:
+        if self._on_message is not None and isinstance(reply, list) and reply[0] == _MESSAGE:
+            self._on_message(reply[2])
+            return
+        if not self.unanswered:
+            raise InvalidResponse("an answer to nothing")
+        question = self.unanswered[0]
+        question.replies.append(reply)
+        if len(question.replies) < question.commands:
+            return
+        self.unanswered.popleft()
+        fault = next((reply for reply in question.replies if isinstance(reply, ResponseError)), None)
+        if fault is not None:
+            question.fail(fault)
+        elif not question.answered.done():  # nobody may wait any more
+            question.answered.set_result(question.replies)
+
+    def eof_received(self) -> None:
+        self._end(RedisConnectionError("the server closed the connection"))
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._end(error or RedisConnectionError("the connection was lost"))
+        self._connection._reader = self._connection._writer = None  # redis-py would warn that nobody closed it
+        if not self.closed.done():
+            self.closed.set_result(None)
