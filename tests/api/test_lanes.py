@@ -2,16 +2,20 @@
 
 import asyncio
 import itertools
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
+import redis
 
 from api import lanes as writers
 from api.lanes import Company, LaneWriter, Submission
 from core import lanes
 from core.commands import Command, decode_entry
+from core.errors import QueueUnavailable
 from core.ids import new_job_id
 from core.redis import end_tasks, queue_client
+from core.redislink import Link
 from core.settings import Settings
 from tests.harness import eventually
 
@@ -23,20 +27,25 @@ class Lanes:
     """Two lanes of one process, appending to the real queue; nobody drains them."""
 
     def __init__(self, settings: Settings) -> None:
-        self.queue = queue_client(settings.queue_redis_url)
+        self.url = settings.queue_redis_url
+        self.queue = queue_client(self.url)
+        self._link = Link(self.queue, timeout=10)
         company = Company()
-        self.writers = [LaneWriter(number, self.queue, settings, "here", company) for number in (0, 1)]
-        self._tasks = [asyncio.create_task(writer.run()) for writer in self.writers]
+        self.writers = [LaneWriter(number, self.queue, self._link, settings, "here", company) for number in (0, 1)]
         self._tokens = itertools.count(1)
 
     def add(self, lane: int, count: int = 1) -> list[int]:
         """Adds commands; returns their tokens."""
-        tokens = list(itertools.islice(self._tokens, count))
-        for token in tokens:
-            command = Command(new_job_id(), "task.create", 1, {}, "2026-01-01T00:00:00.000000+00:00", token=token)
-            answered = asyncio.get_running_loop().create_future()
-            self.writers[lane].add(Submission(command, command.encode(), False, answered, NEVER, NEVER))
-        return tokens
+        submissions = [self.submission() for _ in range(count)]
+        for submission in submissions:
+            self.writers[lane].add(submission)
+        return [submission.command.token for submission in submissions]
+
+    def submission(self) -> Submission:
+        token = next(self._tokens)
+        command = Command(new_job_id(), "task.create", 1, {}, "2026-01-01T00:00:00.000000+00:00", token=token)
+        answered = asyncio.get_running_loop().create_future()
+        return Submission(command, command.encode(), False, answered, NEVER, NEVER)
 
     def settle(self, lane: int, tokens: list[int]) -> None:
         for token in tokens:
@@ -51,9 +60,33 @@ class Lanes:
 
         return look
 
+    async def stays(self, lane: int, *sizes: int) -> None:
+        """The lane has entries of these sizes, and nothing more comes."""
+        await eventually(self.has(lane, *sizes))
+        await asyncio.sleep(0.05)
+        assert await self.has(lane, *sizes)()
+
+    async def answer(self, *entries: tuple[int, int]) -> None:
+        """The lanes' last entries, of these sizes, have just been answered, and nothing waits.
+
+        Args:
+            entries: a lane and a size each, in the order in which they were answered.
+        """
+        firsts = {lane: self.add(lane) for lane, _ in entries}
+        for lane in firsts:
+            await eventually(self.has(lane, 1))
+        answered = []
+        for lane, size in entries:
+            answered.append((lane, self.add(lane, size)))
+            self.settle(lane, firsts[lane])
+            await eventually(self.has(lane, 1, size))
+        for lane, tokens in answered:
+            self.settle(lane, tokens)
+
     async def close(self) -> None:
-        await end_tasks(self._tasks)
-        await self.queue.aclose()
+        await end_tasks(writer.looking for writer in self.writers if writer.looking is not None)
+        await self._link.close()
+        await self.queue.aclose(close_connection_pool=True)
 
 
 @pytest.fixture
@@ -69,44 +102,95 @@ async def test_a_lone_command_goes_at_once_and_what_follows_waits_for_its_answer
     first = two.add(0)
     await eventually(two.has(0, 1))
     two.add(0, 3)
-    await asyncio.sleep(0.05)
-    assert await two.has(0, 1)()
+    await two.stays(0, 1)
     two.settle(0, first)
     await eventually(two.has(0, 1, 3))
 
 
-async def _answer_sixteen(two: Lanes) -> None:
-    """An entry of sixteen commands in lane 0 has just been answered, and nothing waits."""
-    first = two.add(0)
+async def test_commands_of_one_turn_of_an_idle_lane_go_together(two: Lanes) -> None:
+    for _ in range(5):
+        two.add(0)
+    await two.stays(0, 5)
+
+
+async def test_what_was_taken_back_in_the_same_turn_does_not_go(two: Lanes) -> None:
+    submission = two.submission()
+    two.writers[0].add(submission)
+    two.writers[0].withdraw(submission)
+    await two.stays(0)
+    two.add(0)
     await eventually(two.has(0, 1))
-    sixteen = two.add(0, 16)
-    two.settle(0, first)
-    await eventually(two.has(0, 1, 16))
-    two.settle(0, sixteen)
 
 
 async def test_the_next_entry_waits_until_nearly_as_many_have_come_as_were_answered(two: Lanes) -> None:
-    await _answer_sixteen(two)
+    await two.answer((0, 16))
     two.add(0, 14)
-    await asyncio.sleep(0.05)
-    assert await two.has(0, 1, 16)()
+    await two.stays(0, 1, 16)
     two.add(0, 1)
     await eventually(two.has(0, 1, 16, 15))
 
 
+async def test_an_entry_is_on_its_way_in_the_turn_in_which_the_last_of_its_company_came(two: Lanes) -> None:
+    await two.answer((0, 16))
+    two.add(0, 14)
+    await asyncio.sleep(0)
+    two.add(0, 1)
+    with redis.Redis.from_url(two.url) as meanwhile:  # the event loop has no turn
+        deadline = time.monotonic() + 2
+        while meanwhile.xlen(lanes.stream(0)) != 3:
+            assert time.monotonic() < deadline
+
+
 async def test_who_asks_on_another_lane_is_waited_for_no_longer(two: Lanes) -> None:
-    await _answer_sixteen(two)
+    await two.answer((0, 16))
     two.add(0, 4)
     two.add(1, 10)
-    await asyncio.sleep(0.05)
-    assert await two.has(0, 1, 16)()
+    await two.stays(0, 1, 16)
     two.add(1, 1)
     await eventually(two.has(0, 1, 16, 4))
 
 
+async def test_lanes_answered_together_wait_for_different_companies(two: Lanes) -> None:
+    await two.answer((0, 16), (1, 32))
+    two.add(1, 5)
+    two.add(0, 9)
+    await two.stays(0, 1, 16)
+    two.add(0, 1)
+    await eventually(two.has(0, 1, 16, 10))
+    two.add(0, 4)
+    two.add(1, 25)
+    await two.stays(1, 1, 32)
+    two.add(1, 1)
+    await eventually(two.has(1, 1, 32, 31))
+    await two.stays(0, 1, 16, 10)
+
+
+async def test_many_that_come_at_once_are_company_for_both_lanes(two: Lanes) -> None:
+    await two.answer((0, 16), (1, 16))
+    two.add(0, 15)
+    two.add(1, 15)
+    await eventually(two.has(0, 1, 16, 15))
+    await eventually(two.has(1, 1, 16, 15))
+
+
+async def test_a_lane_that_went_when_its_time_was_over_leaves_nobody_to_wait_for(
+    two: Lanes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writers, "COMPANY_SECONDS", 0.05)
+    await two.answer((0, 64))
+    two.add(0)
+    await eventually(two.has(0, 1, 64, 1))
+    monkeypatch.setattr(writers, "COMPANY_SECONDS", NEVER)
+    await two.answer((1, 16))
+    two.add(1, 14)
+    await two.stays(1, 1, 16)
+    two.add(1, 1)
+    await eventually(two.has(1, 1, 16, 15))
+
+
 async def test_who_does_not_come_is_not_waited_for_long(two: Lanes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(writers, "COMPANY_SECONDS", 0.01)
-    await _answer_sixteen(two)
+    await two.answer((0, 16))
     two.add(0)
     await eventually(two.has(0, 1, 16, 1))
 
@@ -117,3 +201,34 @@ async def test_an_answer_that_does_not_come_holds_nobody_up(two: Lanes, monkeypa
     await eventually(two.has(0, 1))
     two.add(0, 2)
     await eventually(two.has(0, 1, 2))
+
+
+async def test_while_an_entry_is_not_in_the_queue_what_comes_is_gathered(
+    two: Lanes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writers, "GATHER_SECONDS", 0.01)
+    two.add(1)
+    await eventually(two.has(1, 1))  # the link is open
+    await two.queue.execute_command("CLIENT", "PAUSE", 5000, "WRITE")
+    try:
+        two.add(0)
+        for count in (2, 3):
+            await asyncio.sleep(0.05)
+            two.add(0, count)
+    finally:
+        await two.queue.execute_command("CLIENT", "UNPAUSE")
+    await eventually(two.has(0, 1, 5))
+
+
+async def test_what_cannot_be_appended_is_refused_and_what_waited_behind_it_is_tried(two: Lanes) -> None:
+    await two.queue.set(lanes.stream(0), "not a stream")
+    first, second = two.submission(), two.submission()
+    two.writers[0].add(first)
+    await asyncio.sleep(0)
+    two.writers[0].add(second)
+    for submission in (first, second):
+        with pytest.raises(QueueUnavailable):
+            await asyncio.wait_for(submission.answered, 5)
+    await two.queue.delete(lanes.stream(0))
+    two.add(0)
+    await eventually(two.has(0, 1))
