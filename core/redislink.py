@@ -68,9 +68,10 @@ class Link:
         self._is_closed = False
 
     def send(self, *commands: tuple[Argument, ...]) -> asyncio.Future[list[Any]]:
-        """Sends commands, at once where the connection is open.
+        """Sends commands, one or more, at once where the connection is open.
 
-        With `repeats` the server may carry them out twice.
+        With `repeats` the server may carry them out twice. A server that leaves one question open for too long counts
+        as lost for all that were asked after it.
 
         Returns:
             What resolves to the replies, in the order of the commands; or to
@@ -121,14 +122,17 @@ class Link:
         connection: AbstractConnection = self._client.connection_pool.make_connection()  # type: ignore[no-untyped-call]
         try:
             await connection.connect()  # type: ignore[no-untyped-call]
+            if _transport_of(connection).is_closing():
+                raise RedisConnectionError("the server closed the connection at once")
         except REDIS_FAULTS as error:
+            await connection.disconnect(nowait=True)
             self._fail(self._waiting, error)
             return
         except asyncio.CancelledError:
             await connection.disconnect(nowait=True)
             raise
         self._wire = _Wire(connection, self._on_message, self._on_lost)
-        while self._waiting and self._wire is not None:
+        while self._waiting:
             self._wire.ask(self._waiting.popleft())
 
     def _on_lost(self, wire: "_Wire", error: Exception) -> None:
@@ -193,10 +197,8 @@ class _Wire(asyncio.Protocol):
         self._on_message = on_message
         self._on_lost = on_lost
         self._reader = hiredis.Reader(protocolError=InvalidResponse, replyError=ResponseError)
-        assert connection._writer is not None
-        self._transport = connection._writer.transport
+        self._transport = _transport_of(connection)
         self._transport.set_protocol(self)
-        self._transport.set_write_buffer_limits(0)  # uvloop would gather what is written until the turn's end
 
     def ask(self, question: _Question) -> None:
         self.unanswered.append(question)
@@ -225,7 +227,7 @@ class _Wire(asyncio.Protocol):
             self.end(error)
 
     def _hand_out(self, reply: Any) -> None:
-        if self._on_message is not None and isinstance(reply, list) and reply[0] == _MESSAGE:
+        if self._on_message is not None and isinstance(reply, list) and reply[:1] == [_MESSAGE]:
             self._on_message(reply[2])
             return
         if not self.unanswered:
@@ -249,3 +251,8 @@ class _Wire(asyncio.Protocol):
         self._connection._reader = self._connection._writer = None  # redis-py would warn that nobody closed it
         if not self.closed.done():
             self.closed.set_result(None)
+
+
+def _transport_of(connection: AbstractConnection) -> asyncio.WriteTransport:
+    assert connection._writer is not None
+    return connection._writer.transport

@@ -705,3 +705,29 @@ async def test_what_was_never_opened_can_be_closed() -> None:
     async with linked(NOWHERE) as link:
         await link.close()
         assert isinstance(await outcome_of(link.send(("PING",))), RedisConnectionError)
+
+
+@on_both_loops
+async def test_a_connection_that_is_closed_in_the_moment_it_was_opened_fails_at_once() -> None:
+    async with Scripted(Peer.echo) as server, client_of(server.url) as client:
+        usual = client.connection_pool.connection_class
+
+        class LostAtOnce(usual):  # type: ignore[misc,valid-type]
+            async def connect(self) -> None:
+                await super().connect()
+                self._writer.transport.abort()
+
+        client.connection_pool.connection_class = LostAtOnce
+        link = Link(client, timeout=60.0)
+        try:
+            assert isinstance(await outcome_of(link.send(("ECHO", "on"))), RedisConnectionError)
+            client.connection_pool.connection_class = usual
+            assert await outcome_of(link.send(("ECHO", "on"))) == [b"on"]
+        finally:
+            await link.close()
+
+
+@on_both_loops
+async def test_an_empty_list_is_an_answer_also_where_messages_are_heard(url: str) -> None:
+    async with linked(url, on_message=print) as link:
+        assert await link.send(("LRANGE", "no such list", 0, -1)) == [[]]
