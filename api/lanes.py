@@ -1,9 +1,8 @@
 """This process's side of one lane: gathers submissions and appends them to the stream as entries.
 
-A lone command is appended at once. While the last entry is unanswered, what comes in is gathered for up to
-25 ms and goes as one entry, so batches grow with load by themselves. When an entry of several is answered, its
-clients ask again within a moment, but not in the same one: the next entry waits until nearly as many have asked, on
-whichever lane, and a few milliseconds at the longest. Else every other entry would be a command or two.
+A lone command is appended at once. Under load two entries are under way: while the workers carry out one half of the
+commands, this process answers the other half and takes in what its clients ask next. So an entry goes when nearly half
+of all who are asking have gathered for it. What waits when no answer comes goes after 25 ms.
 """
 
 import asyncio
@@ -29,7 +28,9 @@ from core.settings import Settings
 
 GATHER_SECONDS = 0.025
 COMPANY_SECONDS = 0.008
-COMPANY_SHARE = 15 / 16
+ENTRIES_UNDER_WAY = 2
+# Of all who are asking, a little less than half: one who does not come again must not hold up the others.
+WORTHWHILE_SHARE = 15 / 32
 UNHEARD_SECONDS = 0.05
 ENTRY_MAXIMUM_COMMANDS = 500
 ENTRY_MAXIMUM_BYTES = 1 << 20
@@ -75,31 +76,40 @@ class Submission:
 
 
 class Company:
-    """Tells a lane when most of those have asked again whom its last entry answered.
+    """How many clients of this process are about to ask again: they were answered, with others, a moment ago.
 
-    Whoever was answered may ask on another lane the next time, so arrivals are counted over all lanes. Two lanes do not
-    wait for the same ones, but one after the other: else both would append in one moment, and from there on this
-    process and the workers would take turns instead of working at the same time.
+    Whoever was answered may ask on another lane the next time, so they are counted over all lanes.
     """
 
     def __init__(self) -> None:
-        self._arrived = 0
-        self._expecting: dict[LaneWriter, int] = {}
+        self.lanes: list[LaneWriter] = []
+        self._away = 0
+        self._timer: asyncio.TimerHandle | None = None
+
+    def share(self) -> float:
+        """How many of them a lane may expect."""
+        return self._away / len(self.lanes)
+
+    def answered(self, count: int) -> None:
+        """Counts clients who were answered together; whoever has not asked again in time is not waited for."""
+        self._away += count
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = asyncio.get_running_loop().call_later(COMPANY_SECONDS, self._forget)
 
     def arrived(self) -> None:
         """Counts one submission."""
-        self._arrived += 1
-        for lane in [lane for lane, target in self._expecting.items() if target <= self._arrived]:
-            lane.go()
+        if self._away:
+            self._away -= 1
+        self._tell_lanes()
 
-    def expect(self, lane: "LaneWriter", count: int) -> None:
-        """Calls the lane's `go` when `count` more have come, beside those for whom other lanes wait already."""
-        self.forget(lane)
-        self._expecting[lane] = max(self._expecting.values(), default=self._arrived) + count
+    def _forget(self) -> None:
+        self._away = 0
+        self._tell_lanes()
 
-    def forget(self, lane: "LaneWriter") -> None:
-        """The lane does not wait any more."""
-        self._expecting.pop(lane, None)
+    def _tell_lanes(self) -> None:
+        for lane in self.lanes:
+            lane.append_if_worthwhile()
 
 
 @dataclass(eq=False, slots=True)
@@ -126,9 +136,11 @@ class LaneWriter:
         self._settings = settings
         self._origin = origin
         self._company = company
+        company.lanes.append(self)
         self._waiting: deque[Submission] = deque()
-        self._is_ready = True
+        self._is_overdue = False
         self._is_appending = False
+        self._under_way = 0
         self._timer: asyncio.TimerHandle | None = None
         self._unanswered: dict[int, _Unanswered] = {}
         self._appended_at = 0.0
@@ -156,9 +168,10 @@ class LaneWriter:
         if self._entries >= self._settings.write_lane_max_entries:
             raise QueueUnavailable("the queue is full: the workers are behind")
         self._waiting.append(submission)
-        if self._is_ready and len(self._waiting) == 1:  # others may ask in the same turn of the event loop
-            asyncio.get_running_loop().call_soon(self._append_what_waits)
-        self._company.arrived()
+        if self._under_way or self._company.share():
+            self._company.arrived()
+        elif len(self._waiting) == 1:  # others may ask in the same turn of the event loop
+            asyncio.get_running_loop().call_soon(self.append_if_worthwhile)
 
     def withdraw(self, submission: Submission) -> None:
         """Takes back what has not been appended: it was refused, so it must not happen."""
@@ -177,26 +190,25 @@ class LaneWriter:
             return
         entry.left -= 1
         if not entry.left:
-            if entry.size == 1:  # a lone client has nobody to wait for
-                self.go()
-            else:
-                self._company.expect(self, int(entry.size * COMPANY_SHARE))
-                self._go_after(COMPANY_SECONDS)
+            self._under_way -= 1
+            self._is_overdue = False
+            if entry.size > 1:  # a lone client has nobody to wait for
+                self._company.answered(entry.size)
+            self.append_if_worthwhile()
 
-    def go(self) -> None:
-        """Appends what waits, or else the next that comes."""
-        self._company.forget(self)
-        self._is_ready = True
-        self._append_what_waits()
-
-    def _go_after(self, seconds: float) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer = asyncio.get_running_loop().call_later(seconds, self.go)
-
-    def _append_what_waits(self) -> None:
-        if self._is_ready and self._waiting and not self._is_appending:
+    def append_if_worthwhile(self) -> None:
+        """Appends what waits, unless more are about to join it, or enough is under way."""
+        waiting = len(self._waiting)
+        if not waiting or self._is_appending:
+            return
+        asking = waiting + len(self._unanswered) + self._company.share()
+        is_worthwhile = self._under_way < ENTRIES_UNDER_WAY and waiting >= asking * WORTHWHILE_SHARE
+        if is_worthwhile or self._is_overdue:
             self._append(self._take())
+
+    def _append_overdue(self) -> None:
+        self._is_overdue = True
+        self.append_if_worthwhile()
 
     def look_after(self) -> None:
         """Calls the drain again where an entry goes unanswered, and looks whether a full lane has room again.
@@ -235,9 +247,12 @@ class LaneWriter:
     def _append(self, batch: Sequence[Submission]) -> None:
         entry = _Unanswered(len(batch), len(batch))
         self._unanswered.update((submission.command.token, entry) for submission in batch)
-        self._is_ready = False
+        self._under_way += 1
+        self._is_overdue = False
         self._is_appending = True
-        self._go_after(GATHER_SECONDS)
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = asyncio.get_running_loop().call_later(GATHER_SECONDS, self._append_overdue)
         self._appended_at = time.monotonic()
         self._nudges = 0
         stream = lanes.stream(self.number)
@@ -248,10 +263,14 @@ class LaneWriter:
             ("XLEN", stream),
             *(listing_as_queued(promised) if promised else ()),
         )
-        appending.add_done_callback(functools.partial(self._on_appended, batch, bool(promised)))
+        appending.add_done_callback(functools.partial(self._on_appended, batch, entry, bool(promised)))
 
     def _on_appended(
-        self, batch: Sequence[Submission], is_promised: bool, appending: asyncio.Future[list[Any]]
+        self,
+        batch: Sequence[Submission],
+        entry: _Unanswered,
+        is_promised: bool,
+        appending: asyncio.Future[list[Any]],
     ) -> None:
         self._is_appending = False
         try:
@@ -262,7 +281,9 @@ class LaneWriter:
             for submission in batch:
                 self._unanswered.pop(submission.command.token, None)
                 submission.refuse("the queue cannot take the write")
-            self.go()
+            if entry.left:  # else everybody had gone away already
+                self._under_way -= 1
+            self.append_if_worthwhile()
             return
         self._entries = replies[1]
         metrics.GATEWAY_BATCH.observe(len(batch))
@@ -272,7 +293,7 @@ class LaneWriter:
                 submission.resolve(None)
         if time.monotonic() - max(self._heard_at, self._called_at) > UNHEARD_SECONDS and not self._is_looking():
             self.looking = asyncio.create_task(self._call_drain())
-        self._append_what_waits()
+        self.append_if_worthwhile()
 
     def _is_looking(self) -> bool:
         return self.looking is not None and not self.looking.done()

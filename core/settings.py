@@ -175,7 +175,7 @@ class Settings:
     login_rate_limit_per_minute: int = _variable(_integer(0, 100_000_000), default=10)
 
     # writes and jobs
-    write_lanes: int = _variable(_integer(1, 256), default=2)
+    write_lanes: int = _variable(_integer(1, 256), default=1)
     write_wait_seconds: float = _variable(_seconds(0, 60), default=5.0)
     write_lane_max_entries: int = _variable(_integer(1, 10_000_000), default=20_000)
     write_buffer_max_commands: int = _variable(_integer(1, 10_000_000), default=10_000)

@@ -24,14 +24,16 @@ NEVER = 3600.0
 
 
 class Lanes:
-    """Two lanes of one process, appending to the real queue; nobody drains them."""
+    """Lanes of one process, appending to the real queue; nobody drains them."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, count: int) -> None:
         self.url = settings.queue_redis_url
         self.queue = queue_client(self.url)
         self._link = Link(self.queue, timeout=10)
         company = Company()
-        self.writers = [LaneWriter(number, self.queue, self._link, settings, "here", company) for number in (0, 1)]
+        self.writers = [
+            LaneWriter(number, self.queue, self._link, settings, "here", company) for number in range(count)
+        ]
         self._tokens = itertools.count(1)
 
     def add(self, lane: int, count: int = 1) -> list[int]:
@@ -66,22 +68,11 @@ class Lanes:
         await asyncio.sleep(0.05)
         assert await self.has(lane, *sizes)()
 
-    async def answer(self, *entries: tuple[int, int]) -> None:
-        """The lanes' last entries, of these sizes, have just been answered, and nothing waits.
-
-        Args:
-            entries: a lane and a size each, in the order in which they were answered.
-        """
-        firsts = {lane: self.add(lane) for lane, _ in entries}
-        for lane in firsts:
-            await eventually(self.has(lane, 1))
-        answered = []
-        for lane, size in entries:
-            answered.append((lane, self.add(lane, size)))
-            self.settle(lane, firsts[lane])
-            await eventually(self.has(lane, 1, size))
-        for lane, tokens in answered:
-            self.settle(lane, tokens)
+    async def answer(self, lane: int, size: int) -> None:
+        """The lane's first entry, of this size, has just been answered, and nothing waits."""
+        tokens = self.add(lane, size)
+        await eventually(self.has(lane, size))
+        self.settle(lane, tokens)
 
     async def close(self) -> None:
         await end_tasks(writer.looking for writer in self.writers if writer.looking is not None)
@@ -90,117 +81,152 @@ class Lanes:
 
 
 @pytest.fixture
-async def two(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Lanes]:
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(writers, "GATHER_SECONDS", NEVER)
     monkeypatch.setattr(writers, "COMPANY_SECONDS", NEVER)
-    both = Lanes(settings)
+
+
+@pytest.fixture
+async def one(settings: Settings, patient: None) -> AsyncIterator[Lanes]:
+    lane = Lanes(settings, 1)
+    yield lane
+    await lane.close()
+
+
+@pytest.fixture
+async def two(settings: Settings, patient: None) -> AsyncIterator[Lanes]:
+    both = Lanes(settings, 2)
     yield both
     await both.close()
 
 
-async def test_a_lone_command_goes_at_once_and_what_follows_waits_for_its_answer(two: Lanes) -> None:
-    first = two.add(0)
-    await eventually(two.has(0, 1))
-    two.add(0, 3)
-    await two.stays(0, 1)
-    two.settle(0, first)
-    await eventually(two.has(0, 1, 3))
+async def test_two_entries_are_under_way_and_what_follows_waits_for_an_answer(one: Lanes) -> None:
+    first = one.add(0)
+    await eventually(one.has(0, 1))
+    one.add(0)
+    await eventually(one.has(0, 1, 1))
+    one.add(0, 3)
+    await one.stays(0, 1, 1)
+    one.settle(0, first)
+    await eventually(one.has(0, 1, 1, 3))
 
 
-async def test_commands_of_one_turn_of_an_idle_lane_go_together(two: Lanes) -> None:
+async def test_commands_of_one_turn_of_an_idle_lane_go_together(one: Lanes) -> None:
     for _ in range(5):
-        two.add(0)
-    await two.stays(0, 5)
+        one.add(0)
+    await one.stays(0, 5)
 
 
-async def test_what_was_taken_back_in_the_same_turn_does_not_go(two: Lanes) -> None:
-    submission = two.submission()
-    two.writers[0].add(submission)
-    two.writers[0].withdraw(submission)
-    await two.stays(0)
-    two.add(0)
-    await eventually(two.has(0, 1))
+async def test_what_was_taken_back_in_the_same_turn_does_not_go(one: Lanes) -> None:
+    submission = one.submission()
+    one.writers[0].add(submission)
+    one.writers[0].withdraw(submission)
+    await one.stays(0)
+    one.add(0)
+    await eventually(one.has(0, 1))
 
 
-async def test_the_next_entry_waits_until_nearly_as_many_have_come_as_were_answered(two: Lanes) -> None:
-    await two.answer((0, 16))
-    two.add(0, 14)
-    await two.stays(0, 1, 16)
-    two.add(0, 1)
-    await eventually(two.has(0, 1, 16, 15))
+async def test_an_entry_goes_when_nearly_half_of_those_who_were_answered_have_come_again(one: Lanes) -> None:
+    await one.answer(0, 32)
+    one.add(0, 14)
+    await one.stays(0, 32)
+    one.add(0)
+    await eventually(one.has(0, 32, 15))
 
 
-async def test_an_entry_is_on_its_way_in_the_turn_in_which_the_last_of_its_company_came(two: Lanes) -> None:
-    await two.answer((0, 16))
-    two.add(0, 14)
+async def test_halves_take_turns(one: Lanes) -> None:
+    await one.answer(0, 32)
+    halves = []
+    for _ in range(2):
+        halves.append(one.add(0, 15))
+        await eventually(one.has(0, 32, *(15 for _ in halves)))
+    one.add(0, 2)
+    one.settle(0, halves[0])
+    one.add(0, 12)
+    await one.stays(0, 32, 15, 15)
+    one.add(0)
+    await eventually(one.has(0, 32, 15, 15, 15))
+
+
+async def test_an_entry_is_on_its_way_in_the_turn_in_which_the_last_of_its_company_came(one: Lanes) -> None:
+    await one.answer(0, 32)
+    one.add(0, 14)
     await asyncio.sleep(0)
-    two.add(0, 1)
-    with redis.Redis.from_url(two.url) as meanwhile:  # the event loop has no turn
+    one.add(0)
+    with redis.Redis.from_url(one.url) as meanwhile:  # the event loop has no turn
         deadline = time.monotonic() + 2
-        while meanwhile.xlen(lanes.stream(0)) != 3:
+        while meanwhile.xlen(lanes.stream(0)) != 2:
             assert time.monotonic() < deadline
 
 
-async def test_who_asks_on_another_lane_is_waited_for_no_longer(two: Lanes) -> None:
-    await two.answer((0, 16))
-    two.add(0, 4)
-    two.add(1, 10)
-    await two.stays(0, 1, 16)
-    two.add(1, 1)
-    await eventually(two.has(0, 1, 16, 4))
-
-
-async def test_lanes_answered_together_wait_for_different_companies(two: Lanes) -> None:
-    await two.answer((0, 16), (1, 32))
-    two.add(1, 5)
+async def test_who_was_answered_is_expected_on_any_lane(two: Lanes) -> None:
+    await two.answer(0, 32)
     two.add(0, 9)
-    await two.stays(0, 1, 16)
-    two.add(0, 1)
-    await eventually(two.has(0, 1, 16, 10))
-    two.add(0, 4)
-    two.add(1, 25)
-    await two.stays(1, 1, 32)
-    two.add(1, 1)
-    await eventually(two.has(1, 1, 32, 31))
-    await two.stays(0, 1, 16, 10)
-
-
-async def test_many_that_come_at_once_are_company_for_both_lanes(two: Lanes) -> None:
-    await two.answer((0, 16), (1, 16))
-    two.add(0, 15)
-    two.add(1, 15)
-    await eventually(two.has(0, 1, 16, 15))
-    await eventually(two.has(1, 1, 16, 15))
-
-
-async def test_a_lane_that_went_when_its_time_was_over_leaves_nobody_to_wait_for(
-    two: Lanes, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(writers, "COMPANY_SECONDS", 0.05)
-    await two.answer((0, 64))
+    await two.stays(0, 32)
     two.add(0)
-    await eventually(two.has(0, 1, 64, 1))
-    monkeypatch.setattr(writers, "COMPANY_SECONDS", NEVER)
-    await two.answer((1, 16))
-    two.add(1, 14)
-    await two.stays(1, 1, 16)
-    two.add(1, 1)
-    await eventually(two.has(1, 1, 16, 15))
+    await eventually(two.has(0, 32, 10))
 
 
-async def test_who_does_not_come_is_not_waited_for_long(two: Lanes, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_who_asks_on_another_lane_is_waited_for_no_longer(two: Lanes) -> None:
+    await two.answer(0, 32)
+    two.add(1, 4)
+    two.add(0, 8)
+    await two.stays(0, 32)
+    two.add(0)
+    await eventually(two.has(0, 32, 9))
+    await two.stays(1)
+
+
+async def test_a_lone_client_is_not_waited_for(one: Lanes) -> None:
+    await one.answer(0, 1)
+    one.add(0)
+    await eventually(one.has(0, 1, 1))
+
+
+async def test_who_does_not_come_is_not_waited_for_long(one: Lanes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(writers, "COMPANY_SECONDS", 0.01)
-    await two.answer((0, 16))
-    two.add(0)
-    await eventually(two.has(0, 1, 16, 1))
+    await one.answer(0, 32)
+    one.add(0)
+    await eventually(one.has(0, 32, 1))
 
 
-async def test_an_answer_that_does_not_come_holds_nobody_up(two: Lanes, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_who_did_not_come_is_forgotten(one: Lanes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writers, "COMPANY_SECONDS", 0.01)
+    await one.answer(0, 32)
+    alone = one.add(0)
+    await eventually(one.has(0, 32, 1))
+    monkeypatch.setattr(writers, "COMPANY_SECONDS", NEVER)
+    one.settle(0, alone)
+    one.add(0)
+    await eventually(one.has(0, 32, 1, 1))
+
+
+async def test_an_answer_that_does_not_come_holds_nobody_up(one: Lanes, monkeypatch: pytest.MonkeyPatch) -> None:
+    for count in (1, 2):
+        one.add(0)
+        await eventually(one.has(0, *([1] * count)))
     monkeypatch.setattr(writers, "GATHER_SECONDS", 0.01)
-    two.add(0)
-    await eventually(two.has(0, 1))
-    two.add(0, 2)
-    await eventually(two.has(0, 1, 2))
+    one.writers[0].settled(1)
+    one.add(0)
+    await eventually(one.has(0, 1, 1, 1))
+    one.add(0, 2)
+    await eventually(one.has(0, 1, 1, 1, 2))
+
+
+async def test_who_went_away_before_a_refusal_is_not_counted_twice(one: Lanes) -> None:
+    await one.queue.set(lanes.stream(0), "not a stream")
+    gone = one.submission()
+    one.writers[0].add(gone)
+    await asyncio.sleep(0)
+    one.settle(0, [gone.command.token])
+    with pytest.raises(QueueUnavailable):
+        await asyncio.wait_for(gone.answered, 5)
+    await one.queue.delete(lanes.stream(0))
+    for sizes in ((1,), (1, 1)):
+        one.add(0)
+        await eventually(one.has(0, *sizes))
+    one.add(0)
+    await one.stays(0, 1, 1)
 
 
 async def test_while_an_entry_is_not_in_the_queue_what_comes_is_gathered(
