@@ -13,6 +13,7 @@ from api.keys import CACHE
 from core.cache import SUSPECT_FLAG, CacheInvalidator
 from core.ids import job_id_for_key
 from core.redis import cache_client
+from core.redislink import Link
 from tests.conftest import MakeService
 from tests.factories import create_task, create_tasks
 from tests.harness import Client, Servers, Service, away, eventually, stop
@@ -222,12 +223,15 @@ async def test_without_the_cache_reads_and_writes_go_on(make_service: MakeServic
 async def unreachable_for_the_worker(service: Service) -> AsyncIterator[None]:
     """The worker looks for the cache where nobody listens; everybody else reaches it."""
     invalidator = service.worker.services.invalidator
-    reachable, invalidator._cache = invalidator._cache, cache_client("redis://127.0.0.1:1")
+    reachable = invalidator._cache, invalidator._link
+    nowhere = cache_client("redis://127.0.0.1:1")
+    invalidator._cache, invalidator._link = nowhere, Link(nowhere, timeout=1.0)
     try:
         yield
     finally:
-        await invalidator._cache.aclose(close_connection_pool=True)
-        invalidator._cache = reachable
+        await invalidator._link.close()
+        await nowhere.aclose(close_connection_pool=True)
+        invalidator._cache, invalidator._link = reachable
 
 
 async def test_a_page_that_could_not_be_invalidated_is_never_served_again(
