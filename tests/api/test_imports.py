@@ -530,4 +530,5 @@ async def test_with_the_storage_away_nothing_is_taken(make_service: MakeService)
 async def test_an_import_calls_a_worker_at_once(make_service: MakeService) -> None:
     service = await make_service()
     await sent(service.alice, lines({"title": "x"}))
-    assert await service.worker.services.queue.zcard(BULK_QUEUE) == 1
+    queue = service.worker.services.queue
+    assert await eventually(lambda: queue.zcard(BULK_QUEUE), timeout=2) == 1
