@@ -23,10 +23,11 @@ from api import (
 )
 from api.contexts import CONTEXTS
 from api.http import Endpoint
-from api.keys import SECRETS, SETTINGS, TOKENS
+from api.keys import BOOKKEEPING, SECRETS, SETTINGS, TOKENS
 from api.middlewares import around_every_request
 from api.runner import Runner
 from api.tokens import Tokens
+from core.bookkeeping import Bookkeeping
 from core.encryption import SecretBox
 from core.logs import event_log, get_logger
 from core.settings import Settings
@@ -61,6 +62,7 @@ def create_app(settings: Settings) -> web.Application:
     Raises:
         SettingsError: the key does not fit the algorithm that signs tokens.
     """
+    bookkeeping = Bookkeeping()
     app = web.Application(
         client_max_size=settings.max_body_bytes,
         middlewares=[
@@ -68,10 +70,12 @@ def create_app(settings: Settings) -> web.Application:
                 {endpoint.handler: endpoint for endpoint in ENDPOINTS},
                 settings.trusted_proxies,
                 event_log(settings, tier="api", event="request"),
+                bookkeeping,
             ),
         ],
     )
     app[SETTINGS] = settings
+    app[BOOKKEEPING] = bookkeeping
     app[TOKENS] = Tokens(settings)
     app[SECRETS] = SecretBox.of(settings)
     for endpoint in ENDPOINTS:

@@ -10,6 +10,7 @@ from aiohttp import web
 
 from api.gateway import Gateway
 from api.keys import (
+    BOOKKEEPING,
     CACHE,
     CACHE_CLIENT,
     GATEWAY,
@@ -75,7 +76,7 @@ async def write_gateway(app: web.Application) -> AsyncIterator[None]:
     async def find(command: Command) -> Outcome | None:
         return await within(FIND_SECONDS, find_outcome(app[POOL], command))
 
-    gateway = Gateway(app[QUEUE], settings, CacheInvalidator(app[CACHE_CLIENT], app[QUEUE]), find)
+    gateway = Gateway(app[QUEUE], settings, CacheInvalidator(app[CACHE_CLIENT], app[QUEUE]), find, app[BOOKKEEPING])
     app[GATEWAY] = gateway
     await gateway.start()
     yield
@@ -94,6 +95,7 @@ async def observation(app: web.Application) -> AsyncIterator[None]:
     observer = asyncio.create_task(_observe_forever(app), name="observer")
     yield
     await end_tasks([observer])
+    app[BOOKKEEPING].settle()
 
 
 async def _observe_forever(app: web.Application) -> None:

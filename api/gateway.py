@@ -18,6 +18,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 
 from api.lanes import Company, LaneWriter, Submission, listing_as_queued, require_fsynced
 from core import lanes, metrics
+from core.bookkeeping import Bookkeeping
 from core.cache import CacheInvalidator
 from core.commands import Command, Outcome, decode_outcomes
 from core.database import within
@@ -43,6 +44,16 @@ log = get_logger()
 FindOutcome = Callable[[Command], Awaitable[Outcome | None]]
 
 
+def _record_accepted(seconds: float) -> None:
+    _ACCEPTED.inc()
+    metrics.GATEWAY_WAIT.observe(seconds)
+
+
+def _record_told(seconds: float) -> None:
+    _TOLD.inc()
+    metrics.GATEWAY_WAIT.observe(seconds)
+
+
 class Gateway:
     """Submits commands and tells their outcomes; one an API process."""
 
@@ -52,6 +63,7 @@ class Gateway:
         settings: Settings,
         invalidator: CacheInvalidator,
         find_outcome: FindOutcome,
+        bookkeeping: Bookkeeping,
     ) -> None:
         """
         Args:
@@ -59,11 +71,13 @@ class Gateway:
             settings: `write_lanes`, `write_buffer_max_commands`, `write_lane_max_entries`.
             invalidator: told of users whose change was learned from the `jobs` table.
             find_outcome: looks a command up in the `jobs` table; None while it has not been carried out.
+            bookkeeping: when waits are recorded.
         """
         self.origin = f"{os.getpid()}-{secrets.token_hex(6)}"
         self._queue = queue
         self._invalidator = invalidator
         self._find_outcome = find_outcome
+        self._bookkeeping = bookkeeping
         self._link = Link(queue, timeout=REPLY_SECONDS)
         company = Company()
         self._lanes = [
@@ -145,8 +159,7 @@ class Gateway:
         finally:
             self._pending.pop(command.token, None)
             lane.settled(command.token)
-        (_ACCEPTED if outcome is None else _TOLD).inc()
-        metrics.GATEWAY_WAIT.observe(time.monotonic() - started)
+        self._bookkeeping.note(_record_accepted if outcome is None else _record_told, time.monotonic() - started)
         return outcome
 
     def _lane_for(self, command: Command) -> LaneWriter:

@@ -13,7 +13,7 @@ from prometheus_client import REGISTRY as PROCESS_REGISTRY
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from api.http import Endpoint, json_response
-from api.keys import CACHE_CLIENT, POOL, QUEUE
+from api.keys import BOOKKEEPING, CACHE_CLIENT, POOL, QUEUE
 from core.database import SCHEMA_REVISION, applied_revision
 from core.errors import DatabaseUnavailable
 from core.redis import REDIS_FAULTS, durability_faults
@@ -123,6 +123,7 @@ CHECKS: dict[str, tuple[Check, bool]] = {
 
 async def metrics_text(request: web.Request) -> web.Response:
     """`GET /metrics`: of all API processes that share the port, or of this one where it is alone."""
+    request.app[BOOKKEEPING].settle()
     registry = PROCESS_REGISTRY
     if os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
         registry = CollectorRegistry()

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
+from core.bookkeeping import Bookkeeping
 from core.cache import PageCache
 from core.database import Pool
 from core.encryption import SecretBox
@@ -45,6 +46,7 @@ TOKENS: "web.AppKey[Tokens]" = web.AppKey("tokens")
 PASSWORDS: "web.AppKey[PasswordService]" = web.AppKey("passwords")
 REQUEST_LIMIT: web.AppKey[RateLimiter] = web.AppKey("request_limit", RateLimiter)
 LIST_QUERIES: "web.AppKey[dict[Any, Any]]" = web.AppKey("list_queries")
+BOOKKEEPING: web.AppKey[Bookkeeping] = web.AppKey("bookkeeping", Bookkeeping)
 LOGIN_LIMIT: web.AppKey[RateLimiter] = web.AppKey("login_limit", RateLimiter)
 
 IDENTITY: web.RequestKey[Identity] = web.RequestKey("identity", Identity)

@@ -6,8 +6,9 @@ import re
 import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import structlog
 from aiohttp import web
@@ -19,6 +20,7 @@ from api.http import Endpoint, refuse_query
 from api.keys import ADDRESS, IDENTITY, JOB_ID, POOL, REQUEST_ID, REQUEST_LIMIT, TOKENS, Identity
 from api.tokens import TokenInvalid
 from core import metrics
+from core.bookkeeping import Bookkeeping
 from core.database import within
 from core.errors import DatabaseUnavailable
 from core.logs import get_logger
@@ -64,6 +66,7 @@ def around_every_request(
     endpoints: Mapping[Handler, Endpoint],
     trusted_proxies: Sequence[Network],
     log_request: Callable[[dict[str, Any]], None],
+    bookkeeping: Bookkeeping,
 ) -> Middleware:
     """The one middleware: a request id, admission, problems for all that is raised, metrics, and one log line.
 
@@ -71,10 +74,14 @@ def around_every_request(
         endpoints: by handler; what else is routed is open and counted by address.
         trusted_proxies: whose `X-Forwarded-For` is believed.
         log_request: writes the line of an answered request.
+        bookkeeping: when requests are counted and their lines written.
     """
     # A number within this process, which draws its own prefix: random bytes for each cost a system call.
     prefix = secrets.token_hex(8)
     numbers = itertools.count(1)
+
+    def account(answered: _Answered) -> None:
+        _account(answered, log_request)
 
     @web.middleware
     async def answer(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -93,7 +100,20 @@ def around_every_request(
             return response
         finally:
             metrics.HTTP_IN_FLIGHT.dec()
-            _account(request, status, time.perf_counter() - started, log_request)
+            identity = request.get(IDENTITY)
+            answered = _Answered(
+                time.time(),
+                request_id,
+                request.method,
+                request.path,
+                route_template(request),
+                status,
+                time.perf_counter() - started,
+                identity.user_id if identity else None,
+                request.get(JOB_ID),
+                request[ADDRESS],
+            )
+            bookkeeping.note(account, answered)
 
     return answer
 
@@ -159,28 +179,41 @@ def _meters(route: str, method: str, status: int) -> tuple[Counter, Histogram]:
     return metrics.HTTP_REQUESTS.labels(route, method, str(status)), metrics.HTTP_DURATION.labels(route, method)
 
 
-def _account(request: web.Request, status: int, seconds: float, log_request: Callable[[dict[str, Any]], None]) -> None:
-    route = route_template(request)
-    method = request.method if request.method in _METHODS else "other"
-    requests, duration = _meters(route, method, status)
+class _Answered(NamedTuple):
+    """What is recorded of a request; `answered_at` in seconds since 1970."""
+
+    answered_at: float
+    request_id: str
+    method: str
+    path: str
+    route: str
+    status: int
+    seconds: float
+    user: int | None
+    job: str | None
+    address: str
+
+
+def _account(answered: _Answered, log_request: Callable[[dict[str, Any]], None]) -> None:
+    method = answered.method if answered.method in _METHODS else "other"
+    requests, duration = _meters(answered.route, method, answered.status)
     requests.inc()
-    duration.observe(seconds)
-    if route in _QUIET_ROUTES:
-        return
-    identity = request.get(IDENTITY)
-    log_request(
-        {
-            "request_id": request[REQUEST_ID],
-            "method": request.method,
-            "path": request.path,
-            "route": route,
-            "status": status,
-            "seconds": round(seconds, 6),
-            "user": identity.user_id if identity else None,
-            "job": request.get(JOB_ID),
-            "address": request[ADDRESS],
-        }
-    )
+    duration.observe(answered.seconds)
+    if answered.route not in _QUIET_ROUTES:
+        log_request(
+            {
+                "timestamp": datetime.fromtimestamp(answered.answered_at, UTC),
+                "request_id": answered.request_id,
+                "method": answered.method,
+                "path": answered.path,
+                "route": answered.route,
+                "status": answered.status,
+                "seconds": round(answered.seconds, 6),
+                "user": answered.user,
+                "job": answered.job,
+                "address": answered.address,
+            }
+        )
 
 
 async def _authenticate(request: web.Request, *, optional: bool) -> None:

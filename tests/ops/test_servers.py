@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -106,7 +107,9 @@ def test_postgres_keeps_data_and_port_through_restart_and_kill(postgres: Postgre
     backends = [child.pid for child in psutil.Process(postgres.pid).children(recursive=True)]
     pid = postgres.pid
     postgres.kill()
-    assert not any(is_alive(each) for each in (pid, *backends))
+    deadline = time.monotonic() + 5  # on a crowded machine the last of them may still be on its way out
+    while any(is_alive(each) for each in (pid, *backends)):
+        assert time.monotonic() < deadline
     with pytest.raises(ServerError, match="not running"):
         _ = postgres.pid
     postgres.start()

@@ -1,6 +1,7 @@
 """Scheduled work: lanes nobody called, a suspect cache, partitions ahead, and rows past their retention."""
 
 import uuid
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -152,6 +153,7 @@ async def test_lanes_and_queues_are_measured(services: Services, alice: int) -> 
     def value(name: str, **labels: Any) -> float | None:
         return REGISTRY.get_sample_value(name, labels)
 
+    services = replace(services, settings=replace(services.settings, write_lanes=2))
     await append(services, 0, alice)
     await append(services, 0, alice)
     await lanes.call_drain(services.queue, 0)

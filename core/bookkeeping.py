@@ -1,0 +1,37 @@
+"""What is recorded of each request and write: done for many at once, some milliseconds later.
+
+In a busy process whoever comes back to a piece of code after a millisecond finds the processor's caches full of other
+things. Counting and logging one request at a time cost three times as much as doing it for fifty in a row.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from core.logs import get_logger
+
+GATHER_SECONDS = 0.05
+
+log = get_logger()
+
+
+class Bookkeeping:
+    """Facts that wait to be recorded, in their order."""
+
+    def __init__(self) -> None:
+        self._waiting: list[tuple[Callable[[Any], None], Any]] = []
+
+    def note(self, record: Callable[[Any], None], fact: Any) -> None:
+        """Calls `record(fact)` a little later, or when `settle` is called."""
+        self._waiting.append((record, fact))
+        if len(self._waiting) == 1:
+            asyncio.get_running_loop().call_later(GATHER_SECONDS, self.settle)
+
+    def settle(self) -> None:
+        """Records all that waits, before it is looked at or the process ends."""
+        waiting, self._waiting = self._waiting, []
+        for record, fact in waiting:
+            try:
+                record(fact)
+            except Exception:
+                log.exception("a fact could not be recorded")
