@@ -14,6 +14,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 
 from api.http import Endpoint, json_response
 from api.keys import BOOKKEEPING, CACHE_CLIENT, POOL, QUEUE
+from core.bookkeeping import GATHER_SECONDS
 from core.database import SCHEMA_REVISION, applied_revision
 from core.errors import DatabaseUnavailable
 from core.redis import REDIS_FAULTS, durability_faults
@@ -128,6 +129,7 @@ async def metrics_text(request: web.Request) -> web.Response:
     if os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
         registry = CollectorRegistry()
         MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+        await asyncio.sleep(2 * GATHER_SECONDS)  # by then the others have settled their books, too
     text = await asyncio.get_running_loop().run_in_executor(None, generate_latest, registry)
     return web.Response(body=text, headers={"Content-Type": CONTENT_TYPE_LATEST})
 

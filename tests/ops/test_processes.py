@@ -9,6 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from core.bookkeeping import GATHER_SECONDS
 from core.settings import Settings
 from ops.ports import free_port
 from tests.ops.running import Running, tenfold, wait_until
@@ -61,6 +62,7 @@ def test_one_that_is_killed_is_told_and_replaced_and_its_counts_stay(
         run.wait_for("api ready", times=PROCESSES)
         for _ in range(20):
             get(environment, "/health/live")
+        time.sleep(10 * GATHER_SECONDS)  # the last ones may not be on record yet
         killed = children_of(run)[0]
         killed.kill()
         run.wait_for("ended by SIGKILL; next start in 0.5 s")
