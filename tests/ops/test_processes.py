@@ -3,6 +3,7 @@
 import re
 import signal
 import socket
+import time
 import urllib.request
 from pathlib import Path
 
