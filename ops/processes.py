@@ -120,9 +120,11 @@ class Child:
         return status
 
     def _send(self, number: signal.Signals) -> None:
-        if self._process is not None:
+        # Not by the process's own send_signal: it takes the exit status of a child that has just ended, and asyncio,
+        # which waits for it, then says 255.
+        if self._process is not None and self._process.returncode is None:
             with suppress(ProcessLookupError):
-                self._process.send_signal(number)
+                os.kill(self._process.pid, number)
 
 
 def _end_with_parent() -> None:
