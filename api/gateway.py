@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable
 
 import orjson
 from arq.connections import ArqRedis
+from prometheus_client import Counter
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from api.lanes import Company, LaneWriter, Submission, listing_as_queued, require_fsynced
@@ -25,13 +26,12 @@ from core.database import within
 from core.errors import DatabaseUnavailable, QueueUnavailable
 from core.jobs import key_reuse
 from core.logs import get_logger
-from core.redis import REDIS_FAULTS, end_tasks, reply
+from core.redis import QUEUE_REPLY_SECONDS, REDIS_FAULTS, end_tasks, reply
 from core.redislink import Link
 from core.settings import Settings
 
 APPEND_SECONDS = 10.0
 SUBSCRIBE_SECONDS = 2.0
-REPLY_SECONDS = 3.0
 PING_SECONDS = 5.0
 TICK_SECONDS = 0.02
 REPEAT_SECONDS = 0.25
@@ -44,13 +44,9 @@ log = get_logger()
 FindOutcome = Callable[[Command], Awaitable[Outcome | None]]
 
 
-def _record_accepted(seconds: float) -> None:
-    _ACCEPTED.inc()
-    metrics.GATEWAY_WAIT.observe(seconds)
-
-
-def _record_told(seconds: float) -> None:
-    _TOLD.inc()
+def _record_answer(given: tuple[Counter, float]) -> None:
+    answers, seconds = given
+    answers.inc()
     metrics.GATEWAY_WAIT.observe(seconds)
 
 
@@ -78,7 +74,7 @@ class Gateway:
         self._invalidator = invalidator
         self._find_outcome = find_outcome
         self._bookkeeping = bookkeeping
-        self._link = Link(queue, timeout=REPLY_SECONDS)
+        self._link = Link(queue, timeout=QUEUE_REPLY_SECONDS)
         company = Company()
         self._lanes = [
             LaneWriter(number, queue, self._link, settings, self.origin, company)
@@ -159,7 +155,8 @@ class Gateway:
         finally:
             self._pending.pop(command.token, None)
             lane.settled(command.token)
-        self._bookkeeping.note(_record_accepted if outcome is None else _record_told, time.monotonic() - started)
+        answers = _ACCEPTED if outcome is None else _TOLD
+        self._bookkeeping.note(_record_answer, (answers, time.monotonic() - started))
         return outcome
 
     def _lane_for(self, command: Command) -> LaneWriter:
@@ -187,7 +184,7 @@ class Gateway:
 
     async def _listen_forever(self) -> None:
         while True:
-            subscription = Link(self._queue, timeout=REPLY_SECONDS, on_message=self._hear, repeats=False)
+            subscription = Link(self._queue, timeout=QUEUE_REPLY_SECONDS, on_message=self._hear, repeats=False)
             try:
                 await subscription.send(("SUBSCRIBE", lanes.outcomes_channel(self.origin)))
                 self._subscribed.set()

@@ -21,6 +21,8 @@ THIRTY_DAYS_MS = 30 * 24 * 3600 * 1000
 _QUEUE_CONNECTIONS = 64
 _CACHE_CONNECTIONS = 64
 _CONNECT_SECONDS = 1.0
+QUEUE_REPLY_SECONDS = 3.0
+CACHE_REPLY_SECONDS = 0.25
 _REPEAT_CANCEL_SECONDS = 0.5
 
 T = TypeVar("T")
@@ -54,7 +56,7 @@ def _pool(url: str, **options: Any) -> BlockingConnectionPool:
     return pool
 
 
-def queue_client(url: str, *, timeout: float = 3.0) -> ArqRedis:
+def queue_client(url: str, *, timeout: float = QUEUE_REPLY_SECONDS) -> ArqRedis:
     """A lazy client of the queue server that can enqueue arq jobs.
 
     A command that fails on a connection that broke while idle is sent once more: entries that arrive twice
@@ -80,7 +82,7 @@ def queue_client(url: str, *, timeout: float = 3.0) -> ArqRedis:
     )
 
 
-def cache_client(url: str, *, timeout: float = 0.25) -> Redis:
+def cache_client(url: str, *, timeout: float = CACHE_REPLY_SECONDS) -> Redis:
     """A lazy client of the cache server; short timeouts, because doing without is always possible."""
     pool = _pool(
         url,

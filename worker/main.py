@@ -16,7 +16,7 @@ from core.database import worker_pool
 from core.jobs import BULK_QUEUE, MAINTENANCE_QUEUE, TIME_QUEUE
 from core.lanes import WRITES_QUEUE
 from core.logs import event_log, get_logger
-from core.redis import cache_client, end_tasks, queue_client
+from core.redis import CACHE_REPLY_SECONDS, QUEUE_REPLY_SECONDS, cache_client, end_tasks, queue_client
 from core.redislink import Link
 from core.settings import Settings
 from core.storage import Storage
@@ -27,7 +27,7 @@ from worker.imports import run_imports
 from worker.maintenance import run_maintenance, schedule
 from worker.observer import observe_forever
 from worker.reminders import plan_reminders, send_due_reminders
-from worker.runner import EXPORTS_AT_ONCE, REPLY_SECONDS, Job, QueueOfJobs, Services, serve_queue, with_policy
+from worker.runner import EXPORTS_AT_ONCE, Job, QueueOfJobs, Services, serve_queue, with_policy
 from worker.writes import drain_lane, look_again
 
 # Work on these queues is claimed: under a lease, whose loss interrupts it, or in small steps. This is only the end of
@@ -61,7 +61,6 @@ QUEUES_OF_JOBS: dict[str, QueueOfJobs] = {
 }
 
 DRAIN_SECONDS = 15.0
-CACHE_REPLY_SECONDS = 0.25
 
 log = get_logger()
 
@@ -73,8 +72,8 @@ async def connected(settings: Settings, stopping: asyncio.Event) -> AsyncIterato
     snapshots = await worker_pool(settings, size=EXPORTS_AT_ONCE)
     queue = queue_client(settings.queue_redis_url)
     cache = cache_client(settings.redis_url)
-    queue_link, cache_link = Link(queue, timeout=REPLY_SECONDS), Link(cache, timeout=CACHE_REPLY_SECONDS)
-    readers: dict[int, Link] = {}
+    queue_link, cache_link = Link(queue, timeout=QUEUE_REPLY_SECONDS), Link(cache, timeout=CACHE_REPLY_SECONDS)
+    lane_readers: dict[int, Link] = {}
     try:
         invalidator, storage = CacheInvalidator(cache, queue, link=cache_link), Storage.of(settings)
         log_write = event_log(settings, tier="worker", event="write")
@@ -89,12 +88,12 @@ async def connected(settings: Settings, stopping: asyncio.Event) -> AsyncIterato
             snapshots,
             log_write,
             stopping,
-            lane_readers=readers,
+            lane_readers=lane_readers,
         )
     finally:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(asyncio.gather(pool.close(), snapshots.close()), 5)
-        for link in (queue_link, cache_link, *readers.values()):
+        for link in (queue_link, cache_link, *lane_readers.values()):
             await link.close()
         await queue.aclose(close_connection_pool=True)
         await cache.aclose(close_connection_pool=True)

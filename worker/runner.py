@@ -21,7 +21,16 @@ from core.cache import CacheInvalidator
 from core.database import Pool, is_transient
 from core.logs import get_logger
 from core.partitions import ensure_partitions
-from core.redis import REDIS_FAULTS, THIRTY_DAYS_MS, dumps_job, end_tasks, loads_job, queue_client, wake_channel
+from core.redis import (
+    QUEUE_REPLY_SECONDS,
+    REDIS_FAULTS,
+    THIRTY_DAYS_MS,
+    dumps_job,
+    end_tasks,
+    loads_job,
+    queue_client,
+    wake_channel,
+)
 from core.redislink import Link
 from core.settings import Settings
 from core.storage import Storage
@@ -32,7 +41,6 @@ RETRY_FIRST_SECONDS = 0.1
 RETRY_LONGEST_SECONDS = 2.0
 RESTART_SECONDS = 0.5
 RECORD_SECONDS = 1.0
-REPLY_SECONDS = 3.0
 IMPORTS_AT_ONCE = 4
 EXPORTS_AT_ONCE = 3
 
@@ -63,14 +71,15 @@ class Services:
     """The places for exports in this process."""
     parsing: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Whose turn it is to parse a chunk of a file: one at a time has the processor, first come, first served."""
-    lane_readers: dict[int, Link] = field(default_factory=dict)
     delivering: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held by the one loop of this process that delivers."""
+    lane_readers: dict[int, Link] = field(default_factory=dict)
+    """What `lane_reader` has opened, to be closed with the process."""
 
     def lane_reader(self, lane: int) -> Link:
         """The connection on which a lane's drain waits for entries: nothing else could be asked on it meanwhile."""
         if lane not in self.lane_readers:
-            self.lane_readers[lane] = Link(self.queue, timeout=REPLY_SECONDS)
+            self.lane_readers[lane] = Link(self.queue, timeout=QUEUE_REPLY_SECONDS)
         return self.lane_readers[lane]
 
 
