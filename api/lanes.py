@@ -191,7 +191,7 @@ class LaneWriter:
         entry.left -= 1
         if not entry.left:
             self._under_way -= 1
-            self._is_overdue = False
+            self._wait_anew()
             if entry.size > 1:  # a lone client has nobody to wait for
                 self._company.answered(entry.size)
             self.append_if_worthwhile()
@@ -205,6 +205,13 @@ class LaneWriter:
         is_worthwhile = self._under_way < ENTRIES_UNDER_WAY and waiting >= asking * WORTHWHILE_SHARE
         if is_worthwhile or self._is_overdue:
             self._append(self._take())
+
+    def _wait_anew(self) -> None:
+        """Something has moved, so what waits may wait for answers again; not for ever, the others may not come."""
+        self._is_overdue = False
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = asyncio.get_running_loop().call_later(GATHER_SECONDS, self._append_overdue)
 
     def _append_overdue(self) -> None:
         self._is_overdue = True
@@ -248,11 +255,8 @@ class LaneWriter:
         entry = _Unanswered(len(batch), len(batch))
         self._unanswered.update((submission.command.token, entry) for submission in batch)
         self._under_way += 1
-        self._is_overdue = False
         self._is_appending = True
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer = asyncio.get_running_loop().call_later(GATHER_SECONDS, self._append_overdue)
+        self._wait_anew()
         self._appended_at = time.monotonic()
         self._nudges = 0
         stream = lanes.stream(self.number)

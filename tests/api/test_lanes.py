@@ -209,6 +209,20 @@ async def test_an_answer_that_does_not_come_holds_nobody_up(one: Lanes, monkeypa
     await eventually(one.has(0, 1, 1, 1))
 
 
+async def test_after_one_answer_others_that_do_not_come_hold_nobody_up(
+    one: Lanes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writers, "GATHER_SECONDS", 0.01)
+    unanswered = []
+    for _ in range(3):
+        unanswered.append(one.add(0))
+        await asyncio.sleep(0.05)
+    await eventually(one.has(0, 1, 1, 1))
+    one.settle(0, unanswered[0])
+    one.add(0)
+    await eventually(one.has(0, 1, 1, 1, 1))
+
+
 async def test_who_went_away_before_a_refusal_is_not_counted_twice(one: Lanes) -> None:
     await one.queue.set(lanes.stream(0), "not a stream")
     gone = one.submission()
