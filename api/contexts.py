@@ -30,8 +30,8 @@ from core.commands import Command, Outcome
 from core.database import api_pool, pool_counts, within
 from core.jobs import find_outcome
 from core.ratelimit import RateLimiter
-from core.redis import cache_client, end_tasks, queue_client
-from core.redisbatch import Batcher
+from core.redis import CACHE_REPLY_SECONDS, cache_client, end_tasks, queue_client
+from core.redislink import Link
 from core.storage import Storage
 from core.version import VERSION
 
@@ -52,15 +52,16 @@ async def redis_servers(app: web.Application) -> AsyncIterator[None]:
     settings = app[SETTINGS]
     app[QUEUE] = queue_client(settings.queue_redis_url)
     app[CACHE_CLIENT] = cache_client(settings.redis_url)
-    batcher = Batcher(app[CACHE_CLIENT])
-    app[CACHE] = PageCache(batcher, ttl_seconds=settings.cache_ttl_seconds)
-    app[REQUEST_LIMIT] = RateLimiter(batcher, name="request", per_minute=settings.rate_limit_per_minute)
-    app[LOGIN_LIMIT] = RateLimiter(batcher, name="login", per_minute=settings.login_rate_limit_per_minute)
+    link = Link(app[CACHE_CLIENT], timeout=CACHE_REPLY_SECONDS, gathers=True)
+    app[CACHE] = PageCache(link, ttl_seconds=settings.cache_ttl_seconds)
+    app[REQUEST_LIMIT] = RateLimiter(link, name="request", per_minute=settings.rate_limit_per_minute)
+    app[LOGIN_LIMIT] = RateLimiter(link, name="login", per_minute=settings.login_rate_limit_per_minute)
     watcher = asyncio.create_task(app[CACHE].watch_flag(app[QUEUE]), name="cache flag")
     yield
     await end_tasks([watcher])
     await app[REQUEST_LIMIT].close()
     await app[LOGIN_LIMIT].close()
+    await link.close()
     await app[QUEUE].aclose(close_connection_pool=True)
     await app[CACHE_CLIENT].aclose(close_connection_pool=True)
 

@@ -2,7 +2,7 @@
 
 A lone command is appended at once. Under load two entries are under way: while the workers carry out one half of the
 commands, this process answers the other half and takes in what its clients ask next. So an entry goes when nearly half
-of all who are asking have gathered for it. What waits when no answer comes goes after 25 ms.
+of all who are asking have gathered for it, or 128 of them. What waits when no answer comes goes after 25 ms.
 """
 
 import asyncio
@@ -32,7 +32,9 @@ ENTRIES_UNDER_WAY = 2
 # Of all who are asking, a little less than half: one who does not come again must not hold up the others.
 WORTHWHILE_SHARE = 15 / 32
 UNHEARD_SECONDS = 0.05
-ENTRY_MAXIMUM_COMMANDS = 500
+# Of a large crowd: whoever waits for half of it has let the workers rest, and larger entries save nothing more.
+WORTHWHILE_COMMANDS = 128
+ENTRY_MAXIMUM_COMMANDS = 256
 ENTRY_MAXIMUM_BYTES = 1 << 20
 WAITAOF_MILLISECONDS = 1000
 # When an entry goes unanswered the drain is called again, after these waits; it costs little if it still runs.
@@ -202,7 +204,8 @@ class LaneWriter:
         if not waiting or self._is_appending:
             return
         asking = waiting + len(self._unanswered) + self._company.share()
-        is_worthwhile = self._under_way < ENTRIES_UNDER_WAY and waiting >= asking * WORTHWHILE_SHARE
+        worthwhile = min(asking * WORTHWHILE_SHARE, WORTHWHILE_COMMANDS)
+        is_worthwhile = self._under_way < ENTRIES_UNDER_WAY and waiting >= worthwhile
         if is_worthwhile or self._is_overdue:
             self._append(self._take())
 

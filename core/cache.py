@@ -22,7 +22,6 @@ from redis.asyncio import Redis
 from core import metrics
 from core.logs import get_logger
 from core.redis import REDIS_FAULTS, reply
-from core.redisbatch import Batcher
 from core.redislink import Link
 
 SUSPECT_FLAG = "tenfold:cache:suspect"
@@ -78,8 +77,8 @@ class Miss:
 class PageCache:
     """The reader's side, in an API process."""
 
-    def __init__(self, batcher: Batcher, *, ttl_seconds: int) -> None:
-        self._batcher = batcher
+    def __init__(self, link: Link, *, ttl_seconds: int) -> None:
+        self._link = link
         self._ttl_seconds = ttl_seconds
         self.suspect = True
         """Whether the cache is passed by; true until the flag has been seen to be down."""
@@ -90,14 +89,14 @@ class PageCache:
             metrics.CACHE_READS.labels("bypass").inc()
             return None
         try:
-            version, page = await self._batcher.execute("HMGET", _key(user_id), _VERSION, query)
+            [[version, page]] = await self._link.send(("HMGET", _key(user_id), _VERSION, query))
             if page is not None:
                 metrics.CACHE_READS.labels("hit").inc()
                 return bytes(page)
             metrics.CACHE_READS.labels("miss").inc()
             if version is None:
-                version = await self._batcher.execute(
-                    "EVAL", _NEW_VERSION, 1, _key(user_id), secrets.token_bytes(9), self._ttl_seconds
+                [version] = await self._link.send(
+                    ("EVAL", _NEW_VERSION, 1, _key(user_id), secrets.token_bytes(9), self._ttl_seconds)
                 )
             return Miss(version)
         except REDIS_FAULTS:
@@ -107,7 +106,7 @@ class PageCache:
     async def store(self, user_id: int, query: str, miss: Miss, page: bytes) -> None:
         """Keeps a page that was read after `miss`; if the user's rows changed since, it is not kept."""
         try:
-            await self._batcher.execute("EVAL", _STORE_IF_VERSION, 1, _key(user_id), miss.version, query, page)
+            await self._link.send(("EVAL", _STORE_IF_VERSION, 1, _key(user_id), miss.version, query, page))
         except REDIS_FAULTS:
             metrics.CACHE_READS.labels("error").inc()
 

@@ -11,7 +11,7 @@ from limits import RateLimitItem, RateLimitItemPerMinute
 from limits.aio.storage import MemoryStorage
 
 from core.redis import REDIS_FAULTS, end_tasks
-from core.redisbatch import Batcher
+from core.redislink import Link
 
 WINDOW_SECONDS = 60
 TELL_SECONDS = 0.02
@@ -54,15 +54,15 @@ class RateLimiter:
     processes.
     """
 
-    def __init__(self, batcher: Batcher, *, name: str, per_minute: int) -> None:
+    def __init__(self, link: Link, *, name: str, per_minute: int) -> None:
         """
         Args:
-            batcher: of the cache server.
+            link: to the cache server.
             name: tells this limit's counters from those of others.
             per_minute: 0 switches the limit off.
         """
         self.per_minute = per_minute
-        self._batcher = batcher
+        self._link = link
         self._item: RateLimitItem = RateLimitItemPerMinute(max(per_minute, 1), namespace=f"tenfold:limit:{name}")
         self._local = MemoryStorage()
         self._window = 0
@@ -127,9 +127,10 @@ class RateLimiter:
         count.untold = 0
         key = self._item.key_for(who, str(window))
         try:
-            total = int(await self._batcher.execute("INCRBY", key, amount))
+            [answered] = await self._link.send(("INCRBY", key, amount))
+            total = int(answered)
             if total == amount:
-                await self._batcher.execute("EXPIRE", key, 2 * WINDOW_SECONDS)
+                await self._link.send(("EXPIRE", key, 2 * WINDOW_SECONDS))
         except REDIS_FAULTS:
             total = await self._local.incr(key, WINDOW_SECONDS, amount)
         count.total = max(count.total, total + count.untold)

@@ -1,8 +1,9 @@
-"""One connection to a Redis-protocol server, for the few commands that every write waits for.
+"""One connection to a Redis-protocol server, for the few commands that requests wait for.
 
 redis-py's clients take a connection from a pool, and wait for the event loop several times for each command: in a
 process that serves hundreds of requests each of these turns lasts a millisecond. Here a command is on its way when
-`send` returns, what others have sent meanwhile is not waited for, and answers are handed out as they come in.
+`send` returns, or with those of the same turn; what others have sent meanwhile is not waited for, and answers are
+handed out as they come in.
 redis-py still opens the connection, so all that an address can say (TLS, sockets, passwords, databases) holds here.
 """
 
@@ -47,7 +48,13 @@ class Link:
     """A connection that is opened when something is sent, and again after it was lost."""
 
     def __init__(
-        self, client: Redis, *, timeout: float, on_message: OnMessage | None = None, repeats: bool = True
+        self,
+        client: Redis,
+        *,
+        timeout: float,
+        on_message: OnMessage | None = None,
+        repeats: bool = True,
+        gathers: bool = False,
     ) -> None:
         """
         Args:
@@ -56,11 +63,14 @@ class Link:
             on_message: called with each message of the channels that were subscribed to on this link; must not raise.
             repeats: whether what is unanswered when the connection is lost is sent once more, on a new one. Not where
                 a connection is more than a way to the server: a subscription, a transaction.
+            gathers: whether what is sent within one turn of the event loop leaves together, at its end. For what each
+                request asks: a system call for each would cost more than all else that asking does.
         """
         self._client = client
         self._timeout = timeout
         self._on_message = on_message
         self._repeats = repeats
+        self._gathers = gathers
         self._wire: _Wire | None = None
         self._waiting: deque[_Question] = deque()
         self._connecting: asyncio.Task[None] | None = None
@@ -68,7 +78,7 @@ class Link:
         self._is_closed = False
 
     def send(self, *commands: tuple[Argument, ...]) -> asyncio.Future[list[Any]]:
-        """Sends commands, one or more, at once where the connection is open.
+        """Sends commands, one or more, where the connection is open at once or (`gathers`) at the end of the turn.
 
         With `repeats` the server may carry them out twice. A server that leaves one question open for too long counts
         as lost for all that were asked after it.
@@ -131,7 +141,7 @@ class Link:
         except asyncio.CancelledError:
             await connection.disconnect(nowait=True)
             raise
-        self._wire = _Wire(connection, self._on_message, self._on_lost)
+        self._wire = _Wire(connection, self._on_message, self._on_lost, self._gathers)
         while self._waiting:
             self._wire.ask(self._waiting.popleft())
 
@@ -180,12 +190,14 @@ class _Wire(asyncio.Protocol):
         connection: AbstractConnection,
         on_message: OnMessage | None,
         on_lost: Callable[["_Wire", Exception], None],
+        gathers: bool,
     ) -> None:
         """
         Args:
             connection: just opened; nobody else uses it.
             on_message: as `Link` has it.
             on_lost: called once, in the moment in which nothing can be asked any more.
+            gathers: as `Link` has it.
         """
         loop = asyncio.get_running_loop()
         self.unanswered: deque[_Question] = deque()
@@ -196,6 +208,8 @@ class _Wire(asyncio.Protocol):
         self._connection = connection
         self._on_message = on_message
         self._on_lost = on_lost
+        self._gathers = gathers
+        self._gathered: list[bytes] = []
         self._reader = hiredis.Reader(protocolError=InvalidResponse, replyError=ResponseError)
         self._transport = _transport_of(connection)
         self._transport.set_protocol(self)
@@ -204,8 +218,18 @@ class _Wire(asyncio.Protocol):
         self.unanswered.append(question)
         if self._transport.is_closing():  # the server has hung up, and we are about to be told
             self._end(RedisConnectionError("the connection was lost"))
-        else:
+        elif not self._gathers:
             self._transport.write(question.packed)
+        else:
+            self._gathered.append(question.packed)
+            if len(self._gathered) == 1:
+                asyncio.get_running_loop().call_soon(self._write_gathered)
+
+    def _write_gathered(self) -> None:
+        packed = b"".join(self._gathered)
+        self._gathered.clear()
+        if not self._transport.is_closing():  # else it is asked elsewhere, or has failed
+            self._transport.write(packed)
 
     def end(self, error: Exception) -> None:
         """Hangs up; what is unanswered gets the error."""

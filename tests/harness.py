@@ -24,7 +24,8 @@ from api.app import create_app
 from api.runner import Runner
 from api.tokens import Tokens
 from core import clock
-from core.redis import queue_client
+from core.redis import CACHE_REPLY_SECONDS, cache_client, queue_client
+from core.redislink import Link
 from core.settings import Settings
 from core.users.passwords import hash_password
 from migrations.run import upgrade
@@ -130,6 +131,18 @@ async def away(server: Server) -> AsyncIterator[None]:
         yield
     finally:
         await start(server)
+
+
+@contextlib.asynccontextmanager
+async def cache_link(url: str) -> AsyncIterator[Link]:
+    """What an API process asks the cache server at this address on."""
+    client = cache_client(url)
+    link = Link(client, timeout=CACHE_REPLY_SECONDS, gathers=True)
+    try:
+        yield link
+    finally:
+        await link.close()
+        await client.aclose(close_connection_pool=True)
 
 
 @contextlib.asynccontextmanager

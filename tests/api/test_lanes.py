@@ -134,6 +134,26 @@ async def test_an_entry_goes_when_nearly_half_of_those_who_were_answered_have_co
     await eventually(one.has(0, 32, 15))
 
 
+async def test_of_a_large_crowd_an_entry_goes_before_half_have_come(
+    one: Lanes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writers, "WORTHWHILE_COMMANDS", 8)
+    await one.answer(0, 32)
+    one.add(0, 7)
+    await one.stays(0, 32)
+    one.add(0)
+    await eventually(one.has(0, 32, 8))
+
+
+async def test_a_large_crowd_is_divided(one: Lanes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writers, "WORTHWHILE_COMMANDS", 4)
+    monkeypatch.setattr(writers, "ENTRY_MAXIMUM_COMMANDS", 8)
+    tokens = one.add(0, 20)
+    await one.stays(0, 8, 8)
+    one.settle(0, tokens[:8])
+    await eventually(one.has(0, 8, 8, 4))
+
+
 async def test_halves_take_turns(one: Lanes) -> None:
     await one.answer(0, 32)
     halves = []

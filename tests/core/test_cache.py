@@ -14,9 +14,9 @@ from redis.exceptions import RedisError
 
 from core.cache import SUSPECT_CHANNEL, SUSPECT_FLAG, CacheInvalidator, Miss, PageCache
 from core.redis import cache_client, queue_client
-from core.redisbatch import Batcher
+from core.redislink import Link
 from core.settings import Settings
-from tests.harness import eventually
+from tests.harness import cache_link, eventually
 
 ALICE, BOB = 1, 2
 NOWHERE = "redis://127.0.0.1:1/0"
@@ -37,6 +37,12 @@ async def queue(settings: Settings) -> AsyncIterator[ArqRedis]:
 
 
 @pytest.fixture
+async def link(settings: Settings) -> AsyncIterator[Link]:
+    async with cache_link(settings.redis_url) as link:
+        yield link
+
+
+@pytest.fixture
 async def nowhere() -> AsyncIterator[Redis]:
     """A server that cannot be reached."""
     client = cache_client(NOWHERE)
@@ -45,8 +51,14 @@ async def nowhere() -> AsyncIterator[Redis]:
 
 
 @pytest.fixture
-def cache(server: Redis) -> PageCache:
-    return trusted(server)
+async def link_to_nowhere() -> AsyncIterator[Link]:
+    async with cache_link(NOWHERE) as link:
+        yield link
+
+
+@pytest.fixture
+def cache(link: Link) -> PageCache:
+    return trusted(link)
 
 
 @pytest.fixture
@@ -54,8 +66,8 @@ def invalidator(server: Redis, queue: ArqRedis) -> CacheInvalidator:
     return CacheInvalidator(server, queue)
 
 
-def trusted(server: Redis, ttl_seconds: int = 60) -> PageCache:
-    cache = PageCache(Batcher(server), ttl_seconds=ttl_seconds)
+def trusted(link: Link, ttl_seconds: int = 60) -> PageCache:
+    cache = PageCache(link, ttl_seconds=ttl_seconds)
     cache.suspect = False
     return cache
 
@@ -129,8 +141,8 @@ async def test_those_who_read_at_the_same_time_share_a_version(cache: PageCache)
     assert len({miss.version for miss in misses}) == 1
 
 
-async def test_a_users_pages_live_for_the_time_to_live_at_most(server: Redis) -> None:
-    cache = trusted(server, ttl_seconds=7)
+async def test_a_users_pages_live_for_the_time_to_live_at_most(server: Redis, link: Link) -> None:
+    cache = trusted(link, ttl_seconds=7)
     miss = await missed(cache, ALICE)
     for number in range(3):
         await cache.store(ALICE, f"q{number}", miss, b"page")
@@ -138,12 +150,12 @@ async def test_a_users_pages_live_for_the_time_to_live_at_most(server: Redis) ->
     assert 0 < await server.ttl(key) <= 7, "storing does not make it longer"
 
 
-async def test_switched_off_it_asks_nobody(nowhere: Redis) -> None:
-    assert await trusted(nowhere, ttl_seconds=0).look_up(ALICE, "q") is None
+async def test_switched_off_it_asks_nobody(link_to_nowhere: Link) -> None:
+    assert await trusted(link_to_nowhere, ttl_seconds=0).look_up(ALICE, "q") is None
 
 
-async def test_where_it_is_away_reads_and_stores_go_on_without_it(nowhere: Redis) -> None:
-    cache = trusted(nowhere)
+async def test_where_it_is_away_reads_and_stores_go_on_without_it(link_to_nowhere: Link) -> None:
+    cache = trusted(link_to_nowhere)
     assert await cache.look_up(ALICE, "q") is None
     await cache.store(ALICE, "q", Miss(b"v"), b"page")
 
@@ -154,11 +166,11 @@ steps = st.lists(st.tuples(st.sampled_from(("read", "store", "write")), st.integ
 @hypothesis_settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps)
 async def test_no_order_of_reads_stores_and_writes_shows_what_was_overwritten(
-    server: Redis, queue: ArqRedis, plan: list[tuple[str, int]]
+    server: Redis, link: Link, queue: ArqRedis, plan: list[tuple[str, int]]
 ) -> None:
     """The invariant: after a write was told, no reader gets a page from before it."""
     await server.flushdb()
-    cache, invalidator = trusted(server), CacheInvalidator(server, queue)
+    cache, invalidator = trusted(link), CacheInvalidator(server, queue)
     rows = 0
     held: dict[int, tuple[Miss, bytes]] = {}
     for step, reader in plan:
@@ -194,16 +206,16 @@ async def becomes(cache: PageCache, *, suspect: bool) -> None:
     await eventually(is_so, timeout=5)
 
 
-async def test_a_cache_is_passed_by_until_the_flag_was_seen_to_be_down(server: Redis, queue: ArqRedis) -> None:
-    cache = PageCache(Batcher(server), ttl_seconds=60)
+async def test_a_cache_is_passed_by_until_the_flag_was_seen_to_be_down(link: Link, queue: ArqRedis) -> None:
+    cache = PageCache(link, ttl_seconds=60)
     assert await cache.look_up(ALICE, "q") is None
     async with watching(cache, queue):
         await missed(cache, ALICE)
 
 
-async def test_a_flag_that_is_up_at_the_start_is_seen(server: Redis, queue: ArqRedis) -> None:
+async def test_a_flag_that_is_up_at_the_start_is_seen(link: Link, queue: ArqRedis) -> None:
     await queue.set(SUSPECT_FLAG, "x")
-    cache = PageCache(Batcher(server), ttl_seconds=60)
+    cache = PageCache(link, ttl_seconds=60)
     watcher = asyncio.create_task(cache.watch_flag(queue))
     await asyncio.sleep(0.2)
     assert cache.suspect
@@ -212,9 +224,9 @@ async def test_a_flag_that_is_up_at_the_start_is_seen(server: Redis, queue: ArqR
 
 
 async def test_a_raised_flag_is_known_everywhere_when_the_raising_returns(
-    server: Redis, queue: ArqRedis, invalidator: CacheInvalidator
+    link: Link, queue: ArqRedis, invalidator: CacheInvalidator
 ) -> None:
-    caches = [PageCache(Batcher(server), ttl_seconds=60) for _ in range(3)]
+    caches = [PageCache(link, ttl_seconds=60) for _ in range(3)]
     async with contextlib.AsyncExitStack() as stack:
         for cache in caches:
             await stack.enter_async_context(watching(cache, queue))
@@ -282,8 +294,8 @@ async def test_a_flag_raised_again_while_the_cache_is_being_emptied_stays_up(
     assert await queue.get(SUSPECT_FLAG) == b"second"
 
 
-async def test_who_cannot_watch_the_flag_passes_the_cache_by(server: Redis, queue: ArqRedis) -> None:
-    cache = trusted(server)
+async def test_who_cannot_watch_the_flag_passes_the_cache_by(link: Link, queue: ArqRedis) -> None:
+    cache = trusted(link)
     unreachable = queue_client(NOWHERE)
     watcher = asyncio.create_task(cache.watch_flag(unreachable))
     await becomes(cache, suspect=True)
@@ -293,8 +305,8 @@ async def test_who_cannot_watch_the_flag_passes_the_cache_by(server: Redis, queu
     await unreachable.aclose(close_connection_pool=True)
 
 
-async def test_a_lost_message_is_made_up_for_within_a_second_or_so(server: Redis, queue: ArqRedis) -> None:
-    cache = PageCache(Batcher(server), ttl_seconds=60)
+async def test_a_lost_message_is_made_up_for_within_a_second_or_so(link: Link, queue: ArqRedis) -> None:
+    cache = PageCache(link, ttl_seconds=60)
     async with watching(cache, queue):
         await queue.set(SUSPECT_FLAG, "x")  # and nobody publishes it
         await becomes(cache, suspect=True)

@@ -9,8 +9,9 @@ from redis.asyncio import Redis
 
 from core.ratelimit import TELL_SECONDS, WINDOW_SECONDS, Allowance, RateLimiter
 from core.redis import cache_client
-from core.redisbatch import Batcher
+from core.redislink import Link
 from core.settings import Settings
+from tests.harness import cache_link
 
 TOLD_SECONDS = TELL_SECONDS + 0.1
 
@@ -19,8 +20,14 @@ TOLD_SECONDS = TELL_SECONDS + 0.1
 async def server(settings: Settings) -> AsyncIterator[Redis]:
     client = cache_client(settings.redis_url)
     yield client
-    await asyncio.sleep(2 * TELL_SECONDS)
     await client.aclose(close_connection_pool=True)
+
+
+@pytest.fixture
+async def link(settings: Settings) -> AsyncIterator[Link]:
+    async with cache_link(settings.redis_url) as link:
+        yield link
+        await asyncio.sleep(2 * TELL_SECONDS)
 
 
 @pytest.fixture(autouse=True)
@@ -31,9 +38,9 @@ async def early_in_a_window() -> None:
         await asyncio.sleep(left + 0.05)
 
 
-def limiter(server: Redis, per_minute: int = 10, name: str = "test") -> RateLimiter:
+def limiter(link: Link, per_minute: int = 10, name: str = "test") -> RateLimiter:
     """As one process has it."""
-    return RateLimiter(Batcher(server), name=name, per_minute=per_minute)
+    return RateLimiter(link, name=name, per_minute=per_minute)
 
 
 async def hits(limiter: RateLimiter, count: int, who: str = "alice") -> list[Allowance]:
@@ -42,42 +49,42 @@ async def hits(limiter: RateLimiter, count: int, who: str = "alice") -> list[All
     return [allowance for allowance in allowances if allowance is not None]
 
 
-async def test_as_many_as_the_quota_are_let_through_and_no_more(server: Redis) -> None:
-    allowances = await hits(limiter(server), 13)
+async def test_as_many_as_the_quota_are_let_through_and_no_more(link: Link) -> None:
+    allowances = await hits(limiter(link), 13)
     assert [allowance.exceeded for allowance in allowances] == [False] * 10 + [True] * 3
     assert [allowance.left for allowance in allowances] == [9, 8, 7, 6, 5, 4, 3, 2, 1, 0, 0, 0, 0]
 
 
-async def test_what_is_told_is_the_quota_and_the_seconds_until_the_next_window(server: Redis) -> None:
-    [allowance] = await hits(limiter(server), 1)
+async def test_what_is_told_is_the_quota_and_the_seconds_until_the_next_window(link: Link) -> None:
+    [allowance] = await hits(limiter(link), 1)
     assert allowance.quota == 10
     assert allowance.reset_seconds == pytest.approx(WINDOW_SECONDS - time.time() % WINDOW_SECONDS, abs=1.5)
     assert 1 <= allowance.reset_seconds <= WINDOW_SECONDS
 
 
-async def test_each_has_an_allowance_of_its_own(server: Redis) -> None:
-    mine = limiter(server)
+async def test_each_has_an_allowance_of_its_own(link: Link) -> None:
+    mine = limiter(link)
     assert (await hits(mine, 11, "alice"))[-1].exceeded
     assert not (await hits(mine, 1, "bob"))[0].exceeded
 
 
-async def test_limits_of_other_names_are_counted_apart(server: Redis) -> None:
-    await hits(limiter(server, name="request"), 11)
-    assert not (await hits(limiter(server, name="login"), 1))[0].exceeded
+async def test_limits_of_other_names_are_counted_apart(link: Link) -> None:
+    await hits(limiter(link, name="request"), 11)
+    assert not (await hits(limiter(link, name="login"), 1))[0].exceeded
 
 
-async def test_a_limit_of_one_lets_one_through(server: Redis) -> None:
-    assert [allowance.exceeded for allowance in await hits(limiter(server, per_minute=1), 2)] == [False, True]
+async def test_a_limit_of_one_lets_one_through(link: Link) -> None:
+    assert [allowance.exceeded for allowance in await hits(limiter(link, per_minute=1), 2)] == [False, True]
 
 
-async def test_nought_switches_a_limit_off_and_asks_nobody(server: Redis) -> None:
-    off = limiter(server, per_minute=0)
+async def test_nought_switches_a_limit_off_and_asks_nobody(server: Redis, link: Link) -> None:
+    off = limiter(link, per_minute=0)
     assert [await off.hit("alice") for _ in range(3)] == [None] * 3
     assert await server.dbsize() == 0
 
 
-async def test_processes_that_take_turns_share_one_allowance(server: Redis) -> None:
-    processes = [limiter(server, per_minute=20) for _ in range(4)]
+async def test_processes_that_take_turns_share_one_allowance(link: Link) -> None:
+    processes = [limiter(link, per_minute=20) for _ in range(4)]
     exceeded = []
     for number in range(30):
         [allowance] = await hits(processes[number % 4], 1)
@@ -88,30 +95,29 @@ async def test_processes_that_take_turns_share_one_allowance(server: Redis) -> N
     assert exceeded[-6:] == [True] * 6
 
 
-async def test_hits_that_come_at_once_are_all_counted(server: Redis) -> None:
-    mine = limiter(server, per_minute=100)
+async def test_hits_that_come_at_once_are_all_counted(link: Link) -> None:
+    mine = limiter(link, per_minute=100)
     allowances = await asyncio.gather(*(mine.hit("alice") for _ in range(150)))
     assert sum(not allowance.exceeded for allowance in allowances if allowance) == 100
 
 
-async def test_a_counter_goes_away_by_itself(server: Redis) -> None:
-    await hits(limiter(server), 3)
+async def test_a_counter_goes_away_by_itself(server: Redis, link: Link) -> None:
+    await hits(limiter(link), 3)
     await asyncio.sleep(TOLD_SECONDS)
     [key] = await server.keys("*")
     assert 0 < await server.ttl(key) <= 2 * WINDOW_SECONDS
 
 
-async def test_hits_that_were_counted_here_are_told_soon(server: Redis) -> None:
-    await hits(limiter(server, per_minute=100), 20)
+async def test_hits_that_were_counted_here_are_told_soon(server: Redis, link: Link) -> None:
+    await hits(limiter(link, per_minute=100), 20)
     await asyncio.sleep(TOLD_SECONDS)
     [key] = await server.keys("*")
     assert int(await server.get(key)) == 20
 
 
-async def test_where_the_server_is_away_this_process_counts_by_itself(server: Redis) -> None:
-    nowhere = cache_client("redis://127.0.0.1:1/0")
-    allowances = await hits(limiter(nowhere), 13)
-    await asyncio.sleep(TOLD_SECONDS)
-    assert [allowance.exceeded for allowance in allowances].count(False) == 10
-    assert allowances[-1].exceeded
-    await nowhere.aclose(close_connection_pool=True)
+async def test_where_the_server_is_away_this_process_counts_by_itself() -> None:
+    async with cache_link("redis://127.0.0.1:1/0") as nowhere:
+        allowances = await hits(limiter(nowhere), 13)
+        await asyncio.sleep(TOLD_SECONDS)
+        assert [allowance.exceeded for allowance in allowances].count(False) == 10
+        assert allowances[-1].exceeded

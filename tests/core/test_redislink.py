@@ -74,6 +74,9 @@ def on_both_loops(test: Body) -> Body:
     return marked
 
 
+also_gathering = pytest.mark.parametrize("gathers", [False, True], ids=["at once", "gathers"])
+
+
 @contextlib.asynccontextmanager
 async def client_of(url: str) -> AsyncIterator[Redis]:
     client = cache_client(url)
@@ -83,10 +86,15 @@ async def client_of(url: str) -> AsyncIterator[Redis]:
 
 @contextlib.asynccontextmanager
 async def linked(
-    url: str, *, timeout: float = LONG, on_message: OnMessage | None = None, repeats: bool = True
+    url: str,
+    *,
+    timeout: float = LONG,
+    on_message: OnMessage | None = None,
+    repeats: bool = True,
+    gathers: bool = False,
 ) -> AsyncIterator[Link]:
     async with client_of(url) as client:
-        link = Link(client, timeout=timeout, on_message=on_message, repeats=repeats)
+        link = Link(client, timeout=timeout, on_message=on_message, repeats=repeats, gathers=gathers)
         try:
             async with asyncio.timeout(LONG):
                 yield link
@@ -222,8 +230,9 @@ async def test_texts_bytes_and_numbers_are_arguments(url: str) -> None:
 
 
 @on_both_loops
-async def test_an_error_reaches_its_own_question_alone(url: str) -> None:
-    async with linked(url) as link:
+@also_gathering
+async def test_an_error_reaches_its_own_question_alone(url: str, gathers: bool) -> None:
+    async with linked(url, gathers=gathers) as link:
         before = await own_id(link)
         asked = [
             link.send(("SET", "text", "x")),
@@ -238,9 +247,10 @@ async def test_an_error_reaches_its_own_question_alone(url: str) -> None:
 
 
 @on_both_loops
-async def test_many_sends_at_once_are_answered_in_their_order(url: str) -> None:
+@also_gathering
+async def test_many_sends_at_once_are_answered_in_their_order(url: str, gathers: bool) -> None:
     resolved: list[int] = []
-    async with linked(url) as link:
+    async with linked(url, gathers=gathers) as link:
         asked = []
         for number in range(1000):
             asked.append(link.send(("ECHO", number), ("ECHO", -number)))
@@ -252,8 +262,9 @@ async def test_many_sends_at_once_are_answered_in_their_order(url: str) -> None:
 
 
 @on_both_loops
-async def test_what_is_sent_while_connecting_keeps_its_order(url: str) -> None:
-    async with linked(url) as link:
+@also_gathering
+async def test_what_is_sent_while_connecting_keeps_its_order(url: str, gathers: bool) -> None:
+    async with linked(url, gathers=gathers) as link:
         asked = []
         for number in range(200):
             asked.append(link.send(("RPUSH", "list", number)))
@@ -276,8 +287,31 @@ async def test_a_command_is_on_its_way_when_send_returns(url: str) -> None:
 
 
 @on_both_loops
-async def test_who_does_not_wait_any_more_takes_no_answer_from_others(url: str) -> None:
-    async with linked(url) as link:
+async def test_where_it_gathers_nothing_leaves_before_the_end_of_the_turn(url: str) -> None:
+    async with linked(url, gathers=True) as link:
+        for _ in range(2):
+            await link.send(("DEL", "sent"))
+            asked = [link.send(("INCR", "sent")) for _ in range(3)]
+            with redis.Redis.from_url(url) as meanwhile:  # the event loop has no turn
+                assert [meanwhile.get("sent") for _ in range(200)] == [None] * 200
+            assert await asyncio.gather(*asked) == [[1], [2], [3]]
+
+
+@on_both_loops
+async def test_what_was_gathered_when_the_connection_was_lost_goes_over_the_next(url: str) -> None:
+    async with linked(url, gathers=True) as link:
+        before = await own_id(link)
+        with redis.Redis.from_url(url) as meanwhile:
+            meanwhile.client_kill_filter(_id=str(before))
+            asked = [link.send(("INCR", "sent")) for _ in range(3)]
+        assert await asyncio.gather(*asked) == [[1], [2], [3]]
+        assert await own_id(link) != before
+
+
+@on_both_loops
+@also_gathering
+async def test_who_does_not_wait_any_more_takes_no_answer_from_others(url: str, gathers: bool) -> None:
+    async with linked(url, gathers=gathers) as link:
         for is_open in (False, True):
             asked = [link.send(("ECHO", number)) for number in range(20)]
             for question in asked[::2]:
@@ -288,9 +322,10 @@ async def test_who_does_not_wait_any_more_takes_no_answer_from_others(url: str) 
 
 
 @on_both_loops
-async def test_large_values_go_and_come_whole_and_hold_nothing_out_of_order(url: str) -> None:
+@also_gathering
+async def test_large_values_go_and_come_whole_and_hold_nothing_out_of_order(url: str, gathers: bool) -> None:
     value = os.urandom(1 << 20) * 8
-    async with linked(url) as link:
+    async with linked(url, gathers=gathers) as link:
         asked = [
             link.send(("SET", "large", value)),
             link.send(("ECHO", "between")),
@@ -377,8 +412,9 @@ async def test_a_connection_that_was_lost_while_idle_is_opened_again(url: str, r
 
 
 @on_both_loops
-async def test_it_is_opened_again_also_for_who_asks_before_the_loss_is_known(url: str) -> None:
-    async with linked(url) as link:
+@also_gathering
+async def test_it_is_opened_again_also_for_who_asks_before_the_loss_is_known(url: str, gathers: bool) -> None:
+    async with linked(url, gathers=gathers) as link:
         for _ in range(5):
             before = await own_id(link)
             with redis.Redis.from_url(url) as other:  # the event loop has no turn
@@ -437,7 +473,8 @@ async def test_what_was_lost_twice_fails() -> None:
 
 
 @on_both_loops
-async def test_what_was_answered_is_not_asked_again_and_the_rest_keeps_its_order() -> None:
+@also_gathering
+async def test_what_was_answered_is_not_asked_again_and_the_rest_keeps_its_order(gathers: bool) -> None:
     asked: list[list[bytes]] = []
 
     async def answer_one_and_a_half(peer: Peer) -> None:
@@ -448,7 +485,7 @@ async def test_what_was_answered_is_not_asked_again_and_the_rest_keeps_its_order
             if peer.number == 2 or len(asked) < 3:
                 peer.say(b"+%d %s\r\n" % (peer.number, asked[-1][-1]))
 
-    async with Scripted(answer_one_and_a_half) as server, linked(server.url) as link:
+    async with Scripted(answer_one_and_a_half) as server, linked(server.url, gathers=gathers) as link:
         questions = [
             link.send(("ECHO", "a")),
             link.send(("ECHO", "b"), ("ECHO", "c")),
@@ -670,8 +707,9 @@ async def test_a_subscription_ends_with_its_connection(url: str) -> None:
 
 
 @on_both_loops
-async def test_closing_fails_what_is_open_and_what_is_sent_after_it(url: str) -> None:
-    async with linked(url) as link, client_of(url) as other:
+@also_gathering
+async def test_closing_fails_what_is_open_and_what_is_sent_after_it(url: str, gathers: bool) -> None:
+    async with linked(url, gathers=gathers) as link, client_of(url) as other:
         connection_id = await own_id(link)
         asked = [link.send(("BLPOP", "list", 5)), link.send(("RPUSH", "behind", 1))]
         lost = asyncio.ensure_future(link.wait_until_lost())

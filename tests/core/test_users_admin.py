@@ -5,13 +5,12 @@ import pytest
 
 from core.cache import Miss, PageCache
 from core.database import Pool
-from core.redis import cache_client
-from core.redisbatch import Batcher
 from core.settings import Settings
 from core.users.admin import UserFault, create_user, list_users, promote, set_password
 from core.users.passwords import password_matches
 from core.users.queries import credentials_of
 from tests.core.conftest import Cast
+from tests.harness import cache_link
 
 PASSWORD = "a password of good length"
 
@@ -62,18 +61,17 @@ async def test_users_are_listed_in_the_order_of_their_making(settings: Settings,
 
 
 async def test_a_role_is_given_and_taken_and_cached_pages_are_forgotten(settings: Settings, cast: Cast) -> None:
-    client = cache_client(settings.redis_url)
-    cache = PageCache(Batcher(client), ttl_seconds=60)
-    cache.suspect = False
-    miss = await cache.look_up(cast.alice, "q")
-    assert isinstance(miss, Miss)
-    await cache.store(cast.alice, "q", miss, b"page")
-    await promote(settings, "Alice")
-    assert isinstance(await cache.look_up(cast.alice, "q"), Miss)
-    assert {user["username"]: user["role"] for user in await list_users(settings)}["alice"] == "admin"
-    await promote(settings, "alice", "user")
-    assert {user["username"]: user["role"] for user in await list_users(settings)}["alice"] == "user"
-    await client.aclose(close_connection_pool=True)
+    async with cache_link(settings.redis_url) as link:
+        cache = PageCache(link, ttl_seconds=60)
+        cache.suspect = False
+        miss = await cache.look_up(cast.alice, "q")
+        assert isinstance(miss, Miss)
+        await cache.store(cast.alice, "q", miss, b"page")
+        await promote(settings, "Alice")
+        assert isinstance(await cache.look_up(cast.alice, "q"), Miss)
+        assert {user["username"]: user["role"] for user in await list_users(settings)}["alice"] == "admin"
+        await promote(settings, "alice", "user")
+        assert {user["username"]: user["role"] for user in await list_users(settings)}["alice"] == "user"
 
 
 async def test_a_new_password_ends_the_users_sessions_and_nobody_elses(

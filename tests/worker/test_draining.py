@@ -15,8 +15,8 @@ from core import lanes, metrics
 from core.cache import SUSPECT_FLAG, CacheInvalidator, Miss, PageCache
 from core.commands import Command, Outcome, decode_outcomes, encode_batch
 from core.redis import cache_client
-from core.redisbatch import Batcher
-from tests.harness import eventually
+from core.settings import Settings
+from tests.harness import cache_link, eventually
 from tests.worker.commands import batch, create, insert_task, new_user, update
 from worker.runner import Services
 from worker.writes import BATCH_MAXIMUM_OPERATIONS, drain_lane, look_again
@@ -259,16 +259,15 @@ async def test_an_entry_that_was_applied_but_not_removed_is_told_again_and_not_a
 # -- the cache forgets first
 
 
-def page_cache(services: Services) -> PageCache:
-    cache = PageCache(Batcher(services.cache), ttl_seconds=60)
-    cache.suspect = False
-    return cache
+@pytest.fixture
+async def cache(settings: Settings) -> AsyncIterator[PageCache]:
+    async with cache_link(settings.redis_url) as link:
+        cache = PageCache(link, ttl_seconds=60)
+        cache.suspect = False
+        yield cache
 
 
-async def test_the_cache_forgets_before_anybody_is_told(
-    services: Services, owner: asyncpg.Connection, alice: int
-) -> None:
-    cache = page_cache(services)
+async def test_the_cache_forgets_before_anybody_is_told(services: Services, cache: PageCache, alice: int) -> None:
     found_at_outcome: list[Any] = []
     for number in range(10):
         miss = await cache.look_up(alice, "tasks")
@@ -286,8 +285,8 @@ async def test_the_cache_forgets_before_anybody_is_told(
     assert all(isinstance(found, Miss) for found in found_at_outcome)
 
 
-async def test_others_pages_stay(services: Services, owner: asyncpg.Connection, alice: int) -> None:
-    cache, bob = page_cache(services), await new_user(owner)
+async def test_others_pages_stay(services: Services, cache: PageCache, owner: asyncpg.Connection, alice: int) -> None:
+    bob = await new_user(owner)
     miss = await cache.look_up(bob, "tasks")
     assert isinstance(miss, Miss)
     await cache.store(bob, "tasks", miss, b"bob's")
