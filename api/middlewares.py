@@ -79,19 +79,27 @@ def around_every_request(
     # A number within this process, which draws its own prefix: random bytes for each cost a system call.
     prefix = secrets.token_hex(8)
     numbers = itertools.count(1)
+    in_flight = 0
+
+    def tell_in_flight() -> None:
+        metrics.HTTP_IN_FLIGHT.set(in_flight)
+
+    bookkeeping.keep(tell_in_flight)
 
     def account(answered: _Answered) -> None:
         _account(answered, log_request)
 
     @web.middleware
     async def answer(request: web.Request, handler: Handler) -> web.StreamResponse:
+        nonlocal in_flight
         started = time.perf_counter()
         given = request.headers.get("X-Request-Id", "")
         request_id = given if _SANE_REQUEST_ID.match(given) else f"{prefix}{next(numbers):08x}"
         request[REQUEST_ID] = request_id
         request[ADDRESS] = client_address(request, trusted_proxies)
         structlog.contextvars.bind_contextvars(request_id=request_id)
-        metrics.HTTP_IN_FLIGHT.inc()
+        in_flight += 1
+        bookkeeping.stir()
         status = 499  # the client went away before it was answered
         try:
             response = await _admit(request, handler, endpoints.get(request.match_info.handler))
@@ -99,7 +107,7 @@ def around_every_request(
             status = response.status
             return response
         finally:
-            metrics.HTTP_IN_FLIGHT.dec()
+            in_flight -= 1
             identity = request.get(IDENTITY)
             answered = _Answered(
                 time.time(),

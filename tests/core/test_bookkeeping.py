@@ -34,6 +34,20 @@ async def test_what_is_noted_after_the_books_were_settled_is_recorded_by_itself(
     assert recorded == [1, 2]
 
 
+async def test_a_level_is_recorded_as_it_is_when_the_books_are_settled() -> None:
+    books, levels, recorded = Bookkeeping(), [0], list[int]()
+    books.keep(lambda: recorded.append(levels[-1]))
+    for level in (1, 2):
+        levels.append(level)
+        books.stir()
+    assert recorded == []
+    await asyncio.sleep(3 * GATHER_SECONDS)
+    assert recorded == [2], "once for both"
+    levels.append(3)
+    books.settle()
+    assert recorded == [2, 3]
+
+
 async def test_a_record_that_fails_takes_no_other_with_it() -> None:
     books, recorded = Bookkeeping(), list[Any]()
 
