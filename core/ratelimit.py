@@ -5,6 +5,7 @@ Windows are aligned to the clock, so one increment tells all that a client is to
 
 import asyncio
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from limits import RateLimitItem, RateLimitItemPerMinute
@@ -39,10 +40,17 @@ class Allowance:
 
 @dataclass(slots=True)
 class _Count:
-    """What one process knows of one counter: the total, and how much of it the server has not been told."""
+    """What one process knows of one counter.
+
+    Attributes:
+        total: as far as it knows.
+        untold: how much of it the server has not been told.
+        expires: whether this process has told the server how long to keep it.
+    """
 
     total: int
     untold: int = 0
+    expires: bool = False
 
 
 class RateLimiter:
@@ -92,7 +100,7 @@ class RateLimiter:
                 self._telling = asyncio.create_task(self._tell())
         else:
             count = self._counts.setdefault(who, _Count(0))
-            total = await self._count_at_server(self._window, who, count, 1)
+            [total] = await self._count_at_server(self._window, [(who, count)], 1)
         return Allowance(
             quota=self.per_minute,
             left=max(0, self.per_minute - total),
@@ -118,20 +126,28 @@ class RateLimiter:
             self._untold = {}
         counts = list(untold.items())
         for first in range(0, len(counts), TOLD_AT_ONCE):
-            some = counts[first : first + TOLD_AT_ONCE]
-            await asyncio.gather(*(self._count_at_server(window, who, count, 0) for who, count in some))
+            await self._count_at_server(window, counts[first : first + TOLD_AT_ONCE], 0)
 
-    async def _count_at_server(self, window: int, who: str, count: _Count, hits: int) -> int:
-        """Adds `hits` and what is untold; returns the total that the server answers, or this process's memory."""
-        amount = count.untold + hits
-        count.untold = 0
-        key = self._item.key_for(who, str(window))
-        try:
-            [answered] = await self._link.send(("INCRBY", key, amount))
-            total = int(answered)
-            if total == amount:
-                await self._link.send(("EXPIRE", key, 2 * WINDOW_SECONDS))
-        except REDIS_FAULTS:
-            total = await self._local.incr(key, WINDOW_SECONDS, amount)
-        count.total = max(count.total, total + count.untold)
-        return total
+    async def _count_at_server(self, window: int, counts: Sequence[tuple[str, _Count]], hits: int) -> list[int]:
+        """Adds `hits` and what is untold of each; returns the totals: the server's, or this process's memory's."""
+        asked = []
+        told: list[tuple[str, int]] = []
+        for who, count in counts:
+            key, amount = self._item.key_for(who, str(window)), count.untold + hits
+            count.untold = 0
+            told.append((key, amount))
+            expiry = () if count.expires else (("EXPIRE", key, 2 * WINDOW_SECONDS),)
+            asked.append(self._link.send(("INCRBY", key, amount), *expiry))
+        replies = await asyncio.gather(*asked, return_exceptions=True)
+        totals = []
+        for (_, count), (key, amount), reply in zip(counts, told, replies, strict=True):
+            if isinstance(reply, BaseException):
+                if not isinstance(reply, REDIS_FAULTS):
+                    raise reply
+                total = await self._local.incr(key, WINDOW_SECONDS, amount)
+            else:
+                total = reply[0]
+                count.expires = True
+            count.total = max(count.total, total + count.untold)
+            totals.append(total)
+        return totals
