@@ -125,8 +125,10 @@ class PageCache:
                 await asyncio.sleep(0.25)
 
     def _note(self, suspect: bool) -> None:
-        if suspect != self.suspect:
-            log.warning("cache passed by" if suspect else "cache in use")
+        if suspect and not self.suspect:
+            log.warning("cache passed by")
+        elif self.suspect and not suspect:
+            log.info("cache in use")
         self.suspect = suspect
         metrics.CACHE_SUSPECT.set(suspect)
 
