@@ -23,8 +23,18 @@ WORKER_ROLE = "tenfold_worker"
 
 LONGEST_TRANSACTION_SECONDS = 10
 LOCK_SECONDS = 5
+_UNPRUNED = "SET LOCAL enable_partition_pruning = off"
+"""For transactions that lock rows and look into `tasks`.
+
+A row that another transaction changed a moment ago is looked at again with a second copy of the plan. In PostgreSQL
+18 (18.6 at least) the copy takes over what the first one needs to choose partitions while it runs, and frees it: the
+server crashes ("use after free in run-time partition pruning during EvalPlanQual rechecks"). Without pruning a row is
+looked for in every partition's index, which costs some microseconds.
+"""
+
 BOUNDED = (
-    f"SET LOCAL transaction_timeout = '{LONGEST_TRANSACTION_SECONDS:d}s'; SET LOCAL lock_timeout = '{LOCK_SECONDS:d}s'"
+    f"SET LOCAL transaction_timeout = '{LONGEST_TRANSACTION_SECONDS:d}s'; "
+    f"SET LOCAL lock_timeout = '{LOCK_SECONDS:d}s'; {_UNPRUNED}"
 )
 """The beginning of a transaction that takes locks: a process that is frozen in the middle of it does not keep them."""
 
@@ -221,7 +231,8 @@ async def locked_transaction(
     try:
         await connection.execute(
             f"BEGIN; SET LOCAL transaction_timeout = '{longest_seconds:d}s'; "
-            f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'; SELECT pg_advisory_xact_lock({lock_class:d}, {lock:d})"
+            f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'; {_UNPRUNED}; "
+            f"SELECT pg_advisory_xact_lock({lock_class:d}, {lock:d})"
         )
         yield
         status = await connection.execute("COMMIT")

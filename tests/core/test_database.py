@@ -9,6 +9,7 @@ import pytest
 
 from core.database import (
     API_ROLE,
+    BOUNDED,
     WORKER_ROLE,
     Pool,
     applied_revision,
@@ -162,6 +163,17 @@ async def test_a_locked_transaction_holds_its_lock_and_keeps_what_was_done(
         assert await count_users(owner) == 0
     assert await lock_is_free(owner)
     assert await count_users(owner) == 1
+
+
+async def test_where_rows_are_locked_no_partitions_are_chosen_at_run_time(workers: Pool) -> None:
+    """PostgreSQL 18 crashes otherwise when such a row has just been changed by another transaction."""
+    async with workers.acquire() as connection:
+        async with locked_transaction(connection, *LOCK):
+            assert await connection.fetchval("SHOW enable_partition_pruning") == "off"
+        async with connection.transaction():
+            await connection.execute(BOUNDED)
+            assert await connection.fetchval("SHOW enable_partition_pruning") == "off"
+        assert await connection.fetchval("SHOW enable_partition_pruning") == "on"
 
 
 async def insert_and_raise(connection: Any, error: BaseException) -> None:
