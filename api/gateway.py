@@ -218,7 +218,8 @@ class Gateway:
         for outcome in outcomes:
             submission = self._pending.get(outcome.token)
             if submission is not None:
-                submission.resolve(outcome)
+                # Who asked not to wait is promised it, also where the outcome is heard before the queue's own word.
+                submission.resolve(None if submission.respond_async else outcome)
             lane.settled(outcome.token)
 
     # -- learning an outcome another way ------------------------------------------------------------------
