@@ -26,10 +26,11 @@ LOCK_SECONDS = 5
 _UNPRUNED = "SET LOCAL enable_partition_pruning = off"
 """For transactions that lock rows and look into `tasks`.
 
-A row that another transaction changed a moment ago is looked at again with a second copy of the plan. In PostgreSQL
-18 (18.6 at least) the copy takes over what the first one needs to choose partitions while it runs, and frees it: the
-server crashes ("use after free in run-time partition pruning during EvalPlanQual rechecks"). Without pruning a row is
-looked for in every partition's index, which costs some microseconds.
+A row to lock that another transaction has just changed is looked at again, with a second copy of the plan. In
+PostgreSQL 18 (18.6 at least) the copy takes over what the statement needs to choose partitions while it runs. When the
+last row is locked the copy is freed, and whatever chooses a partition after that crashes the server ("use after free
+in run-time partition pruning during EvalPlanQual rechecks"): the claim of deliveries, which asks at its end whether a
+task is still open. Without pruning a row is looked for in every partition's index, which costs some microseconds.
 """
 
 BOUNDED = (
