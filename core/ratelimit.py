@@ -1,4 +1,4 @@
-"""Rate limits over all API processes, counted in the cache server; in this process where that is away.
+"""Rate limits over all API processes, counted in the cache server; where that is away, from what this process knows.
 
 Windows are aligned to the clock, so one increment tells all that a client is told.
 """
@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from limits import RateLimitItem, RateLimitItemPerMinute
-from limits.aio.storage import MemoryStorage
 
 from core.redis import REDIS_FAULTS, end_tasks
 from core.redislink import Link
@@ -43,12 +42,12 @@ class _Count:
     """What one process knows of one counter.
 
     Attributes:
-        total: as far as it knows.
+        total: of all processes, as far as this one knows: never more than there were, and all of its own.
         untold: how much of it the server has not been told.
-        expires: whether this process has told the server how long to keep it.
+        expires: whether the server knows how long to keep it.
     """
 
-    total: int
+    total: int = 0
     untold: int = 0
     expires: bool = False
 
@@ -59,7 +58,7 @@ class RateLimiter:
     While less than half of a quota is used, hits are counted here and told to the server together, some milliseconds
     later where they are a hundredth of the quota, else after a second: under load a round trip for each request
     would cost more than the request. From there on every hit asks the server, so the limit itself is exact over all
-    processes.
+    processes. What the server does not answer in time, or forgets, this process has still counted.
     """
 
     def __init__(self, link: Link, *, name: str, per_minute: int) -> None:
@@ -72,7 +71,6 @@ class RateLimiter:
         self.per_minute = per_minute
         self._link = link
         self._item: RateLimitItem = RateLimitItemPerMinute(max(per_minute, 1), namespace=f"tenfold:limit:{name}")
-        self._local = MemoryStorage()
         self._window = 0
         self._counts: dict[str, _Count] = {}
         self._untold: dict[str, _Count] = {}
@@ -89,18 +87,21 @@ class RateLimiter:
             self._counts = {}
             self._untold = {}
         count = self._counts.get(who)
-        if count is not None and count.total < self.per_minute // 2:
-            count.total += 1
-            count.untold += 1
-            total = count.total
+        asks = count is None or count.total >= self.per_minute // 2
+        if count is None:
+            count = self._counts[who] = _Count()
+        count.total += 1
+        count.untold += 1
+        total = count.total
+        if asks:
+            [at_server] = await self._tell_server(self._window, [(who, count)])
+            total = max(total, at_server)
+        else:
             self._untold[who] = count
             if count.untold * 100 >= self.per_minute:
                 self._is_urgent = True
             if self._telling is None:
                 self._telling = asyncio.create_task(self._tell())
-        else:
-            count = self._counts.setdefault(who, _Count(0))
-            [total] = await self._count_at_server(self._window, [(who, count)], 1)
         return Allowance(
             quota=self.per_minute,
             left=max(0, self.per_minute - total),
@@ -126,28 +127,28 @@ class RateLimiter:
             self._untold = {}
         counts = list(untold.items())
         for first in range(0, len(counts), TOLD_AT_ONCE):
-            await self._count_at_server(window, counts[first : first + TOLD_AT_ONCE], 0)
+            await self._tell_server(window, counts[first : first + TOLD_AT_ONCE])
 
-    async def _count_at_server(self, window: int, counts: Sequence[tuple[str, _Count]], hits: int) -> list[int]:
-        """Adds `hits` and what is untold of each; returns the totals: the server's, or this process's memory's."""
+    async def _tell_server(self, window: int, counts: Sequence[tuple[str, _Count]]) -> list[int]:
+        """Adds what is untold of each; returns the server's totals, 0 where it does not answer."""
         asked = []
-        told: list[tuple[str, int]] = []
+        amounts = []
         for who, count in counts:
-            key, amount = self._item.key_for(who, str(window)), count.untold + hits
-            count.untold = 0
-            told.append((key, amount))
+            key = self._item.key_for(who, str(window))
+            amounts.append(count.untold)
             expiry = () if count.expires else (("EXPIRE", key, 2 * WINDOW_SECONDS),)
-            asked.append(self._link.send(("INCRBY", key, amount), *expiry))
+            asked.append(self._link.send(("INCRBY", key, count.untold), *expiry))
+            count.untold = 0
         replies = await asyncio.gather(*asked, return_exceptions=True)
         totals = []
-        for (_, count), (key, amount), reply in zip(counts, told, replies, strict=True):
+        for (_, count), amount, reply in zip(counts, amounts, replies, strict=True):
             if isinstance(reply, BaseException):
                 if not isinstance(reply, REDIS_FAULTS):
                     raise reply
-                total = await self._local.incr(key, WINDOW_SECONDS, amount)
-            else:
-                total = reply[0]
-                count.expires = True
+                totals.append(0)
+                continue
+            total, *expiry_was_set = reply
+            count.expires = bool(expiry_was_set) or total != amount  # else the server has forgotten, and begins anew
             count.total = max(count.total, total + count.untold)
             totals.append(total)
         return totals

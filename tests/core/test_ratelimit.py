@@ -115,6 +115,33 @@ async def test_hits_that_were_counted_here_are_told_soon(server: Redis, link: Li
     assert int(await server.get(key)) == 20
 
 
+async def test_what_the_server_was_not_there_for_is_counted_all_the_same(settings: Settings) -> None:
+    async with cache_link(settings.redis_url) as link, cache_link("redis://127.0.0.1:1/0") as nowhere:
+        for away_for in range(8):
+            mine = limiter(link, per_minute=8, name=f"away for {away_for}")
+            mine._link = nowhere
+            allowances = await hits(mine, away_for)
+            mine._link = link
+            allowances += await hits(mine, 10 - away_for)
+            assert [allowance.left for allowance in allowances] == [7, 6, 5, 4, 3, 2, 1, 0, 0, 0]
+            assert [allowance.exceeded for allowance in allowances] == [False] * 8 + [True] * 2
+
+
+async def test_a_server_that_goes_away_or_forgets_gives_no_allowance_anew(
+    settings: Settings, server: Redis, link: Link
+) -> None:
+    mine = limiter(link, per_minute=8)
+    assert [allowance.left for allowance in await hits(mine, 6)] == [7, 6, 5, 4, 3, 2]
+    await server.flushall()
+    assert [allowance.left for allowance in await hits(mine, 1)] == [1]
+    assert [allowance.left for allowance in await hits(mine, 1)] == [0]
+    [key] = await server.keys("*")
+    assert 0 < await server.ttl(key) <= 2 * WINDOW_SECONDS
+    async with cache_link("redis://127.0.0.1:1/0") as nowhere:
+        mine._link = nowhere
+        assert (await hits(mine, 1))[0].exceeded
+
+
 async def test_where_the_server_is_away_this_process_counts_by_itself() -> None:
     async with cache_link("redis://127.0.0.1:1/0") as nowhere:
         allowances = await hits(limiter(nowhere), 13)
