@@ -27,7 +27,7 @@ from api.passwords import PasswordService
 from core import metrics
 from core.cache import CacheInvalidator, PageCache
 from core.commands import Command, Outcome
-from core.database import api_pool, pool_counts, within
+from core.database import ReadPool, api_pool, pool_counts, within
 from core.jobs import find_outcome
 from core.ratelimit import RateLimiter
 from core.redis import CACHE_REPLY_SECONDS, cache_client, end_tasks, queue_client
@@ -42,7 +42,7 @@ FIND_SECONDS = 1.0
 
 
 async def database(app: web.Application) -> AsyncIterator[None]:
-    app[POOL] = await api_pool(app[SETTINGS])
+    app[POOL] = ReadPool(await api_pool(app[SETTINGS]))
     yield
     with contextlib.suppress(TimeoutError):
         await asyncio.wait_for(app[POOL].close(), POOL_CLOSE_SECONDS)

@@ -332,5 +332,8 @@ def version_etag(version: int) -> str:
 
 def is_unchanged(request: web.Request, etag: str) -> bool:
     """Whether `If-None-Match` names the tag: weak comparison (RFC 9110, 13.1.2)."""
-    condition = ",".join(request.headers.getall("If-None-Match", []))
+    conditions = request.headers.getall("If-None-Match", None)
+    if conditions is None:
+        return False
+    condition = ",".join(conditions)
     return condition.strip() == "*" or any(found.removeprefix("W/") == etag for found in ETAG.findall(condition))

@@ -7,7 +7,7 @@ from aiohttp import web
 
 from core.bookkeeping import Bookkeeping
 from core.cache import PageCache
-from core.database import Pool
+from core.database import ReadPool
 from core.encryption import SecretBox
 from core.ratelimit import RateLimiter
 from core.settings import Settings
@@ -35,7 +35,7 @@ class Identity:
 
 
 SETTINGS: web.AppKey[Settings] = web.AppKey("settings", Settings)
-POOL: "web.AppKey[Pool]" = web.AppKey("pool")
+POOL: "web.AppKey[ReadPool]" = web.AppKey("pool")
 QUEUE: "web.AppKey[ArqRedis]" = web.AppKey("queue")
 CACHE_CLIENT: "web.AppKey[Redis]" = web.AppKey("cache_client")
 CACHE: web.AppKey[PageCache] = web.AppKey("cache", PageCache)

@@ -105,7 +105,7 @@ async def _cached_page(request: web.Request, query: TaskQuery) -> web.Response:
         return page_response(request, items, cursor or None)
     page = await list_tasks(request.app[POOL], Caller(user_id), query)
     if isinstance(found, Miss):
-        await cache.store(user_id, name, found, f"{page.next_cursor or ''}\n{page.items}".encode())
+        cache.store(user_id, name, found, f"{page.next_cursor or ''}\n{page.items}".encode())
     return page_response(request, page.items, page.next_cursor)
 
 

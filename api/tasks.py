@@ -73,7 +73,7 @@ async def get_task(request: web.Request) -> web.Response:
         raise not_found("There is no such task.")
     body, number = task
     if isinstance(found, Miss):
-        await cache.store(identity.user_id, name, found, f"{number}\n{body}".encode())
+        cache.store(identity.user_id, name, found, f"{number}\n{body}".encode())
     return _task_response(request, body, number)
 
 

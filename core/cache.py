@@ -15,6 +15,7 @@ import asyncio
 import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from arq.connections import ArqRedis
 from redis.asyncio import Redis
@@ -60,6 +61,8 @@ return 0
 # How long a worker that has raised the flag waits before it publishes outcomes: every subscriber has long heard.
 _FLAG_SPREADS_SECONDS = 0.1
 
+_READS = {result: metrics.CACHE_READS.labels(result) for result in ("hit", "miss", "bypass", "error")}
+
 log = get_logger()
 
 
@@ -86,29 +89,31 @@ class PageCache:
     async def look_up(self, user_id: int, query: str) -> bytes | Miss | None:
         """The page; or a `Miss`; or None where the cache is away, suspect or switched off."""
         if self.suspect or not self._ttl_seconds:
-            metrics.CACHE_READS.labels("bypass").inc()
+            _READS["bypass"].inc()
             return None
         try:
             [[version, page]] = await self._link.send(("HMGET", _key(user_id), _VERSION, query))
             if page is not None:
-                metrics.CACHE_READS.labels("hit").inc()
+                _READS["hit"].inc()
                 return bytes(page)
-            metrics.CACHE_READS.labels("miss").inc()
+            _READS["miss"].inc()
             if version is None:
                 [version] = await self._link.send(
                     ("EVAL", _NEW_VERSION, 1, _key(user_id), secrets.token_bytes(9), self._ttl_seconds)
                 )
             return Miss(version)
         except REDIS_FAULTS:
-            metrics.CACHE_READS.labels("error").inc()
+            _READS["error"].inc()
             return None
 
-    async def store(self, user_id: int, query: str, miss: Miss, page: bytes) -> None:
-        """Keeps a page that was read after `miss`; if the user's rows changed since, it is not kept."""
-        try:
-            await self._link.send(("EVAL", _STORE_IF_VERSION, 1, _key(user_id), miss.version, query, page))
-        except REDIS_FAULTS:
-            metrics.CACHE_READS.labels("error").inc()
+    def store(self, user_id: int, query: str, miss: Miss, page: bytes) -> None:
+        """Keeps a page that was read after `miss`; if the user's rows changed since, it is not kept.
+
+        Nobody waits for it, but whoever looks it up in this process from now on asks after it has been kept.
+        """
+        self._link.send(("EVAL", _STORE_IF_VERSION, 1, _key(user_id), miss.version, query, page)).add_done_callback(
+            _note_stored
+        )
 
     async def watch_flag(self, queue: ArqRedis) -> None:
         """Keeps `suspect` true to the flag; runs as long as the process. Unable to watch, it passes the cache by."""
@@ -131,6 +136,14 @@ class PageCache:
             log.info("cache in use")
         self.suspect = suspect
         metrics.CACHE_SUSPECT.set(suspect)
+
+
+def _note_stored(stored: "asyncio.Future[list[Any]]") -> None:
+    error = stored.exception()
+    if isinstance(error, REDIS_FAULTS):
+        _READS["error"].inc()
+    elif error is not None:
+        raise error
 
 
 class CacheInvalidator:

@@ -153,6 +153,70 @@ async def worker_pool(settings: Settings, *, size: int | None = None) -> Pool:
     return await create_pool(settings.database_url, settings, role=WORKER_ROLE, application="tenfold worker", size=size)
 
 
+class ReadPool:
+    """Statements in autocommit, on connections that stay borrowed from a pool.
+
+    asyncpg's pool makes two objects and a task for each use of a connection: as much processor time as sending a
+    statement and reading its row.
+    """
+
+    def __init__(self, pool: Pool) -> None:
+        """
+        Args:
+            pool: nobody else's; closed with this.
+        """
+        self._pool = pool
+        self._slots = asyncio.Semaphore(pool.get_max_size())
+        self._kept: list[asyncpg.pool.PoolConnectionProxy] = []
+        self._is_closing = False
+
+    async def fetch(self, sql: str, *arguments: Any) -> list[asyncpg.Record]:
+        """As `asyncpg.Pool.fetch`."""
+        async with self._slots:
+            connection = self._kept.pop() if self._kept else await self._pool.acquire()
+            try:
+                rows: list[asyncpg.Record] = await connection.fetch(sql, *arguments)
+            except BaseException:
+                # It may be broken, or busy with what was given up: the pool sees to that.
+                await self._pool.release(connection)
+                raise
+            if self._is_closing:
+                await self._pool.release(connection)
+            else:
+                self._kept.append(connection)
+            return rows
+
+    async def expire_connections(self) -> None:
+        """What is connected and idle is not used again."""
+        await self._pool.expire_connections()
+        await self._return_kept()
+
+    async def close(self) -> None:
+        """Waits for the statements under way."""
+        self._is_closing = True
+        await self._return_kept()
+        await self._pool.close()
+
+    async def _return_kept(self) -> None:
+        while self._kept:
+            await self._pool.release(self._kept.pop())
+
+    def get_idle_size(self) -> int:
+        """As `asyncpg.Pool.get_idle_size`."""
+        return self._pool.get_idle_size() + len(self._kept)
+
+    def get_size(self) -> int:
+        """As `asyncpg.Pool.get_size`."""
+        return self._pool.get_size()
+
+    def get_max_size(self) -> int:
+        """As `asyncpg.Pool.get_max_size`."""
+        return self._pool.get_max_size()
+
+
+AnyPool = Pool | ReadPool
+
+
 _BROKEN_CONNECTION = (
     asyncpg.PostgresConnectionError,
     asyncpg.InterfaceError,
@@ -163,7 +227,7 @@ _BROKEN_CONNECTION = (
 )
 
 
-async def fetch_rows(pool: Pool, sql: str, *arguments: Any) -> list[asyncpg.Record]:
+async def fetch_rows(pool: AnyPool, sql: str, *arguments: Any) -> list[asyncpg.Record]:
     """The rows of one statement in autocommit; once more on a fresh connection if the first was broken.
 
     Raises:
@@ -186,7 +250,7 @@ async def fetch_rows(pool: Pool, sql: str, *arguments: Any) -> list[asyncpg.Reco
         raise
 
 
-async def fetch_row(pool: Pool, sql: str, *arguments: Any) -> asyncpg.Record | None:
+async def fetch_row(pool: AnyPool, sql: str, *arguments: Any) -> asyncpg.Record | None:
     """The first row of what `fetch_rows` finds."""
     rows = await fetch_rows(pool, sql, *arguments)
     return rows[0] if rows else None
@@ -271,7 +335,7 @@ async def savepoint(connection: Connection) -> AsyncIterator[None]:
     await connection.execute("RELEASE SAVEPOINT one")
 
 
-async def applied_revision(pool: Pool) -> str | None:
+async def applied_revision(pool: AnyPool) -> str | None:
     """The Alembic revision of the database; None where it was never migrated.
 
     Raises:
@@ -284,7 +348,7 @@ async def applied_revision(pool: Pool) -> str | None:
     return None if row is None else row["version_num"]
 
 
-def pool_counts(pool: Pool) -> dict[str, int]:
+def pool_counts(pool: AnyPool) -> dict[str, int]:
     """Connections by state: `idle`, `busy`, and `limit`, the most there may be."""
     idle = pool.get_idle_size()
     return {"idle": idle, "busy": pool.get_size() - idle, "limit": pool.get_max_size()}

@@ -10,7 +10,7 @@ from arq.connections import ArqRedis
 from sqlalchemy.dialects.postgresql import JSON, UUID
 
 from core.commands import Command, Effect, Outcome
-from core.database import Connection, Pool, delete_in_chunks, fetch_row, fetch_rows, is_data_fault, metadata
+from core.database import AnyPool, Connection, Pool, delete_in_chunks, fetch_row, fetch_rows, is_data_fault, metadata
 from core.errors import CursorInvalid
 from core.lanes import WRITES_QUEUE
 from core.pagination import DAMAGED
@@ -238,7 +238,7 @@ class ListedJob:
     id: str
 
 
-async def read_job(pool: Pool, user_id: int, job_id: str) -> JobView | None:
+async def read_job(pool: AnyPool, user_id: int, job_id: str) -> JobView | None:
     """The user's own job; None where there is no row (yet).
 
     Raises:
@@ -249,7 +249,7 @@ async def read_job(pool: Pool, user_id: int, job_id: str) -> JobView | None:
 
 
 async def list_jobs(
-    pool: Pool,
+    pool: AnyPool,
     user_id: int,
     *,
     kinds: Sequence[str] | None,
@@ -267,7 +267,7 @@ async def list_jobs(
 
 
 async def fetch_newest_first(
-    pool: Pool, sql: str, *arguments: Any, after: tuple[str, str] | None, limit: int
+    pool: AnyPool, sql: str, *arguments: Any, after: tuple[str, str] | None, limit: int
 ) -> list[ListedJob]:
     """Jobs of any kind, as `sql` finds them.
 
@@ -290,7 +290,7 @@ async def fetch_newest_first(
     return [ListedJob(row["job"], row["created_at"], row["id"]) for row in rows]
 
 
-async def find_outcome(pool: Pool, command: Command) -> Outcome | None:
+async def find_outcome(pool: AnyPool, command: Command) -> Outcome | None:
     """What a command came to, where it was carried out already.
 
     Raises:

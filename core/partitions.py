@@ -7,7 +7,7 @@ from typing import Literal
 
 import asyncpg
 
-from core.database import Pool, fetch_row, fetch_rows
+from core.database import AnyPool, Pool, fetch_row, fetch_rows
 
 Fate = Literal["done", "done already", "unknown", "in use", "overlaps", "does not fit"]
 """What became of an order about a partition; all but the first say why nothing was done."""
@@ -42,7 +42,7 @@ class Partition:
     is_attached: bool
 
 
-async def list_partitions(pool: Pool) -> str:
+async def list_partitions(pool: AnyPool) -> str:
     """All partitions, the detached ones too, as a JSON array; rows are PostgreSQL's estimates.
 
     Raises:
@@ -53,7 +53,7 @@ async def list_partitions(pool: Pool) -> str:
     return str(row[0])
 
 
-async def partition_bounds(pool: Pool) -> list[Partition]:
+async def partition_bounds(pool: AnyPool) -> list[Partition]:
     """All partitions, the detached ones too, in the order of time.
 
     Raises:

@@ -131,24 +131,25 @@ class RateLimiter:
 
     async def _tell_server(self, window: int, counts: Sequence[tuple[str, _Count]]) -> list[int]:
         """Adds what is untold of each; returns the server's totals, 0 where it does not answer."""
-        asked = []
-        amounts = []
+        commands: list[tuple[str, str, int]] = []
+        told = []
         for who, count in counts:
             key = self._item.key_for(who, str(window))
-            amounts.append(count.untold)
-            expiry = () if count.expires else (("EXPIRE", key, 2 * WINDOW_SECONDS),)
-            asked.append(self._link.send(("INCRBY", key, count.untold), *expiry))
+            told.append((count, count.untold, count.expires))
+            commands.append(("INCRBY", key, count.untold))
+            if not count.expires:
+                commands.append(("EXPIRE", key, 2 * WINDOW_SECONDS))
             count.untold = 0
-        replies = await asyncio.gather(*asked, return_exceptions=True)
+        try:
+            replies = iter(await self._link.send(*commands))
+        except REDIS_FAULTS:
+            return [0] * len(told)
         totals = []
-        for (_, count), amount, reply in zip(counts, amounts, replies, strict=True):
-            if isinstance(reply, BaseException):
-                if not isinstance(reply, REDIS_FAULTS):
-                    raise reply
-                totals.append(0)
-                continue
-            total, *expiry_was_set = reply
-            count.expires = bool(expiry_was_set) or total != amount  # else the server has forgotten, and begins anew
+        for count, amount, had_expiry in told:
+            total = next(replies)
+            if not had_expiry:
+                next(replies)
+            count.expires = not had_expiry or total != amount  # else the server has forgotten, and begins anew
             count.total = max(count.total, total + count.untold)
             totals.append(total)
         return totals

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from core.database import Pool, fetch_row, fetch_rows
+from core.database import AnyPool, fetch_row, fetch_rows
 
 CHANNEL_JSON = """
     (SELECT row_to_json(channel)::text
@@ -45,7 +45,7 @@ class ListedChannel:
     id: int
 
 
-async def read_channel(pool: Pool, user_id: int, channel_id: int) -> ChannelView | None:
+async def read_channel(pool: AnyPool, user_id: int, channel_id: int) -> ChannelView | None:
     """The user's own channel; None where there is none.
 
     Raises:
@@ -55,7 +55,7 @@ async def read_channel(pool: Pool, user_id: int, channel_id: int) -> ChannelView
     return None if row is None else ChannelView(row["channel"], row["kind"])
 
 
-async def list_channels(pool: Pool, user_id: int, *, after: int, limit: int) -> list[ListedChannel]:
+async def list_channels(pool: AnyPool, user_id: int, *, after: int, limit: int) -> list[ListedChannel]:
     """The user's own channels behind the one with the id `after`, oldest first.
 
     Raises:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from core.database import Pool, fetch_row, fetch_rows
+from core.database import AnyPool, fetch_row, fetch_rows
 
 DELIVERY_JSON = """
     (SELECT row_to_json(delivery)::text
@@ -47,7 +47,7 @@ class ListedDelivery:
     id: int
 
 
-async def read_delivery(pool: Pool, user_id: int, delivery_id: int) -> str | None:
+async def read_delivery(pool: AnyPool, user_id: int, delivery_id: int) -> str | None:
     """The user's own delivery; None where there is none.
 
     Raises:
@@ -58,7 +58,7 @@ async def read_delivery(pool: Pool, user_id: int, delivery_id: int) -> str | Non
 
 
 async def list_deliveries(
-    pool: Pool,
+    pool: AnyPool,
     user_id: int,
     *,
     states: Sequence[str] | None,

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from core.database import Pool, fetch_row
+from core.database import AnyPool, fetch_row
 from core.jobs import JobView, ListedJob, fetch_newest_first
 
 _EXPORT_JSON = """
@@ -61,7 +61,7 @@ class ExportFile:
     is_expired: bool
 
 
-async def read_export(pool: Pool, user_id: int, export_id: str) -> JobView | None:
+async def read_export(pool: AnyPool, user_id: int, export_id: str) -> JobView | None:
     """The user's own export; None where there is no row (yet).
 
     Raises:
@@ -71,7 +71,7 @@ async def read_export(pool: Pool, user_id: int, export_id: str) -> JobView | Non
     return None if row is None else JobView(row["job"], row["state"], "export")
 
 
-async def read_export_file(pool: Pool, user_id: int, export_id: str) -> ExportFile | None:
+async def read_export_file(pool: AnyPool, user_id: int, export_id: str) -> ExportFile | None:
     """Where the file of the user's own export lies; None where there is no such export.
 
     Raises:
@@ -91,7 +91,7 @@ async def read_export_file(pool: Pool, user_id: int, export_id: str) -> ExportFi
     )
 
 
-async def list_exports(pool: Pool, user_id: int, *, after: tuple[str, str] | None, limit: int) -> list[ListedJob]:
+async def list_exports(pool: AnyPool, user_id: int, *, after: tuple[str, str] | None, limit: int) -> list[ListedJob]:
     """The user's own exports, newest first; `after` is the place (`created_at`, `id`) of the last one seen.
 
     Raises:

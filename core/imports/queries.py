@@ -6,7 +6,7 @@ from typing import Any
 
 import orjson
 
-from core.database import Pool, fetch_row, fetch_rows, is_data_fault
+from core.database import AnyPool, fetch_row, fetch_rows, is_data_fault
 from core.errors import CursorInvalid
 from core.jobs import JobView, ListedJob, fetch_newest_first
 from core.pagination import DAMAGED
@@ -90,7 +90,7 @@ class ListedError:
     values: Any
 
 
-async def read_import(pool: Pool, user_id: int, import_id: str) -> JobView | None:
+async def read_import(pool: AnyPool, user_id: int, import_id: str) -> JobView | None:
     """The user's own import; None where there is no row (yet).
 
     Raises:
@@ -100,7 +100,7 @@ async def read_import(pool: Pool, user_id: int, import_id: str) -> JobView | Non
     return None if row is None else JobView(row["job"], row["state"], "import")
 
 
-async def list_imports(pool: Pool, user_id: int, *, after: tuple[str, str] | None, limit: int) -> list[ListedJob]:
+async def list_imports(pool: AnyPool, user_id: int, *, after: tuple[str, str] | None, limit: int) -> list[ListedJob]:
     """The user's own imports, newest first; `after` is the place (`created_at`, `id`) of the last one seen.
 
     Raises:
@@ -111,7 +111,7 @@ async def list_imports(pool: Pool, user_id: int, *, after: tuple[str, str] | Non
 
 
 async def list_errors(
-    pool: Pool, user_id: int, import_id: str, *, after: tuple[int, int], limit: int
+    pool: AnyPool, user_id: int, import_id: str, *, after: tuple[int, int], limit: int
 ) -> list[ListedError]:
     """Errors of the rows of the user's own import, in the order of the file; `after` is the place (row, number).
 
@@ -138,7 +138,7 @@ async def list_errors(
     ]
 
 
-async def all_errors(pool: Pool, user_id: int, import_id: str) -> AsyncIterator[list[ListedError]]:
+async def all_errors(pool: AnyPool, user_id: int, import_id: str) -> AsyncIterator[list[ListedError]]:
     """Every kept error, some at a time; those of one row may be apart.
 
     Raises:
@@ -150,7 +150,7 @@ async def all_errors(pool: Pool, user_id: int, import_id: str) -> AsyncIterator[
         after = (found[-1].row, found[-1].number)
 
 
-async def columns_of(pool: Pool, user_id: int, import_id: str) -> list[str] | None:
+async def columns_of(pool: AnyPool, user_id: int, import_id: str) -> list[str] | None:
     """The header of the CSV that is imported; None for other files, and before it was read.
 
     Raises:

@@ -4,7 +4,7 @@ from datetime import datetime
 
 import orjson
 
-from core.database import Pool, fetch_rows
+from core.database import AnyPool, fetch_rows
 from core.maintenance.schedule import NAMES, SCHEDULE, SWEEP
 
 RUNS_TOLD = 10
@@ -26,7 +26,7 @@ FROM   set_config('app.user_id', $1, true) AS me, set_config('app.role', 'admin'
 """
 
 
-async def list_maintenance(pool: Pool, user_id: int, now: datetime) -> bytes:
+async def list_maintenance(pool: AnyPool, user_id: int, now: datetime) -> bytes:
     """Every job of maintenance as finished JSON; the caller, `user_id`, is known to be an admin.
 
     Raises:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from core.database import Pool, fetch_rows
+from core.database import AnyPool, fetch_rows
 
 NOTIFICATION_JSON = """
     (SELECT row_to_json(notification)::text
@@ -30,7 +30,7 @@ class ListedNotification:
 
 
 async def list_notifications(
-    pool: Pool, user_id: int, *, before: int | None, unread: bool, limit: int
+    pool: AnyPool, user_id: int, *, before: int | None, unread: bool, limit: int
 ) -> list[ListedNotification]:
     """The user's own notifications, newest first.
 

@@ -1,6 +1,6 @@
 """Reads of reminders."""
 
-from core.database import Pool, fetch_row
+from core.database import AnyPool, fetch_row
 from core.tasks.queries import Caller
 
 REMINDERS_JSON = """
@@ -26,7 +26,7 @@ FROM   set_config('app.user_id', $1, true) AS me, set_config('app.role', 'admin'
 """  # noqa: S608
 
 
-async def read_reminders(pool: Pool, caller: Caller, task_id: int) -> str | None:
+async def read_reminders(pool: AnyPool, caller: Caller, task_id: int) -> str | None:
     """A task's reminders as JSON; None where the task does not exist for the caller.
 
     Raises:

@@ -11,7 +11,7 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
-from core.database import Pool, fetch_row, is_data_fault
+from core.database import AnyPool, fetch_row, is_data_fault
 from core.errors import AnchorGone, CursorInvalid
 from core.pagination import DAMAGED, decode_cursor, encode_cursor, scope_digest
 from core.tasks.columns import TASK_COLUMNS, task_json
@@ -184,7 +184,7 @@ FROM   set_config('app.user_id', $1, true) AS me, set_config('app.role', 'admin'
 """  # noqa: S608
 
 
-async def list_tasks(pool: Pool, caller: Caller, query: TaskQuery) -> TaskPage:
+async def list_tasks(pool: AnyPool, caller: Caller, query: TaskQuery) -> TaskPage:
     """A page of the tasks that the caller may see: an admin's list spans all users unless it names one.
 
     Raises:
@@ -218,7 +218,7 @@ async def list_tasks(pool: Pool, caller: Caller, query: TaskQuery) -> TaskPage:
     return TaskPage(row["items"], next_cursor)
 
 
-async def read_task(pool: Pool, caller: Caller, task_id: int) -> tuple[str, int] | None:
+async def read_task(pool: AnyPool, caller: Caller, task_id: int) -> tuple[str, int] | None:
     """The task's JSON and version; None where it does not exist for the caller.
 
     Raises:
@@ -251,7 +251,7 @@ def _escape_like(word: str) -> str:
     return word.replace("\\", r"\\").replace("%", r"\%").replace("_", r"\_")
 
 
-async def _position_of(pool: Pool, caller: Caller, task_id: int, sort: Sort) -> list[Any]:
+async def _position_of(pool: AnyPool, caller: Caller, task_id: int, sort: Sort) -> list[Any]:
     source = _ANCHOR_OF_ALL if caller.is_admin else _ANCHOR_OF_OWN
     row = await fetch_row(pool, source.replace("$key", sort.key or "t.id"), str(caller.user_id), task_id)
     if row is None:

@@ -6,7 +6,7 @@ before the identity is set, and row-level security would then show nothing.
 
 from dataclasses import dataclass
 
-from core.database import Pool, fetch_row
+from core.database import AnyPool, fetch_row
 
 _CREDENTIALS = "SELECT id, username, role, password_hash FROM credentials_of($1)"
 
@@ -40,7 +40,7 @@ class Credentials:
     password_hash: str
 
 
-async def credentials_of(pool: Pool, username: str) -> Credentials | None:
+async def credentials_of(pool: AnyPool, username: str) -> Credentials | None:
     """For a login; the name's case does not matter.
 
     Raises:
@@ -50,19 +50,19 @@ async def credentials_of(pool: Pool, username: str) -> Credentials | None:
     return None if row is None else Credentials(row["id"], row["username"], row["role"], row["password_hash"])
 
 
-async def read_profile(pool: Pool, user_id: int) -> str | None:
+async def read_profile(pool: AnyPool, user_id: int) -> str | None:
     """The user's own profile as JSON; None for a user who does not exist (any more)."""
     row = await fetch_row(pool, _PROFILE, str(user_id))
     return None if row is None else row["profile"]
 
 
-async def current_role(pool: Pool, user_id: int) -> str | None:
+async def current_role(pool: AnyPool, user_id: int) -> str | None:
     """The role that the user has now; None for a user who does not exist (any more)."""
     row = await fetch_row(pool, _ROLE, str(user_id))
     return None if row is None else row["role"]
 
 
-async def own_password_hash(pool: Pool, user_id: int) -> str | None:
+async def own_password_hash(pool: AnyPool, user_id: int) -> str | None:
     """For a change of password, to check the old one."""
     row = await fetch_row(pool, _OWN_HASH, str(user_id))
     return None if row is None else row["password_hash"]

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import asyncpg
@@ -11,7 +12,9 @@ from core.database import (
     API_ROLE,
     BOUNDED,
     WORKER_ROLE,
+    AnyPool,
     Pool,
+    ReadPool,
     applied_revision,
     create_pool,
     delete_in_chunks,
@@ -101,19 +104,106 @@ async def test_a_pool_starts_while_its_server_is_away_and_says_so_when_used(sett
     await pool.close()
 
 
-async def test_a_read_outlives_the_end_of_every_pooled_connection(api: Pool, owner: asyncpg.Connection) -> None:
+KILL_API = (
+    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'tenfold api'"
+    " AND datname = current_database()"
+)
+
+
+async def use_three(pool: AnyPool) -> None:
+    await asyncio.gather(*(pool.fetch("SELECT pg_sleep(0.1)") for _ in range(3)))
+
+
+@pytest.mark.parametrize("kind", [lambda pool: pool, ReadPool], ids=["pool", "read pool"])
+async def test_a_read_outlives_the_end_of_every_pooled_connection(
+    api: Pool, owner: asyncpg.Connection, kind: Callable[[Pool], AnyPool]
+) -> None:
     """As after a restart of the server: each connection is broken, and says so only when it is used."""
-    held = [await api.acquire() for _ in range(3)]
-    for connection in held:
-        await connection.fetch("SELECT 1")
-    for connection in held:
-        await api.release(connection)
-    await owner.execute(
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'tenfold api'"
-        " AND datname = current_database()"
-    )
+    pool = kind(api)
+    await use_three(pool)
+    await owner.execute(KILL_API)
     for _ in range(4):
-        assert len(await fetch_rows(api, "SELECT 1")) == 1
+        assert len(await fetch_rows(pool, "SELECT 1")) == 1
+    await pool.close()
+
+
+# -- connections that stay borrowed
+
+
+@pytest.fixture
+async def reads_of_two(settings: Settings) -> AsyncIterator[ReadPool]:
+    pool = ReadPool(
+        await create_pool(settings.database_url, settings, role=API_ROLE, application="tenfold api", size=2)
+    )
+    yield pool
+    await pool.close()
+
+
+async def test_one_after_the_other_are_read_on_one_connection(reads_of_two: ReadPool) -> None:
+    assert len({(await reads_of_two.fetch("SELECT pg_backend_pid()"))[0][0] for _ in range(5)}) == 1
+    assert pool_counts(reads_of_two) == {"idle": 1, "busy": 0, "limit": 2}
+
+
+async def test_at_once_no_more_are_read_than_the_pool_has_connections(reads_of_two: ReadPool) -> None:
+    rows = await asyncio.gather(*(reads_of_two.fetch("SELECT pg_backend_pid(), pg_sleep(0.02)") for _ in range(9)))
+    assert len({row[0] for [row] in rows}) == 2
+    assert pool_counts(reads_of_two) == {"idle": 2, "busy": 0, "limit": 2}
+
+
+async def test_a_read_under_way_counts_as_busy(reads_of_two: ReadPool) -> None:
+    await reads_of_two.fetch("SELECT 1")
+    reading = asyncio.create_task(reads_of_two.fetch("SELECT pg_sleep(0.2)"))
+    await asyncio.sleep(0.1)
+    assert pool_counts(reads_of_two) == {"idle": 0, "busy": 1, "limit": 2}
+    await reading
+
+
+@pytest.mark.parametrize("sql", ["SELECT FROM WHERE", "SELECT 1 / 0", "SELECT * FROM nowhere"])
+async def test_a_read_that_fails_takes_no_place(reads_of_two: ReadPool, sql: str) -> None:
+    for _ in range(5):
+        with pytest.raises(asyncpg.PostgresError):
+            await reads_of_two.fetch(sql)
+    await asyncio.gather(*(reads_of_two.fetch("SELECT 1") for _ in range(5)))
+
+
+async def test_a_read_that_is_given_up_takes_no_place_and_leaves_nothing_behind(reads_of_two: ReadPool) -> None:
+    for _ in range(5):
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(reads_of_two.fetch("SELECT pg_sleep(60)"), 0.05)
+    rows = await asyncio.gather(*(reads_of_two.fetch("SELECT $1::int", number) for number in range(20)))
+    assert [row[0] for [row] in rows] == list(range(20))
+
+
+async def test_who_gives_up_waiting_for_a_connection_takes_no_place(reads_of_two: ReadPool) -> None:
+    long = [asyncio.create_task(reads_of_two.fetch("SELECT pg_sleep(0.4)")) for _ in range(2)]
+    await asyncio.sleep(0.1)
+    for _ in range(5):
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(reads_of_two.fetch("SELECT 1"), 0.02)
+    await asyncio.gather(*long)
+    await asyncio.gather(*(reads_of_two.fetch("SELECT 1") for _ in range(5)))
+
+
+async def test_to_close_waits_for_what_is_read(settings: Settings) -> None:
+    pool = ReadPool(await create_pool(settings.database_url, settings, role=API_ROLE, application="tenfold api"))
+    await pool.fetch("SELECT 1")
+    reading = asyncio.create_task(pool.fetch("SELECT 7, pg_sleep(0.3)"))
+    await asyncio.sleep(0.1)
+    await asyncio.wait_for(pool.close(), 5)
+    assert (await reading)[0][0] == 7
+    with pytest.raises(DatabaseUnavailable):
+        await fetch_rows(pool, "SELECT 1")
+
+
+async def test_a_closed_pool_leaves_no_connection(settings: Settings, owner: asyncpg.Connection) -> None:
+    pool = ReadPool(await create_pool(settings.database_url, settings, role=API_ROLE, application="to be closed"))
+    await use_three(pool)
+    count = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'to be closed'"
+    assert await owner.fetchval(count) == 3
+    await pool.close()
+    async with asyncio.timeout(5):
+        while await owner.fetchval(count):
+            await asyncio.sleep(0.05)
 
 
 async def test_a_fault_of_ours_is_not_told_as_one_of_the_database(api: Pool) -> None:

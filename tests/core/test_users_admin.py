@@ -66,7 +66,8 @@ async def test_a_role_is_given_and_taken_and_cached_pages_are_forgotten(settings
         cache.suspect = False
         miss = await cache.look_up(cast.alice, "q")
         assert isinstance(miss, Miss)
-        await cache.store(cast.alice, "q", miss, b"page")
+        cache.store(cast.alice, "q", miss, b"page")
+        assert await cache.look_up(cast.alice, "q") == b"page"
         await promote(settings, "Alice")
         assert isinstance(await cache.look_up(cast.alice, "q"), Miss)
         assert {user["username"]: user["role"] for user in await list_users(settings)}["alice"] == "admin"

@@ -272,7 +272,7 @@ async def test_the_cache_forgets_before_anybody_is_told(services: Services, cach
     for number in range(10):
         miss = await cache.look_up(alice, "tasks")
         assert isinstance(miss, Miss)
-        await cache.store(alice, "tasks", miss, b"old")
+        cache.store(alice, "tasks", miss, b"old")
         assert await cache.look_up(alice, "tasks") == b"old"
         await append(services, create(alice, f"title {number}"))
         async with services.queue.pubsub() as subscription:
@@ -289,7 +289,7 @@ async def test_others_pages_stay(services: Services, cache: PageCache, owner: as
     bob = await new_user(owner)
     miss = await cache.look_up(bob, "tasks")
     assert isinstance(miss, Miss)
-    await cache.store(bob, "tasks", miss, b"bob's")
+    cache.store(bob, "tasks", miss, b"bob's")
     await append(services, create(alice))
     await drain_lane(services, LANE)
     assert await cache.look_up(bob, "tasks") == b"bob's"
