@@ -153,6 +153,10 @@ async def worker_pool(settings: Settings, *, size: int | None = None) -> Pool:
     return await create_pool(settings.database_url, settings, role=WORKER_ROLE, application="tenfold worker", size=size)
 
 
+RETURNED_AFTER_READS = 1000
+"""Now and then a connection goes back: the pool renews those that have been used very often."""
+
+
 class ReadPool:
     """Statements in autocommit, on connections that stay borrowed from a pool.
 
@@ -168,6 +172,7 @@ class ReadPool:
         self._pool = pool
         self._slots = asyncio.Semaphore(pool.get_max_size())
         self._kept: list[asyncpg.pool.PoolConnectionProxy] = []
+        self._reads = 0
         self._is_closing = False
 
     async def fetch(self, sql: str, *arguments: Any) -> list[asyncpg.Record]:
@@ -180,7 +185,8 @@ class ReadPool:
                 # It may be broken, or busy with what was given up: the pool sees to that.
                 await self._pool.release(connection)
                 raise
-            if self._is_closing:
+            self._reads += 1
+            if self._is_closing or self._reads % RETURNED_AFTER_READS == 0:
                 await self._pool.release(connection)
             else:
                 self._kept.append(connection)

@@ -8,6 +8,7 @@ from typing import Any
 import asyncpg
 import pytest
 
+from core import database
 from core.database import (
     API_ROLE,
     BOUNDED,
@@ -182,6 +183,17 @@ async def test_who_gives_up_waiting_for_a_connection_takes_no_place(reads_of_two
             await asyncio.wait_for(reads_of_two.fetch("SELECT 1"), 0.02)
     await asyncio.gather(*long)
     await asyncio.gather(*(reads_of_two.fetch("SELECT 1") for _ in range(5)))
+
+
+async def test_a_connection_goes_back_now_and_then_so_that_the_pool_renews_it(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database, "RETURNED_AFTER_READS", 5)
+    async with asyncpg.create_pool(settings.database_url, min_size=0, max_size=1, max_queries=10) as renewing:
+        pool = ReadPool(renewing)
+        pids = [(await pool.fetch("SELECT pg_backend_pid()"))[0][0] for _ in range(30)]
+        await pool.close()
+    assert len(set(pids)) == 3
 
 
 async def test_to_close_waits_for_what_is_read(settings: Settings) -> None:
