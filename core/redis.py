@@ -7,11 +7,12 @@ from typing import Any, TypeVar
 import orjson
 from arq.connections import ArqRedis
 from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.client import Pipeline
 from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import RedisError, ResponseError, WatchError
 
 REDIS_FAULTS: tuple[type[Exception], ...] = (RedisError, OSError, TimeoutError)
 """What a Redis client raises when its server is away, slow, full or shutting down."""
@@ -47,6 +48,28 @@ class _ClosedMeansDisconnected(AbstractConnection):
             raise RedisConnectionError(str(error)) from error
 
 
+class _Transaction(Pipeline):
+    """Says that the connection is lost where redis-py says that a watched key was changed.
+
+    arq believes that: to it a job was started elsewhere, or has been enqueued already. But the server may have carried
+    the transaction out before it went away, and a job that nobody runs stood as running until that lapsed.
+    """
+
+    async def execute(self, raise_on_error: bool = True) -> list[Any]:
+        try:
+            return await super().execute(raise_on_error)
+        except WatchError as error:
+            lost = error.__context__
+            if not error.__suppress_context__ and isinstance(lost, REDIS_FAULTS):
+                raise lost from None
+            raise
+
+
+class _QueueClient(ArqRedis):
+    def pipeline(self, transaction: bool = True, shard_hint: str | None = None) -> Pipeline:
+        return _Transaction(self.connection_pool, self.response_callbacks, transaction, shard_hint)
+
+
 def _pool(url: str, **options: Any) -> BlockingConnectionPool:
     if not url.startswith("unix:"):
         options["socket_keepalive"] = True
@@ -74,7 +97,7 @@ def queue_client(url: str, *, timeout: float = QUEUE_REPLY_SECONDS) -> ArqRedis:
         socket_connect_timeout=_CONNECT_SECONDS,
         health_check_interval=15,
     )
-    return ArqRedis(
+    return _QueueClient(
         pool_or_conn=pool,
         job_serializer=dumps_job,
         job_deserializer=loads_job,

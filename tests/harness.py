@@ -24,7 +24,7 @@ from api.app import create_app
 from api.runner import Runner
 from api.tokens import Tokens
 from core import clock
-from core.redis import CACHE_REPLY_SECONDS, cache_client, queue_client
+from core.redis import CACHE_REPLY_SECONDS, cache_client, end_tasks, queue_client
 from core.redislink import Link
 from core.settings import Settings
 from core.users.passwords import hash_password
@@ -414,3 +414,44 @@ async def insert_user(owner: asyncpg.Connection, username: str, *, role: str = "
         role,
     )
     return user_id
+
+
+@contextlib.asynccontextmanager
+async def answer_cut_off(url: str, command: bytes) -> AsyncIterator[tuple[str, asyncio.Event]]:
+    """A way to a Redis server on which the first `command` is carried out and the connection lost before the answer.
+
+    Yields:
+        The URL of the way, and what is set when that has happened.
+    """
+    server = URL(url)
+    cut = asyncio.Event()
+
+    async def connect(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        answers, questions = await asyncio.open_connection(server.host, server.port)
+        is_cut = False
+
+        async def ask() -> None:
+            nonlocal is_cut
+            while not is_cut and (data := await reader.read(65536)):
+                is_cut = command in data and not cut.is_set()
+                questions.write(data)
+            if is_cut:
+                cut.set()
+                await asyncio.sleep(0.1)  # the server carries it out
+
+        async def answer() -> None:
+            while data := await answers.read(65536):
+                if not is_cut:
+                    writer.write(data)
+
+        directions = [asyncio.create_task(ask()), asyncio.create_task(answer())]
+        await asyncio.wait(directions, return_when=asyncio.FIRST_COMPLETED)
+        await end_tasks(directions)
+        for end in (writer, questions):
+            end.close()
+
+    listener = await asyncio.start_server(connect, "127.0.0.1", 0)
+    try:
+        yield str(server.with_host("127.0.0.1").with_port(listener.sockets[0].getsockname()[1])), cut
+    finally:
+        listener.close()

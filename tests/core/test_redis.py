@@ -7,7 +7,8 @@ import redis.exceptions
 import uvloop
 
 from core.redis import REDIS_FAULTS, queue_client
-from tests.harness import Servers
+from core.settings import Settings
+from tests.harness import Servers, answer_cut_off
 
 
 async def test_a_connection_closed_under_its_sender_is_a_fault_of_the_server(servers: Servers) -> None:
@@ -26,3 +27,29 @@ async def test_a_connection_closed_under_its_sender_is_a_fault_of_the_server(ser
 
     # In a thread, because the loop that production runs on words it in a way of its own.
     await asyncio.to_thread(uvloop.run, send_on_a_closed_connection())
+
+
+async def test_a_transaction_whose_connection_was_lost_does_not_count_as_one_that_came_too_late(
+    settings: Settings,
+) -> None:
+    """arq says None of a job that is there already: whoever asked for it would think that it is taken care of."""
+    async with answer_cut_off(settings.queue_redis_url, b"PSETEX") as (way, cut):
+        client = queue_client(way)
+        with pytest.raises(redis.exceptions.ConnectionError):
+            await client.enqueue_job("job", _job_id="one")
+        assert cut.is_set()
+        assert await client.enqueue_job("job", _job_id="one") is None, "the server had carried it out"
+        await client.aclose(close_connection_pool=True)
+
+
+async def test_a_watched_key_that_changes_is_told_as_that(settings: Settings) -> None:
+    client = queue_client(settings.queue_redis_url)
+    async with client.pipeline(transaction=True) as transaction:
+        await transaction.watch("key")
+        await client.set("key", "changed")
+        transaction.multi()
+        transaction.set("key", "too late")
+        with pytest.raises(redis.exceptions.WatchError):
+            await transaction.execute()
+    assert await client.get("key") == b"changed"
+    await client.aclose(close_connection_pool=True)

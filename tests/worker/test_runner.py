@@ -7,6 +7,7 @@ import re
 import statistics
 import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from core import lanes
 from core.jobs import LONG_WORK, QUEUES
 from core.redis import queue_client, wake_channel
-from tests.harness import connection, eventually
+from tests.harness import answer_cut_off, connection, eventually
 from tests.worker.commands import create, new_user
 from worker.main import QUEUES_OF_JOBS
 from worker.maintenance import ONCE_A_TICK, SWEEPS
@@ -400,6 +401,20 @@ async def test_a_worker_starts_again_when_its_queue_server_closes_on_it(services
         await enqueue(services)
         await until(lambda: len(runs.times) == 2, timeout=10)
     await killer.aclose(close_connection_pool=True)
+
+
+async def test_a_job_whose_beginning_was_recorded_but_not_confirmed_does_not_stand_as_running(
+    services: Services,
+) -> None:
+    """The queue server dies, or the connection, between the transaction that begins a job and its answer."""
+    runs = Runs()
+    key_and_milliseconds = b"the only one\r\n$5\r\n10000\r\n"
+    async with answer_cut_off(services.settings.queue_redis_url, key_and_milliseconds) as (way, cut):
+        behind = replace(services, settings=replace(services.settings, queue_redis_url=way))
+        async with serving(behind, runs.queue()):
+            await enqueue(services, job_id="the only one")
+            await asyncio.wait_for(cut.wait(), 5)
+            await until(lambda: runs.times, timeout=5)  # it would stand as running for ten seconds
 
 
 def test_the_worker_of_a_test_is_the_worker_of_production(services: Services) -> None:
