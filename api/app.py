@@ -78,7 +78,8 @@ def create_app(settings: Settings) -> web.Application:
     app[BOOKKEEPING] = bookkeeping
     app[TOKENS] = Tokens(settings)
     app[SECRETS] = SecretBox.of(settings)
-    for endpoint in ENDPOINTS:
+    # aiohttp makes one resource of the methods of a path only if they come one after the other.
+    for endpoint in sorted(ENDPOINTS, key=lambda endpoint: endpoint.path):
         path = endpoint.path.replace("{id}", PATH_IDS[endpoint.path_id])
         if endpoint.method == "GET":
             app.router.add_get(path, endpoint.handler, allow_head=True)

@@ -124,7 +124,8 @@ def _session_end(request: web.Request) -> datetime:
 
 def _tokens_response(request: web.Request, outcome: Outcome, user_id: int) -> web.Response:
     """The tokens follow from the stored outcome alone, so a repeat of the request gets the very same ones."""
-    session: dict[str, Any] = outcome.result
+    assert outcome.result is not None, "a login that was carried out has a session"
+    session: dict[str, Any] = orjson.loads(outcome.result)
     tokens = request.app[TOKENS]
     session_id, generation = session["session_id"], session["generation"]
     body = {

@@ -52,4 +52,6 @@ LOGIN_LIMIT: web.AppKey[RateLimiter] = web.AppKey("login_limit", RateLimiter)
 IDENTITY: web.RequestKey[Identity] = web.RequestKey("identity", Identity)
 REQUEST_ID: web.RequestKey[str] = web.RequestKey("request_id", str)
 JOB_ID: web.RequestKey[str] = web.RequestKey("job_id", str)
+BODY: web.RequestKey[bytes] = web.RequestKey("body", bytes)
+"""What `read_body` has read."""
 ADDRESS: web.RequestKey[str] = web.RequestKey("address", str)

@@ -8,10 +8,10 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any
 
 import structlog
-from aiohttp import web
+from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
 from prometheus_client import Counter, Histogram
 
@@ -86,7 +86,7 @@ def around_every_request(
 
     bookkeeping.keep(tell_in_flight)
 
-    def account(answered: _Answered) -> None:
+    def account(answered: dict[str, Any]) -> None:
         _account(answered, log_request)
 
     @web.middleware
@@ -96,7 +96,7 @@ def around_every_request(
         given = request.headers.get("X-Request-Id", "")
         request_id = given if _SANE_REQUEST_ID.match(given) else f"{prefix}{next(numbers):08x}"
         request[REQUEST_ID] = request_id
-        request[ADDRESS] = client_address(request, trusted_proxies)
+        request[ADDRESS] = address = client_address(request, trusted_proxies)
         structlog.contextvars.bind_contextvars(request_id=request_id)
         in_flight += 1
         bookkeeping.stir()
@@ -109,18 +109,18 @@ def around_every_request(
         finally:
             in_flight -= 1
             identity = request.get(IDENTITY)
-            answered = _Answered(
-                time.time(),
-                request_id,
-                request.method,
-                request.path,
-                route_template(request),
-                status,
-                time.perf_counter() - started,
-                identity.user_id if identity else None,
-                request.get(JOB_ID),
-                request[ADDRESS],
-            )
+            answered = {
+                "timestamp": time.time(),
+                "request_id": request_id,
+                "method": request.method,
+                "path": request.path,
+                "route": route_template(request),
+                "status": status,
+                "seconds": time.perf_counter() - started,
+                "user": identity.user_id if identity else None,
+                "job": request.get(JOB_ID),
+                "address": address,
+            }
             bookkeeping.note(account, answered)
 
     return answer
@@ -132,15 +132,23 @@ async def _admit(request: web.Request, handler: Handler, endpoint: Endpoint | No
     try:
         if endpoint is not None and not endpoint.limited:
             return await handler(request)
+        app = request.app
+        identity: Identity | None = None
         refusal: Unauthenticated | None = None
         if endpoint is not None and endpoint.auth != "none":
-            try:
-                await _authenticate(request, optional=endpoint.auth == "optional")
-            except Unauthenticated as error:
-                refusal = error  # also who is refused is counted
-        identity = request.get(IDENTITY)
-        who = f"user:{identity.user_id}" if identity else f"address:{request[ADDRESS]}"
-        allowance = await request.app[REQUEST_LIMIT].hit(who)
+            header = request.headers.get(hdrs.AUTHORIZATION)
+            identity = app[TOKENS].recall(header)
+            if identity is None:
+                try:
+                    identity = await _authenticate(request, header, optional=endpoint.auth == "optional")
+                except Unauthenticated as error:
+                    refusal = error  # also who is refused is counted
+        if identity is None:
+            who = f"address:{request[ADDRESS]}"
+        else:
+            who = f"user:{identity.user_id}"
+            request[IDENTITY] = identity
+        allowance = await app[REQUEST_LIMIT].hit(who)
         if allowance is not None and allowance.exceeded:
             metrics.RATE_LIMITED.labels("default").inc()
             raise too_many_requests(allowance)
@@ -187,68 +195,51 @@ def _meters(route: str, method: str, status: int) -> tuple[Counter, Histogram]:
     return metrics.HTTP_REQUESTS.labels(route, method, str(status)), metrics.HTTP_DURATION.labels(route, method)
 
 
-class _Answered(NamedTuple):
-    """What is recorded of a request; `answered_at` in seconds since 1970."""
+def _account(answered: dict[str, Any], log_request: Callable[[dict[str, Any]], None]) -> None:
+    """Counts an answered request, and logs it.
 
-    answered_at: float
-    request_id: str
-    method: str
-    path: str
-    route: str
-    status: int
-    seconds: float
-    user: int | None
-    job: str | None
-    address: str
-
-
-def _account(answered: _Answered, log_request: Callable[[dict[str, Any]], None]) -> None:
-    method = answered.method if answered.method in _METHODS else "other"
-    requests, duration = _meters(answered.route, method, answered.status)
+    Args:
+        answered: the fields of its line, with `timestamp` in seconds since 1970.
+        log_request: writes the line.
+    """
+    method, route, seconds = answered["method"], answered["route"], answered["seconds"]
+    requests, duration = _meters(route, method if method in _METHODS else "other", answered["status"])
     requests.inc()
-    duration.observe(answered.seconds)
-    if answered.route not in _QUIET_ROUTES:
-        log_request(
-            {
-                "timestamp": datetime.fromtimestamp(answered.answered_at, UTC),
-                "request_id": answered.request_id,
-                "method": answered.method,
-                "path": answered.path,
-                "route": answered.route,
-                "status": answered.status,
-                "seconds": round(answered.seconds, 6),
-                "user": answered.user,
-                "job": answered.job,
-                "address": answered.address,
-            }
-        )
+    duration.observe(seconds)
+    if route not in _QUIET_ROUTES:
+        answered["timestamp"] = datetime.fromtimestamp(answered["timestamp"], UTC)
+        answered["seconds"] = round(seconds, 6)
+        log_request(answered)
 
 
-async def _authenticate(request: web.Request, *, optional: bool) -> None:
-    header = request.headers.get("Authorization")
+async def _authenticate(request: web.Request, header: str | None, *, optional: bool) -> Identity | None:
+    """Whose access token `Authorization` holds; None where it is optional and missing.
+
+    Raises:
+        Unauthenticated: it is missing, no bearer token, not valid, or its user is gone.
+    """
     if header is None:
         if optional:
-            return
+            return None
         raise Unauthenticated("authentication-required", "Send an access token: Authorization: Bearer <token>.")
     scheme, _, token = header.partition(" ")
     token = token.strip()
     if scheme.lower() != "bearer" or not token:
         raise Unauthenticated("authentication-required", "Send the access token as: Bearer <token>.")
     tokens = request.app[TOKENS]
-    identity = tokens.recall(token)
-    if identity is None:
-        try:
-            claims = tokens.verify_access(token)
-        except TokenInvalid as error:
-            raise Unauthenticated("invalid-token", str(error), error="invalid_token") from None
-        role: str | None = claims.role
-        checked = True
-        try:
-            role = await within(ROLE_SECONDS, current_role(request.app[POOL], claims.user_id))
-        except DatabaseUnavailable:
-            checked = False  # the token speaks for itself until the database is back
-        if role is None:
-            raise Unauthenticated("invalid-token", "The user does not exist any more.", error="invalid_token")
-        identity = Identity(claims.user_id, role)
-        tokens.remember(token, identity, claims, checked=checked)
-    request[IDENTITY] = identity
+    try:
+        claims = tokens.verify_access(token)
+    except TokenInvalid as error:
+        raise Unauthenticated("invalid-token", str(error), error="invalid_token") from None
+    role: str | None = claims.role
+    checked = True
+    try:
+        role = await within(ROLE_SECONDS, current_role(request.app[POOL], claims.user_id))
+    except DatabaseUnavailable:
+        checked = False  # the token speaks for itself until the database is back
+    if role is None:
+        raise Unauthenticated("invalid-token", "The user does not exist any more.", error="invalid_token")
+    identity = Identity(claims.user_id, role)
+    if len(header) == len(scheme) + 1 + len(token):  # else one token could be remembered in thousands of spellings
+        tokens.remember(header, identity, claims, checked=checked)
+    return identity

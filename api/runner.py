@@ -5,6 +5,7 @@ and as plain text.
 """
 
 import secrets
+from collections.abc import Awaitable
 from typing import Any
 
 from aiohttp import web
@@ -41,11 +42,15 @@ class Runner(web.AppRunner):
     async def _make_server(self) -> web.Server:
         made = await super()._make_server()
 
-        async def handle(request: Any) -> web.StreamResponse:
+        async def refuse_expectation(request: web.BaseRequest) -> web.StreamResponse:
             try:
                 return await made.request_handler(request)
             except web.HTTPException as error:
                 return _refuse(request, as_problem(error) or _unexpected())
+
+        def handle(request: web.BaseRequest) -> Awaitable[web.StreamResponse]:
+            # Nothing else is raised outside the middlewares, and few send it.
+            return refuse_expectation(request) if "Expect" in request.headers else made.request_handler(request)
 
         return _Server(handle, request_factory=made.request_factory, **self._kwargs)
 

@@ -1,15 +1,14 @@
 """From a handler to the gateway and back: preferences, idempotency keys, and how an outcome is answered."""
 
 import re
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 from aiohttp import web
 
 from api.errors import Problem, problem_response
 from api.http import json_response, version_etag
-from api.keys import GATEWAY, IDENTITY, JOB_ID, REQUEST_ID, SETTINGS, TOKENS
+from api.keys import BODY, GATEWAY, IDENTITY, JOB_ID, REQUEST_ID, SETTINGS, TOKENS
 from core import clock
 from core.commands import ANONYMOUS, Command, Outcome
 from core.ids import job_id_for_key, new_job_id
@@ -19,8 +18,7 @@ _KEY = re.compile(r"[\x21-\x7e]{1,255}\Z")
 RETRY_AFTER = {"Retry-After": "1"}
 
 
-@dataclass(frozen=True, slots=True)
-class Preference:
+class Preference(NamedTuple):
     """What `Prefer` (RFC 7240) says about waiting.
 
     Attributes:
@@ -36,9 +34,12 @@ class Preference:
 
 def read_preference(request: web.Request, *, longest: float, default: float | None = None) -> Preference:
     """Reads `Prefer`; what it does not know is ignored, as the RFC demands."""
+    usual = longest if default is None else default
+    if "Prefer" not in request.headers:
+        return Preference(usual, False, None)
     wait: float | None = None
     respond_async = False
-    for part in ",".join(request.headers.getall("Prefer", [])).split(","):
+    for part in ",".join(request.headers.getall("Prefer")).split(","):
         name, _, value = part.partition(";")[0].partition("=")
         name, value = name.strip().lower(), value.strip().strip('"')
         if name == "respond-async":
@@ -49,7 +50,7 @@ def read_preference(request: web.Request, *, longest: float, default: float | No
         return Preference(wait, False, f"wait={wait:g}")
     if respond_async:
         return Preference(0.0, True, "respond-async")
-    return Preference(longest if default is None else default, False, None)
+    return Preference(usual, False, None)
 
 
 def read_idempotency_key(request: web.Request) -> str | None:
@@ -58,9 +59,9 @@ def read_idempotency_key(request: web.Request) -> str | None:
     Raises:
         Problem: 400, it is given twice or is not 1 to 255 visible ASCII characters.
     """
-    values = request.headers.getall("Idempotency-Key", [])
-    if not values:
+    if "Idempotency-Key" not in request.headers:
         return None
+    values = request.headers.getall("Idempotency-Key")
     if len(values) > 1:
         raise Problem("invalid-header", "Give one Idempotency-Key, not several.")
     key = values[0].strip()
@@ -99,7 +100,7 @@ def build_command(
         kind=kind,
         user_id=owner,
         payload=payload,
-        created_at=clock.now().isoformat(timespec="microseconds"),
+        created_at=clock.timestamp(),
         request_id=request[REQUEST_ID],
         fingerprint=None if key is None else request_fingerprint(request, body),
     )
@@ -108,7 +109,7 @@ def build_command(
 def request_fingerprint(request: web.Request, body: bytes | None = None) -> str:
     """What makes a repeat the same request: method, path, condition and body."""
     if body is None:
-        body = request._read_bytes or b""  # read by every write before its command is made
+        body = request.get(BODY, b"")
     condition = request.headers.get("If-Match", "")
     return request.app[TOKENS].fingerprint(f"{request.method} {request.path} {condition}\n".encode() + body)
 
@@ -142,12 +143,11 @@ def answer(request: web.Request, outcome: Outcome) -> web.Response:
         )
     if outcome.result is None:
         return web.Response(status=outcome.status_code, headers=headers)
-    result = outcome.result
-    if isinstance(result, dict) and "version" in result:
-        headers["ETag"] = version_etag(result["version"])
+    if outcome.version is not None:
+        headers["ETag"] = version_etag(outcome.version)
         if outcome.status_code == 201:
-            headers["Location"] = f"/tasks/{result['id']}"
-    return json_response(orjson.dumps(result), status=outcome.status_code, headers=headers)
+            headers["Location"] = f"/tasks/{outcome.task_id}"
+    return json_response(outcome.result, status=outcome.status_code, headers=headers)
 
 
 def accepted(command: Command) -> web.Response:

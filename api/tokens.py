@@ -71,7 +71,7 @@ class Tokens:
                 fault = f"JWT_KEY_FILE must hold an unencrypted private key for {self._algorithm}"
                 raise SettingsError([f"{fault} ({settings.jwt_key_file})"]) from None
         self._fingerprint_key = hashlib.blake2b(b"tenfold fingerprints" + key, digest_size=32).digest()
-        self._remembered: dict[str, tuple[Identity, float, float]] = {}
+        self._remembered: dict[str | None, tuple[Identity, float, float]] = {}
 
     @property
     def access_seconds(self) -> int:
@@ -138,23 +138,23 @@ class Tokens:
         )
         return RefreshClaims(_user_id(claims), str(claims["sid"]), int(claims["gen"]))
 
-    def recall(self, token: str) -> Identity | None:
-        """The identity of a token that was verified a short while ago and has not expired since."""
-        found = self._remembered.get(token)
+    def recall(self, header: str | None) -> Identity | None:
+        """Whose token an `Authorization` header holds that was verified a short while ago and has not expired since."""
+        found = self._remembered.get(header)
         if found is None:
             return None
         identity, good_until, expires_at = found
         if time.monotonic() >= good_until or time.time() >= expires_at:
-            del self._remembered[token]
+            del self._remembered[header]
             return None
         return identity
 
-    def remember(self, token: str, identity: Identity, claims: AccessClaims, *, checked: bool) -> None:
-        """Keeps a verified token for half a minute; for less where its user could not be looked up."""
+    def remember(self, header: str, identity: Identity, claims: AccessClaims, *, checked: bool) -> None:
+        """Keeps a header whose token was verified for half a minute; for less where its user could not be looked up."""
         if len(self._remembered) >= REMEMBER_MAXIMUM:
             self._remembered.pop(next(iter(self._remembered)))
         seconds = REMEMBER_SECONDS if checked else REMEMBER_UNCHECKED_SECONDS
-        self._remembered[token] = (identity, time.monotonic() + seconds, claims.expires_at)
+        self._remembered[header] = (identity, time.monotonic() + seconds, claims.expires_at)
 
     # -- signing ------------------------------------------------------------------------------------------
 

@@ -63,6 +63,7 @@ class StoredOutcome:
     status_code: int
     result: str | None
     error: str | None
+    task_id: int | None
     fingerprint: str | None
     created_at: str
 
@@ -73,14 +74,16 @@ class StoredOutcome:
         """
         if self.fingerprint != command.fingerprint:
             return outcome_message(command, key_reuse())
-        return {
-            "id": command.id,
-            "status_code": self.status_code,
-            "result": orjson.Fragment(self.result or "null"),
-            "error": orjson.Fragment(self.error or "null"),
-            "replayed": self.created_at != command.created_at,
-            "token": command.token,
-        }
+        error = None if self.error is None else orjson.loads(self.error)
+        first = Effect(self.status_code, self.result, error, self.task_id, self._version())
+        return outcome_message(command, first, replayed=self.created_at != command.created_at)
+
+    def _version(self) -> int | None:
+        """The task's, where the result is a task."""
+        if self.task_id is None or self.result is None:
+            return None
+        version: int | None = orjson.loads(self.result).get("version")
+        return version
 
 
 def key_reuse() -> Effect:
@@ -93,12 +96,17 @@ def key_reuse() -> Effect:
 
 
 def outcome_message(command: Command, effect: Effect, *, replayed: bool = False) -> dict[str, Any]:
-    """An `Outcome` in its wire form; the result goes through as the text that PostgreSQL made."""
+    """An `Outcome` in its wire form.
+
+    The result is a text in it, as PostgreSQL made it and as it will be answered: nobody on the way need read it.
+    """
     return {
         "id": command.id,
         "status_code": effect.status_code,
-        "result": orjson.Fragment(effect.result or "null"),
+        "result": effect.result,
         "error": effect.error,
+        "task_id": effect.task_id,
+        "version": effect.version,
         "replayed": replayed,
         "token": command.token,
     }
@@ -126,7 +134,7 @@ ON CONFLICT (id) DO NOTHING
 """
 
 _STORED = """
-SELECT id::text, coalesce(status_code, 202) AS status_code, result::text, error::text, fingerprint,
+SELECT id::text, coalesce(status_code, 202) AS status_code, result::text, error::text, task_id, fingerprint,
        to_char(created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"+00:00"') AS created_at
 FROM   jobs
 WHERE  id = ANY ($1::text[]::uuid[])
@@ -162,10 +170,13 @@ async def record_jobs(connection: Connection, done: Sequence[tuple[Command, Effe
 async def stored_outcomes(connection: Connection, job_ids: Sequence[str]) -> dict[str, StoredOutcome]:
     """Job id → outcome, for those of the commands that were carried out before."""
     rows = await connection.fetch(_STORED, job_ids)
-    return {
-        row["id"]: StoredOutcome(row["status_code"], row["result"], row["error"], row["fingerprint"], row["created_at"])
-        for row in rows
-    }
+    return {row["id"]: _stored(row) for row in rows}
+
+
+def _stored(row: Any) -> StoredOutcome:
+    return StoredOutcome(
+        row["status_code"], row["result"], row["error"], row["task_id"], row["fingerprint"], row["created_at"]
+    )
 
 
 async def call_bulk(queue: ArqRedis, kind: str) -> None:
@@ -202,7 +213,7 @@ _OUTCOME = """
 SELECT j.*
 FROM   set_config('app.user_id', $1, true) AS me,
        LATERAL (SELECT id::text, coalesce(status_code, 202) AS status_code, result::text, error::text,
-                       fingerprint,
+                       task_id, fingerprint,
                        to_char(created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"+00:00"') AS created_at
                 FROM   jobs WHERE user_id = me::bigint AND id = $2::text::uuid LIMIT 1) AS j
 """
@@ -297,11 +308,7 @@ async def find_outcome(pool: AnyPool, command: Command) -> Outcome | None:
         DatabaseUnavailable: the database cannot answer.
     """
     row = await fetch_row(pool, _OUTCOME, str(command.user_id), command.id)
-    if row is None:
-        return None
-    stored = StoredOutcome(row["status_code"], row["result"], row["error"], row["fingerprint"], row["created_at"])
-    message = orjson.loads(orjson.dumps(stored.answer_to(command)))
-    return Outcome(**message)
+    return None if row is None else Outcome(**_stored(row).answer_to(command))
 
 
 _PURGE = """

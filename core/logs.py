@@ -10,7 +10,6 @@ import logging
 import sys
 import threading
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import Any
 
 import orjson
@@ -139,6 +138,8 @@ def get_logger() -> Any:
 def event_log(settings: Settings, *, tier: str, event: str) -> Callable[[dict[str, Any]], None]:
     """Returns what writes the line of each request or write, as `get_logger().info(event, …)` would.
 
+    Its fields must hold a `timestamp`, a datetime.
+
     structlog's processors cost more than validating the request did, so as JSON the line is made directly.
 
     Args:
@@ -153,7 +154,7 @@ def event_log(settings: Settings, *, tier: str, event: str) -> Callable[[dict[st
         return lambda fields: log.info(event, **fields)
 
     def write(fields: dict[str, Any]) -> None:
-        line = {"event": event, "level": "info", "tier": tier, "timestamp": datetime.now(UTC), **fields}
+        line = {"event": event, "level": "info", "tier": tier, **fields}
         _lines.info(orjson.dumps(line, option=orjson.OPT_UTC_Z))
 
     return write

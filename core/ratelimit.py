@@ -7,6 +7,7 @@ import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from limits import RateLimitItem, RateLimitItemPerMinute
 
@@ -20,8 +21,7 @@ TELL_AT_LATEST_SECONDS = 1.0
 TOLD_AT_ONCE = 64
 
 
-@dataclass(frozen=True, slots=True)
-class Allowance:
+class Allowance(NamedTuple):
     """What is left of a limit.
 
     Attributes:

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
-from core import lanes, metrics
+from core import clock, lanes, metrics
 from core.commands import Command, Entry, UnreadableEntry, decode_entry, encode_outcomes
 from core.jobs import LONG_WORK, call_bulk, call_maintenance, call_time
 from core.logs import get_logger
@@ -87,10 +87,12 @@ async def _apply_entries(
 
 def _log_writes(services: Services, applied: Sequence[Applied]) -> None:
     """A line for each: by the request id of the API's line, and the job that clients know."""
+    now = clock.now()
     for done in applied:
         command = done.command
         services.log_write(
             {
+                "timestamp": now,
                 "request_id": command.request_id,
                 "job": command.id,
                 "kind": command.kind,

@@ -24,12 +24,12 @@ created AS (
            coalesce(string_to_array(labels, ','), '{{}}'), recurrence, recurrence_from,
            CASE WHEN status = 'completed' THEN now() END
     FROM   input
-    RETURNING t.id, {task_json("t")} AS task
+    RETURNING t.id, t.version, {task_json("t")} AS task
 )
 """  # noqa: S608
 
 _RESULTS = """
-SELECT created.id, created.task
+SELECT created.id, created.version, created.task
 FROM   input JOIN created USING (id)
 ORDER  BY input.place
 """
@@ -88,9 +88,9 @@ WITH input AS MATERIALIZED (
     WHERE  t.user_id = input.user_id
     AND    t.id = input.id
     AND    (if_versions IS NULL OR if_versions @> to_jsonb(t.version))
-    RETURNING t.id, t.user_id, {task_json("t")} AS task
+    RETURNING t.id, t.user_id, t.version, {task_json("t")} AS task
 )
-SELECT updated.task, before.version
+SELECT updated.task, coalesce(updated.version, before.version) AS version
 FROM   input
        LEFT JOIN updated         ON updated.user_id = input.user_id AND updated.id = input.id
        LEFT JOIN tasks AS before ON before.user_id = input.user_id AND before.id = input.id AND updated.id IS NULL
@@ -129,7 +129,7 @@ async def create_tasks(connection: Connection, creations: Sequence[dict[str, Any
             `status`, `due_date` (RFC 3339), `labels`, `recurrence`, `recurrence_from`.
     """
     rows = await connection.fetch(_CREATE, *_columns(creations))
-    return [Effect(201, row["task"], task_id=row["id"]) for row in rows]
+    return [Effect(201, row["task"], task_id=row["id"], version=row["version"]) for row in rows]
 
 
 async def create_and_record_tasks(connection: Connection, commands: Sequence[Command]) -> list[Effect]:
@@ -153,7 +153,7 @@ async def create_and_record_tasks(connection: Connection, commands: Sequence[Com
         [command.request_id for command in commands],
         [command.created_at for command in commands],
     )
-    return [Effect(201, row["task"], task_id=row["id"]) for row in rows]
+    return [Effect(201, row["task"], task_id=row["id"], version=row["version"]) for row in rows]
 
 
 def _columns(creations: Sequence[dict[str, Any]]) -> list[list[Any]]:
@@ -199,7 +199,7 @@ async def update_tasks(connection: Connection, updates: Sequence[dict[str, Any]]
         done = [update for update, row in zip(updates, rows, strict=True) if row["task"] is not None]
         await follow_completed(connection, completing, done)
     return [
-        Effect(200, row["task"], task_id=update["id"])
+        Effect(200, row["task"], task_id=update["id"], version=row["version"])
         if row["task"] is not None
         else _untouched(update, row["version"])
         for update, row in zip(updates, rows, strict=True)

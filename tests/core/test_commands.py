@@ -78,15 +78,16 @@ def test_a_command_cut_off_anywhere_is_unreadable(command: Command, data: st.Dat
 
 def test_an_outcome_is_heard_as_it_was_told() -> None:
     command = Command(new_job_id(), "task.create", 7, {}, "2026-01-31T12:00:00.000000+00:00", token=5)
-    effect = Effect(201, '{"id": 9007199254740991, "title": "é"}')
+    effect = Effect(201, '{"id": 9007199254740991, "title": "é\\u0001"}', task_id=9007199254740991, version=1)
     refused = Effect.rejected("version-conflict", "no", current_version=3)
     lane, [first, second] = decode_outcomes(
         encode_outcomes(3, [outcome_message(command, effect), outcome_message(command, refused, replayed=True)])
     )
     assert lane == 3
     assert (first.id, first.token, first.status_code) == (command.id, 5, 201)
-    assert (first.result, first.error, first.replayed) == ({"id": 9007199254740991, "title": "é"}, None, False)
-    assert (second.result, second.replayed) == (None, True)
+    assert (first.result, first.error, first.replayed) == (effect.result, None, False)
+    assert (first.task_id, first.version) == (9007199254740991, 1)
+    assert (second.result, second.version, second.replayed) == (None, None, True)
     assert second.error is not None
     assert (second.error["type"], second.error["current_version"]) == ("/problems/version-conflict", 3)
 
@@ -103,12 +104,29 @@ def test_a_refusal_is_a_whole_problem_with_its_status(name: str) -> None:
 
 def test_a_second_delivery_is_no_replay_and_a_repeat_is_one() -> None:
     command = Command(new_job_id(), "x", 7, {}, "2026-01-31T12:00:00.000000+00:00", fingerprint="f")
-    stored = StoredOutcome(201, "{}", None, "f", command.created_at)
+    stored = StoredOutcome(201, "{}", None, None, "f", command.created_at)
     assert stored.answer_to(command)["replayed"] is False
-    later = StoredOutcome(201, "{}", None, "f", "2026-01-31T11:59:59.000000+00:00")
+    later = StoredOutcome(201, "{}", None, None, "f", "2026-01-31T11:59:59.000000+00:00")
     assert later.answer_to(command)["replayed"] is True
-    other = StoredOutcome(201, "{}", None, "g", command.created_at)
+    other = StoredOutcome(201, "{}", None, None, "g", command.created_at)
     assert other.answer_to(command)["status_code"] == 422
+
+
+@pytest.mark.parametrize(
+    ("result", "task_id", "version"),
+    [
+        ('{"id": 4, "version": 3}', 4, 3),
+        ('{"reminders": []}', 4, None),
+        ('{"version": 3}', None, None),
+        (None, 4, None),
+    ],
+)
+def test_a_repeat_tells_the_version_where_the_result_is_a_task(
+    result: str | None, task_id: int | None, version: int | None
+) -> None:
+    command = Command(new_job_id(), "x", 7, {}, "2026-01-31T12:00:00.000000+00:00")
+    stored = StoredOutcome(200, result, None, task_id, None, command.created_at)
+    assert (stored.answer_to(command)["result"], stored.answer_to(command)["version"]) == (result, version)
 
 
 # -- ids

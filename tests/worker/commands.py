@@ -59,9 +59,9 @@ async def apply(services: Services, *commands: Command, lane: int = LANE) -> lis
 
 
 def as_heard(outcome: dict[str, Any]) -> dict[str, Any]:
-    """An outcome after it went over the wire."""
+    """An outcome after it went over the wire, its result as an object."""
     heard: dict[str, Any] = orjson.loads(orjson.dumps(outcome))
-    return heard
+    return {**heard, "result": None if heard["result"] is None else orjson.loads(heard["result"])}
 
 
 async def insert_task(owner: asyncpg.Connection, user_id: int, **fields: Any) -> int:

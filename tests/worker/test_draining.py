@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import asyncpg
+import orjson
 import pytest
 import redis.asyncio
 from redis.exceptions import ConnectionError as RedisConnectionError
@@ -82,7 +83,7 @@ async def test_entries_are_applied_told_and_removed(services: Services, owner: a
     assert await titles(owner) == ["one", "two", "three"]
     assert heard.lanes == {LANE}
     assert sorted(outcome.token for outcome in heard.outcomes) == [11, 12, 13]
-    assert {outcome.result["title"] for outcome in heard.outcomes} == {"one", "two", "three"}
+    assert {orjson.loads(outcome.result or "")["title"] for outcome in heard.outcomes} == {"one", "two", "three"}
 
 
 async def _true(value: Any) -> Any:
