@@ -138,9 +138,8 @@ def get_logger() -> Any:
 def event_log(settings: Settings, *, tier: str, event: str) -> Callable[[dict[str, Any]], None]:
     """Returns what writes the line of each request or write, as `get_logger().info(event, …)` would.
 
-    Its fields must hold a `timestamp`, a datetime.
-
-    structlog's processors cost more than validating the request did, so as JSON the line is made directly.
+    structlog's processors cost more than validating the request did, so as JSON the line is made directly. Its fields
+    must hold a `timestamp`, a datetime.
 
     Args:
         settings: as `configure` was given.

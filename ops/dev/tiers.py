@@ -102,23 +102,23 @@ def _metrics_ports(settings: Settings, names: Sequence[str]) -> dict[str, int]:
 
 
 async def _greet(home: Home, settings: Settings, metrics_ports: Sequence[int], say: Say) -> None:
-    """Waits until the API is ready, and says where everything is."""
-    url = f"http://{_reachable(settings.host)}:{settings.port}"
+    """Waits until all are ready, and says where everything is: what it names, answers."""
+    host = f"http://{_reachable(settings.host)}"
+    url = f"{host}:{settings.port}"
+    metrics = [f"{host}:{port}/metrics" for port in metrics_ports] if settings.worker_metrics_port else []
     deadline = asyncio.get_running_loop().time() + READY_SECONDS
-    while not await asyncio.to_thread(_is_ready, url):
-        if asyncio.get_running_loop().time() > deadline:
-            say(f"the API is not ready yet: see {url}/health/ready and {home.shown}/logs")
-            return
-        await asyncio.sleep(LOOK_SECONDS)
-    show(greeting(home, settings, metrics_ports, url))
+    for address in (f"{url}/health/ready", *metrics):
+        while not await asyncio.to_thread(_answers, address):
+            if asyncio.get_running_loop().time() > deadline:
+                say(f"not ready yet: see {address} and {home.shown}/logs")
+                return
+            await asyncio.sleep(LOOK_SECONDS)
+    show(greeting(home, metrics, url))
 
 
-def greeting(home: Home, settings: Settings, metrics_ports: Sequence[int], url: str) -> str:
+def greeting(home: Home, metrics: Sequence[str], url: str) -> str:
     admin, demo, *_ = USERS
-    workers = "off (workers)"
-    if settings.worker_metrics_port:
-        host = f"http://{_reachable(settings.host)}"
-        workers = ", ".join(f"{host}:{port}/metrics" for port in metrics_ports) + " (workers)"
+    workers = f"{', '.join(metrics) or 'off'} (workers)"
     body = f'{{"username": "{demo.username}", "password": "{demo.password}"}}'
     return f"""
 Tenfold is ready.
@@ -146,9 +146,9 @@ def _reachable(host: str) -> str:
     return f"[{local}]" if ":" in local and not local.startswith("[") else local
 
 
-def _is_ready(url: str) -> bool:
+def _answers(address: str) -> bool:
     try:
-        with urllib.request.urlopen(f"{url}/health/ready", timeout=2) as answer:  # noqa: S310 - ours
+        with urllib.request.urlopen(address, timeout=2) as answer:  # noqa: S310 - ours
             return bool(answer.status == 200)
     except (OSError, ValueError):
         return False

@@ -1,23 +1,29 @@
 """`tenfold dev` from nothing and back to nothing, whatever happens in between."""
 
+import asyncio
 import json
 import re
 import signal
 import socket
 import subprocess
 import tempfile
+import threading
 import urllib.request
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 
+from core.settings import Settings
+from ops.dev.home import Home
 from ops.dev.run import MARK
 from ops.dev.servers import ValkeyServer
-from ops.dev.tiers import TIERS
+from ops.dev.tiers import LOOK_SECONDS, TIERS, _greet
 from ops.ports import free_port
 from tests.ops.running import Running, environment, processes_of, tenfold, wait_until
 
@@ -242,3 +248,39 @@ def test_an_interrupted_first_start_is_taken_up_again(variables: dict[str, str])
             assert count_tasks(variables["PORT"], log_in(variables["PORT"])) >= 300
             run.stop()
         wait_until(lambda: processes_of(Path(name) / ".tenfold") == [])
+
+
+async def test_it_says_that_all_is_ready_only_when_the_workers_metrics_answer_too(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], settings: Settings
+) -> None:
+    api_port, metrics_port = free_port(), free_port()
+    chosen = replace(settings, host="127.0.0.1", port=api_port, worker_metrics_port=metrics_port)
+    with answering(api_port):
+        greeting = asyncio.create_task(_greet(Home(tmp_path), chosen, [metrics_port], print))
+        await asyncio.sleep(4 * LOOK_SECONDS)
+        assert capsys.readouterr().out == ""
+        with answering(metrics_port):
+            await asyncio.wait_for(greeting, 10)
+    assert READY in capsys.readouterr().out
+
+
+@contextmanager
+def answering(port: int) -> Iterator[None]:
+    """A server that answers every GET with 200 and nothing."""
+
+    class Answering(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", port), Answering) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield
+        finally:
+            server.shutdown()
+            thread.join()
