@@ -152,8 +152,9 @@ def event_log(settings: Settings, *, tier: str, event: str) -> Callable[[dict[st
         log = get_logger()
         return lambda fields: log.info(event, **fields)
 
+    beginning = orjson.dumps({"event": event, "level": "info", "tier": tier})[:-1] + b","
+
     def write(fields: dict[str, Any]) -> None:
-        line = {"event": event, "level": "info", "tier": tier, **fields}
-        _lines.info(orjson.dumps(line, option=orjson.OPT_UTC_Z))
+        _lines.info(beginning + orjson.dumps(fields, option=orjson.OPT_UTC_Z)[1:])
 
     return write
