@@ -1,10 +1,10 @@
 """Where the application and the request keep their things (aiohttp's typed keys)."""
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
+from api.identity import Identity
 from core.bookkeeping import Bookkeeping
 from core.cache import PageCache
 from core.database import ReadPool
@@ -20,18 +20,6 @@ if TYPE_CHECKING:
     from api.gateway import Gateway
     from api.passwords import PasswordService
     from api.tokens import Tokens
-
-
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """Who makes a request, as the access token and the users table say."""
-
-    user_id: int
-    role: str
-
-    @property
-    def is_admin(self) -> bool:
-        return self.role == "admin"
 
 
 SETTINGS: web.AppKey[Settings] = web.AppKey("settings", Settings)

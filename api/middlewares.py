@@ -17,7 +17,8 @@ from prometheus_client import Counter, Histogram
 
 from api.errors import Problem, Unauthenticated, as_problem, problem_response
 from api.http import Endpoint, refuse_query
-from api.keys import ADDRESS, IDENTITY, JOB_ID, POOL, REQUEST_ID, REQUEST_LIMIT, TOKENS, Identity
+from api.identity import Identity
+from api.keys import ADDRESS, IDENTITY, JOB_ID, POOL, REQUEST_ID, REQUEST_LIMIT, TOKENS
 from api.tokens import TokenInvalid
 from core import metrics
 from core.bookkeeping import Bookkeeping

@@ -15,7 +15,7 @@ import jwt
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from api.keys import Identity
+from api.identity import Identity
 from core.settings import SYMMETRIC_ALGORITHMS, Settings, SettingsError
 
 REMEMBER_SECONDS = 30.0
