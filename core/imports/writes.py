@@ -11,7 +11,7 @@ import orjson
 
 from core.commands import Effect, problem
 from core.database import Connection, Pool, delete_in_chunks, locked_transaction
-from core.imports.chunks import ClaimedImport, counts_of
+from core.imports.claims import ClaimedImport, counts_of
 from core.jobs import BEGUN
 from core.leases import LEASE_SECONDS
 from core.storage import Storage

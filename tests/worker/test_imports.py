@@ -13,7 +13,8 @@ import orjson
 import pytest
 
 from core import metrics
-from core.imports import chunks, reading
+from core.imports import chunks, reading, rowerrors
+from core.imports.claims import ClaimedImport
 from core.imports.formats import FORMATS
 from core.imports.rows import BadRow, Certainty, FileReport, Format, Head, ImportRefused, ReadOptions, Row, Rows
 from core.imports.writes import claim_import, release_import, unfinished_imports
@@ -146,8 +147,8 @@ async def test_an_error_is_told_with_the_row_as_it_stands_in_the_file(
 async def test_kept_errors_and_their_values_are_bounded_and_the_count_goes_on(
     services: Services, owner: asyncpg.Connection, alice: int, small_chunks: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(chunks, "KEPT_ERRORS_MAXIMUM", 4)
-    monkeypatch.setattr(chunks, "KEPT_VALUES_TOTAL", 40)
+    monkeypatch.setattr(rowerrors, "KEPT_ERRORS_MAXIMUM", 4)
+    monkeypatch.setattr(rowerrors, "KEPT_VALUES_TOTAL", 40)
     done = await imported(services, owner, alice, lines(*({"title": "", "status": "s"} for _ in range(7))))
     assert done["rows_failed"] == 7
     kept = await owner.fetch(
@@ -732,7 +733,7 @@ async def has_read(owner: asyncpg.Connection, import_id: str, rows: int) -> bool
     return bool((await state_of(owner, import_id))["rows_read"] >= rows)
 
 
-async def read_whole(services: Services, claim: chunks.ClaimedImport) -> reading.Chunk:
+async def read_whole(services: Services, claim: ClaimedImport) -> reading.Chunk:
     reader = reading.ImportReader(
         lambda: services.storage.open(claim.object),
         claim.format,

@@ -1,0 +1,397 @@
+"""Turns a chunk's rows into tasks, in the chunk's transaction.
+
+Each row has a key, by which an earlier import of it is found: `imported_tasks` says which task it became. A dry run
+makes no tasks: what it would have made it notes under the user's negative id, until it has ended.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from core.database import Connection, is_data_fault, is_missing_reference, savepoint
+from core.imports.claims import ClaimedImport, Counts
+from core.imports.reading import (
+    FIELD_BITS,
+    MOST_EQUALS,
+    Chunk,
+    RowError,
+    TaskRow,
+    columns_of,
+    conflict,
+    content_and_occurrence,
+    content_key,
+)
+from core.partitions import is_missing_partition
+
+CHUNK_SECONDS = 60
+"""The longest transaction of a chunk: a worker that is frozen in the middle of one holds nobody up for longer."""
+
+# A plan is kept for as long as the connection lives, and may have been made when the tables were empty.
+_ALWAYS_BY_INDEX = "SET LOCAL enable_seqscan = off"
+
+# The LIMITs keep these loops over the index's entries.
+_FIND = """
+SELECT r.place, found.task_id, found.is_of_this_import
+FROM   unnest($2::uuid[]) WITH ORDINALITY AS r (key, place),
+       LATERAL (SELECT l.task_id, l.import_id = $3::text::uuid AS is_of_this_import
+                FROM   imported_tasks AS l
+                WHERE  l.user_id = $1 AND l.key = r.key
+                AND    EXISTS (SELECT FROM tasks AS t WHERE t.user_id = $1 AND t.id = l.task_id)
+                LIMIT  1) AS found
+"""
+
+# Not what an earlier dry run has noted, which may not be swept up yet.
+_FIND_TRIED = """
+SELECT r.place, found.task_id, true AS is_of_this_import
+FROM   unnest($2::uuid[]) WITH ORDINALITY AS r (key, place),
+       LATERAL (SELECT l.task_id
+                FROM   imported_tasks AS l
+                WHERE  l.user_id = -$1::bigint AND l.key = r.key AND l.import_id = $3::text::uuid
+                LIMIT  1) AS found
+"""
+
+_COUNT_EQUALS = """
+SELECT r.place, counted.equals
+FROM   unnest($2::uuid[], $3::uuid[]) WITH ORDINALITY AS r (first, last, place),
+       LATERAL (SELECT count(*) AS equals
+                FROM   imported_tasks AS l
+                WHERE  l.user_id = $1 AND l.key BETWEEN r.first AND r.last
+                AND    l.import_id = $4::text::uuid
+                LIMIT  1) AS counted
+"""
+
+_NEW_IDS = "SELECT array(SELECT next_task_id() FROM generate_series(1, $1) ORDER BY 1)"
+
+_INTO_TASKS = """
+INSERT INTO tasks (id, user_id, title, description, priority, status, due_date, labels, created_at, completed_at,
+                   recurrence, recurrence_from)
+SELECT r.id, $1, r.title, r.description, r.priority, r.status, r.due_date, coalesce(r.labels::text[], '{}'),
+       coalesce(r.created_at, now()), CASE WHEN r.status = 'completed' THEN coalesce(r.completed_at, now()) END,
+       r.recurrence, r.recurrence_from
+"""
+
+_INSERT = f"""
+{_INTO_TASKS}
+FROM   unnest($2::bigint[], $3::text[], $4::text[], $5::smallint[], $6::text[], $7::timestamptz[], $8::text[],
+              $9::timestamptz[], $10::timestamptz[], $11::text[], $12::text[])
+       AS r (id, title, description, priority, status, due_date, labels, created_at, completed_at, recurrence,
+             recurrence_from)
+"""
+
+# Rows come sorted by key, so that neighbours in the index are written together. A key that is there stands for a task
+# that is not there any more.
+_REMEMBER = """
+INSERT INTO imported_tasks (user_id, key, task_id, import_id)
+SELECT $1, r.key, r.task_id, $4::text::uuid
+FROM   unnest($2::uuid[], $3::bigint[]) AS r (key, task_id)
+ON     CONFLICT (user_id, key) DO UPDATE SET task_id = excluded.task_id, import_id = excluded.import_id
+"""
+
+_STAGE = """
+CREATE TEMPORARY TABLE staged_rows (
+    id              bigint,
+    key             uuid,
+    title           text,
+    description     text,
+    priority        smallint,
+    status          text,
+    due_date        timestamptz,
+    labels          text,
+    created_at      timestamptz,
+    completed_at    timestamptz,
+    recurrence      text,
+    recurrence_from text
+) ON COMMIT DROP
+"""
+
+_REMEMBER_STAGED = """
+INSERT INTO imported_tasks (user_id, key, task_id, import_id)
+SELECT $1, r.key, r.id, $2::text::uuid FROM pg_temp.staged_rows AS r ORDER BY r.key
+ON     CONFLICT (user_id, key) DO NOTHING
+"""
+
+_INSERT_STAGED = f"""
+{_INTO_TASKS}
+FROM   pg_temp.staged_rows AS r
+"""
+
+_SEEN_AGAIN = """
+UPDATE imported_tasks SET import_id = $3::text::uuid WHERE user_id = $1 AND key = ANY ($2::uuid[])
+"""
+
+
+def _new_value(name: str) -> str:
+    return f"CASE WHEN r.given & {FIELD_BITS[name]} <> 0 THEN r.{name} ELSE t.{name} END"
+
+
+_NEW_VALUES = {
+    name: _new_value(name)
+    for name in ("title", "description", "priority", "status", "due_date", "labels", "recurrence", "recurrence_from")
+} | {
+    # A creation date that the file does not tell is not changed; nor is a time of completion of what stays completed.
+    "created_at": f"CASE WHEN r.given & {FIELD_BITS['created_at']} <> 0 "
+    "THEN coalesce(r.created_at, t.created_at) ELSE t.created_at END",
+    "completed_at": f"CASE WHEN {_new_value('status')} = 'completed' "
+    f"THEN coalesce(CASE WHEN r.given & {FIELD_BITS['completed_at']} <> 0 THEN r.completed_at END, "
+    "t.completed_at, now()) END",
+}
+
+# Each expression reads the row as it is when it is locked, so that a change made meanwhile is not undone.
+_UPDATE_FROM = f"""
+FROM   (SELECT u.id, u.given, u.title, u.description, u.priority, u.status, u.due_date,
+               coalesce(u.labels::text[], '{{}}') AS labels, u.created_at, u.completed_at, u.recurrence,
+               u.recurrence_from
+        FROM   unnest($2::bigint[], $3::text[], $4::text[], $5::smallint[], $6::text[], $7::timestamptz[],
+                      $8::text[], $9::timestamptz[], $10::timestamptz[], $11::text[], $12::text[], $13::integer[])
+               AS u (id, title, description, priority, status, due_date, labels, created_at, completed_at, recurrence,
+                     recurrence_from, given)
+       ) AS r
+WHERE  t.user_id = $1
+AND    t.id = r.id
+AND    ({", ".join(f"t.{name}" for name in _NEW_VALUES)})
+       IS DISTINCT FROM
+       ({", ".join(_NEW_VALUES.values())})
+"""  # noqa: S608
+_UPDATE = f"""
+UPDATE tasks AS t
+SET    {", ".join(f"{name} = {value}" for name, value in _NEW_VALUES.items())},
+       updated_at = now(), version = t.version + 1
+{_UPDATE_FROM}
+"""  # noqa: S608
+_UPDATE_FROM_TASKS = _UPDATE_FROM.replace("WHERE  t.user_id = $1", "JOIN   tasks AS t ON t.user_id = $1", 1)
+_WOULD_UPDATE = f"SELECT count(*) {_UPDATE_FROM_TASKS}"
+
+
+@dataclass(slots=True)
+class Done:
+    """What became of a chunk's rows in the database."""
+
+    created: int
+    updated: int
+    skipped: int
+    errors: list[RowError]
+
+
+async def write_rows(connection: Connection, claim: ClaimedImport, before: Counts, chunk: Chunk) -> Done:
+    """Makes and changes the tasks of a chunk; what the database refuses fails alone.
+
+    Args:
+        connection: in the transaction of the chunk.
+        claim: whose import it is.
+        before: the counts that the chunk follows.
+        chunk: as it was read.
+    """
+    done = None
+    if _expects_nothing_known(claim, before):
+        done = await _write_as_new(connection, claim, chunk)
+    if done is None:
+        await connection.execute(_ALWAYS_BY_INDEX)
+        done = await _write_rows_carefully(connection, claim, chunk.rows)
+    return done
+
+
+class _KnownRowsError(Exception):
+    """Some of the rows were imported before."""
+
+
+def _expects_nothing_known(claim: ClaimedImport, before: Counts) -> bool:
+    """Whether this looks like a file that was never imported, as most are."""
+    failed = before.failed if claim.on_conflict == "error" else 0
+    return not (claim.dry_run or before.skipped or before.updated or failed)
+
+
+async def _write_as_new(connection: Connection, claim: ClaimedImport, chunk: Chunk) -> Done | None:
+    """The short way, without looking for earlier imports; None where some turned up, and nothing was written."""
+    rows = chunk.rows
+    if not rows:
+        return None
+    try:
+        async with savepoint(connection):
+            ids = await connection.fetchval(_NEW_IDS, len(rows))
+            await connection.execute(_STAGE)
+            await connection.copy_records_to_table(
+                "staged_rows",
+                schema_name="pg_temp",
+                records=zip(ids, chunk.keys, *chunk.columns, strict=True),
+                timeout=CHUNK_SECONDS,
+            )
+            status = await connection.execute(_REMEMBER_STAGED, claim.user_id, claim.id, timeout=CHUNK_SECONDS)
+            if int(status.rpartition(" ")[2]) < len(rows):
+                raise _KnownRowsError
+            await connection.execute(_INSERT_STAGED, claim.user_id, timeout=CHUNK_SECONDS)
+    except _KnownRowsError:
+        return None
+    except Exception as error:
+        if not is_data_fault(error) or is_missing_reference(error) or is_missing_partition(error):
+            raise
+        return None
+    return Done(len(rows), 0, 0, [])
+
+
+async def _write_rows_carefully(connection: Connection, claim: ClaimedImport, rows: list[TaskRow]) -> Done:
+    """As a set where that goes well, else half by half, so that rows which the database refuses fail alone."""
+    if not rows:
+        return Done(0, 0, 0, [])
+    try:
+        async with savepoint(connection):
+            return await _write_rows(connection, claim, rows)
+    except Exception as error:
+        if not is_data_fault(error) or is_missing_reference(error) or is_missing_partition(error):
+            raise
+        if len(rows) == 1:
+            refused = RowError(rows[0].number, 1, None, "The database refused these values.", rows[0].values)
+            return Done(0, 0, 0, [refused])
+    middle = len(rows) // 2
+    first = await _write_rows_carefully(connection, claim, rows[:middle])
+    second = await _write_rows_carefully(connection, claim, rows[middle:])
+    return Done(
+        first.created + second.created,
+        first.updated + second.updated,
+        first.skipped + second.skipped,
+        first.errors + second.errors,
+    )
+
+
+async def _write_rows(connection: Connection, claim: ClaimedImport, rows: list[TaskRow]) -> Done:
+    known = await _find_known(connection, claim, rows)
+    done = Done(0, 0, 0, [])
+    fresh: list[TaskRow] = []
+    updates: list[tuple[int, TaskRow]] = []
+    seen_again: list[TaskRow] = []
+    for place, row in enumerate(rows):
+        if place not in known:
+            fresh.append(row)
+            continue
+        task_id, is_of_this_import = known[place]
+        if row.is_of_content:
+            seen_again.append(row)
+        is_repeated = is_of_this_import and not row.is_of_content
+        if claim.on_conflict == "error" or (claim.on_conflict == "skip" and is_repeated):
+            done.errors.append(_known_already(row, task_id, is_repeated=is_repeated))
+        elif claim.on_conflict == "update":
+            updates.append((task_id, row))
+        else:
+            done.skipped += 1
+    await _create(connection, claim, fresh)
+    done.created = len(fresh)
+    if updates:
+        done.updated = await _update(connection, claim, updates)
+        done.skipped += len(updates) - done.updated
+    if seen_again:
+        await _note_again(connection, claim, seen_again)
+    return done
+
+
+def _known_already(row: TaskRow, task_id: int, *, is_repeated: bool) -> RowError:
+    if row.is_of_content:
+        return RowError(row.number, 1, None, "An equal task was imported before.", row.values)
+    where = f": task {task_id}" if task_id else ""
+    if is_repeated:
+        return conflict(row, f"An earlier row of this file has this external id, too{where}.")
+    return conflict(row, f"A task with this external id was imported before{where}.")
+
+
+async def _find_known(connection: Connection, claim: ClaimedImport, rows: list[TaskRow]) -> dict[int, tuple[int, bool]]:
+    """Place → id of the task that the row stands for already, and whether this import made it.
+
+    In a dry run the id is 0 where this run would have made it.
+
+    Rows without an external id are told apart by how many equal ones came before. Within a chunk that was counted;
+    what earlier chunks had is added here, and shows itself by the first of the equals being of this import.
+    """
+    known = await _look_up(connection, claim, rows, range(len(rows)))
+    equal = [place for place, (_, is_of_this) in known.items() if is_of_this and rows[place].is_of_content]
+    if equal:
+        moved = await _count_on(connection, claim, rows, equal)
+        for place in moved:
+            known.pop(place, None)
+        known |= await _look_up(connection, claim, rows, moved)
+    return known
+
+
+async def _look_up(
+    connection: Connection, claim: ClaimedImport, rows: list[TaskRow], places: Sequence[int]
+) -> dict[int, tuple[int, bool]]:
+    keys = [rows[place].key for place in places]
+    found: dict[int, tuple[int, bool]] = {}
+    for statement in (_FIND, _FIND_TRIED) if claim.dry_run else (_FIND,):
+        for row in await connection.fetch(statement, claim.user_id, keys, claim.id, timeout=CHUNK_SECONDS):
+            place = places[row["place"] - 1]
+            task_id, is_of_this = found.get(place, (0, False))
+            found[place] = (task_id or row["task_id"], is_of_this or row["is_of_this_import"])
+    return found
+
+
+async def _count_on(
+    connection: Connection, claim: ClaimedImport, rows: list[TaskRow], equal: Sequence[int]
+) -> list[int]:
+    """Gives rows whose equals earlier chunks had the keys that follow; returns their places."""
+    contents = list({content_and_occurrence(rows[place].key)[0] for place in equal})
+    counted = await connection.fetch(
+        _COUNT_EQUALS,
+        -claim.user_id if claim.dry_run else claim.user_id,
+        [content_key(content, 0) for content in contents],
+        [content_key(content, MOST_EQUALS) for content in contents],
+        claim.id,
+        timeout=CHUNK_SECONDS,
+    )
+    equals = {contents[row["place"] - 1]: row["equals"] for row in counted}
+    moved = []
+    for place, row in enumerate(rows):
+        if row.is_of_content:
+            content, occurrence = content_and_occurrence(row.key)
+            if content in equals:
+                row.key = content_key(content, occurrence + equals[content])
+                moved.append(place)
+    return moved
+
+
+async def _create(connection: Connection, claim: ClaimedImport, rows: list[TaskRow]) -> None:
+    if not rows:
+        return
+    ids = [0] * len(rows)
+    if not claim.dry_run:
+        ids = await connection.fetchval(_NEW_IDS, len(rows))
+        await connection.execute(_INSERT, claim.user_id, ids, *columns_of(rows), timeout=CHUNK_SECONDS)
+    await _remember(connection, claim, rows, ids)
+
+
+async def _remember(connection: Connection, claim: ClaimedImport, rows: list[TaskRow], ids: Sequence[int]) -> None:
+    """Notes which row became which task."""
+    keys = [row.key for row in rows]
+    by_key = sorted(range(len(keys)), key=keys.__getitem__)
+    await connection.execute(
+        _REMEMBER,
+        -claim.user_id if claim.dry_run else claim.user_id,
+        [keys[place] for place in by_key],
+        [ids[place] for place in by_key],
+        claim.id,
+        timeout=CHUNK_SECONDS,
+    )
+
+
+async def _update(connection: Connection, claim: ClaimedImport, updates: Sequence[tuple[int, TaskRow]]) -> int:
+    """Changes tasks; returns how many had anything to be changed.
+
+    What a dry run would have made it cannot compare with: rows that come back to it count as changed.
+    """
+    there = [(task_id, row) for task_id, row in updates if task_id]
+    arguments = (
+        claim.user_id,
+        [task_id for task_id, _ in there],
+        *columns_of([row for _, row in there]),
+        [row.given for _, row in there],
+    )
+    if claim.dry_run:
+        changed = await connection.fetchval(_WOULD_UPDATE, *arguments, timeout=CHUNK_SECONDS)
+        return int(changed) + len(updates) - len(there)
+    status = await connection.execute(_UPDATE, *arguments, timeout=CHUNK_SECONDS)
+    return int(status.rpartition(" ")[2])
+
+
+async def _note_again(connection: Connection, claim: ClaimedImport, rows: list[TaskRow]) -> None:
+    """So that later chunks can tell how many equals came before them."""
+    if claim.dry_run:
+        await _remember(connection, claim, rows, [0] * len(rows))
+    else:
+        keys = [row.key for row in rows]
+        await connection.execute(_SEEN_AGAIN, claim.user_id, keys, claim.id, timeout=CHUNK_SECONDS)
