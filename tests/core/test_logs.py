@@ -74,13 +74,14 @@ def test_lines_below_the_level_are_not_written() -> None:
     assert [line["event"] for line in lines("log.info('no'); log.warning('yes')", LOG_LEVEL="warning")] == ["yes"]
 
 
+# In two halves, because Python 3.13 shows the source lines of what was given as `-c`.
 FAILING = f"""
 def fail(password):
     url = settings.database_url
     raise ValueError("went wrong")
 for write in (log.exception, logging.getLogger("library").exception):
     try:
-        fail("{SECRETS[3]}")
+        fail("{SECRETS[3][:8]}" + "{SECRETS[3][8:]}")
     except ValueError:
         write("failed")
 """
@@ -90,7 +91,6 @@ def test_a_traceback_is_told_and_shows_no_values_of_variables() -> None:
     for form in ("json", "console"):
         text = "\n".join(run(FAILING, LOG_FORMAT=form))
         assert text.count("went wrong") >= 2
-        # The program's own text would be told as the source line of its frame, were it in a file.
         assert not [secret for secret in SECRETS if secret in text]
 
 

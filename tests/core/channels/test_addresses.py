@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from core.channels.addresses import IPAddress, is_public, is_public_text, literal_address
 
 NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+SIX_TO_FOUR = ipaddress.IPv6Network("2002::/16")
 PRIVATE_V4 = (
     "0.0.0.0", "10.0.0.1", "100.64.0.1", "100.100.100.200", "127.0.0.1", "127.255.255.254", "168.63.129.16",
     "169.254.169.254", "172.16.0.1", "172.31.255.255", "192.0.0.192", "192.168.1.1", "198.18.0.1", "203.0.113.9",
@@ -89,6 +90,7 @@ def test_whatever_inet_aton_writes_is_read_back(address: ipaddress.IPv4Address) 
 
 @given(st.ip_addresses())
 def test_nothing_is_public_that_python_holds_for_private(address: IPAddress) -> None:
-    if is_public(address) and address not in NAT64:
+    # What stands for an address of IPv4 is judged by that; Python's versions differ about it.
+    if is_public(address) and address not in NAT64 and address not in SIX_TO_FOUR:
         assert address.is_global
         assert not address.is_multicast
