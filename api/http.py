@@ -10,6 +10,7 @@ import orjson
 from aiohttp import hdrs, web
 from marshmallow import RAISE, Schema, ValidationError, fields
 
+from api.encodings import BodyBroken, decoded_pieces
 from api.errors import Problem
 from api.keys import BODY
 from core.ids import MAXIMUM_ID
@@ -22,6 +23,7 @@ JSON_TYPES = frozenset({JSON, MERGE_PATCH, "application/octet-stream", ""})
 FORM = "application/x-www-form-urlencoded"
 FORM_FIELDS_MAXIMUM = 20
 
+_SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}\Z")
 ETAG = re.compile(r'(?:W/)?"[\x21\x23-\x7e\x80-\xff]*"')
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -148,18 +150,32 @@ async def read_body(request: web.Request) -> bytes:
     """
     largest = request.client_max_size
     try:
-        if request.content.is_eof():  # as most are, which came with the head: `read()` costs three times as much
-            body = request.content.read_nowait()
+        if request.content.is_eof() and hdrs.CONTENT_ENCODING not in request.headers:
+            body = request.content.read_nowait()  # as most are, which came with the head: this costs a third
         elif (request.content_length or 0) <= largest:
-            body = await request.read()
+            body = await _gather_body(request, largest)
         else:
             raise _too_large(largest)
-    except (web.RequestPayloadError, ConnectionError):
-        raise Problem("bad-request", "The body breaks off, or is not encoded as its headers say.") from None
+    except (web.RequestPayloadError, ConnectionError, BodyBroken):
+        raise broken_body() from None
     if len(body) > largest:
         raise _too_large(largest)
     request[BODY] = body
     return body
+
+
+async def _gather_body(request: web.Request, largest: int) -> bytes:
+    """The body, or the beginning of one that is too large."""
+    body = bytearray()
+    async for piece in decoded_pieces(request):
+        body += piece
+        if len(body) > largest:
+            break
+    return bytes(body)
+
+
+def broken_body() -> Problem:
+    return Problem("bad-request", "The body breaks off, or is not encoded as its headers say.")
 
 
 def _too_large(largest: int) -> Problem:
@@ -262,6 +278,12 @@ def refuse_query(request: web.Request) -> None:
     """
     if request.query_string:
         raise invalid({name: ["Unknown field."] for name in request.query} or {"query": ["None is known here."]})
+
+
+def given_request_id(request: web.BaseRequest) -> str | None:
+    """The client's `X-Request-Id`, if it is sane."""
+    given = request.headers.get("X-Request-Id", "")
+    return given if _SANE_REQUEST_ID.match(given) else None
 
 
 def path_id(request: web.Request, *, noun: str = "task") -> int:

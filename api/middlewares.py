@@ -2,7 +2,6 @@
 
 import ipaddress
 import itertools
-import re
 import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -16,7 +15,7 @@ from aiohttp.typedefs import Handler, Middleware
 from prometheus_client import Counter, Histogram
 
 from api.errors import Problem, Unauthenticated, as_problem, problem_response
-from api.http import Endpoint, refuse_query
+from api.http import Endpoint, given_request_id, refuse_query
 from api.identity import Identity
 from api.keys import ADDRESS, IDENTITY, JOB_ID, POOL, REQUEST_ID, REQUEST_LIMIT, TOKENS
 from api.tokens import TokenInvalid
@@ -29,7 +28,6 @@ from core.ratelimit import WINDOW_SECONDS, Allowance
 from core.settings import Network
 from core.users.queries import current_role
 
-_SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}\Z")
 _UNMATCHED = "unmatched"
 ROLE_SECONDS = 1.0
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"})
@@ -94,8 +92,7 @@ def around_every_request(
     async def answer(request: web.Request, handler: Handler) -> web.StreamResponse:
         nonlocal in_flight
         started = time.perf_counter()
-        given = request.headers.get("X-Request-Id", "")
-        request_id = given if _SANE_REQUEST_ID.match(given) else f"{prefix}{next(numbers):08x}"
+        request_id = given_request_id(request) or f"{prefix}{next(numbers):08x}"
         request[REQUEST_ID] = request_id
         request[ADDRESS] = address = client_address(request, trusted_proxies)
         structlog.contextvars.bind_contextvars(request_id=request_id)

@@ -10,9 +10,10 @@ from typing import Any
 
 from aiohttp import web
 from aiohttp.http_exceptions import LineTooLong
-from aiohttp.web_protocol import RequestHandler
+from aiohttp.web_protocol import RequestHandler, _ErrInfo
 
 from api.errors import Problem, as_problem, problem_response
+from api.http import given_request_id
 from core import metrics
 from core.logs import get_logger
 
@@ -35,6 +36,7 @@ class Runner(web.AppRunner):
             keepalive_timeout=KEEPALIVE_SECONDS,
             shutdown_timeout=SHUTDOWN_SECONDS,
             handle_signals=False,
+            auto_decompress=False,  # see api/encodings.py
             max_line_size=TARGET_MAXIMUM_BYTES,
             max_field_size=HEADER_MAXIMUM_BYTES,
         )
@@ -62,6 +64,18 @@ class _Server(web.Server):
 
 class _Connection(RequestHandler):
     __slots__ = ()
+
+    def data_received(self, data: bytes) -> None:
+        """Lets who reads a body know that it cannot be parsed: aiohttp tells only whoever would read what follows."""
+        super().data_received(data)
+        if self._current_request is None or not self._messages:
+            return
+        message, _ = self._messages[-1]
+        content = self._current_request.content
+        if isinstance(message, _ErrInfo) and not content.is_eof():
+            self._messages.clear()
+            self.close()  # when the request has been answered: nobody knows where the next one would begin
+            content.set_exception(web.RequestPayloadError(message.message))
 
     def log_exception(self, *args: Any, **kw: Any) -> None:
         """Leaves out what is the client's fault: the rest of a refused body is read, and may be broken as well."""
@@ -101,7 +115,7 @@ def _unexpected() -> Problem:
 
 
 def _refuse(request: web.BaseRequest, problem: Problem) -> web.Response:
-    request_id = secrets.token_hex(12)
+    request_id = given_request_id(request) or secrets.token_hex(12)
     metrics.HTTP_REQUESTS.labels("unparsed", "other", str(problem.status)).inc()
     log.info("request refused", status=problem.status, address=request.remote, request_id=request_id)
     response = problem_response(

@@ -5,8 +5,10 @@ import hashlib
 import warnings
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
+from typing import Any, cast
 
-from aiohttp import BodyPartReader, ContentTypeError, MultipartReader, web
+from aiohttp import BodyPartReader, ContentTypeError, MultipartReader, StreamReader, hdrs, web
+from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.multipart import (
     BadContentDispositionHeader,
     BadContentDispositionParam,
@@ -14,8 +16,9 @@ from aiohttp.multipart import (
     parse_content_disposition,
 )
 
+from api.encodings import PIECE_BYTES, decoded_pieces, refuse_encoding
 from api.errors import Problem
-from api.http import invalid
+from api.http import broken_body, invalid
 from core.imports.decompress import HEAD_BYTES, decompressed_head
 from core.imports.formats import head_of
 from core.imports.rows import Head, ImportRefused
@@ -23,7 +26,21 @@ from core.storage import ObjectWriter
 
 FILE_FIELD = "file"
 FILENAME_MAXIMUM = 255
-PIECE_BYTES = 64 << 10
+FORM_EXTRA_BYTES = 64 << 10
+"""What may stand around the file in a form."""
+
+# What reading says of a body that breaks off, or is not what its headers say; the last two are aiohttp's words for a
+# part of a form whose headers cannot be read, and for one that is encoded in an unknown way.
+_BROKEN = (
+    web.RequestPayloadError,
+    ConnectionError,
+    ContentTypeError,
+    ValueError,
+    AssertionError,
+    EOFError,
+    HttpProcessingError,
+    RuntimeError,
+)
 
 # What clients send is no news to operators, and Python keeps every text that it has warned of.
 for _kind in (BadContentDispositionHeader, BadContentDispositionParam):
@@ -64,25 +81,21 @@ async def receive(
             is compressed in a way that is not known.
         StorageUnavailable: it cannot be stored.
     """
-    # A multipart body has a little more than its file.
-    if not request.content_type.startswith("multipart/") and (request.content_length or 0) > maximum_bytes:
+    if (request.content_length or 0) > _maximum_body(request, maximum_bytes):
         raise _too_large(maximum_bytes)
     digest = hashlib.sha256()
     beginning = bytearray()
     filename: str | None = None
     name: str | None = None
-    try:
-        async for filename, piece in _pieces(request):
-            if writer.bytes + len(piece) > maximum_bytes:
-                raise _too_large(maximum_bytes)
-            if len(beginning) < HEAD_BYTES:
-                beginning += piece[: HEAD_BYTES - len(beginning)]
-                if len(beginning) == HEAD_BYTES:
-                    name = await asyncio.to_thread(_inspect, bytes(beginning), filename, False, inspect)
-            digest.update(piece)
-            await writer.write(piece)
-    except (web.RequestPayloadError, ConnectionError, ContentTypeError, ValueError, AssertionError, EOFError):
-        raise Problem("bad-request", "The body breaks off, or is not encoded as its headers say.") from None
+    async for filename, piece in _pieces(request, maximum_bytes):
+        if writer.bytes + len(piece) > maximum_bytes:
+            raise _too_large(maximum_bytes)
+        if len(beginning) < HEAD_BYTES:
+            beginning += piece[: HEAD_BYTES - len(beginning)]
+            if len(beginning) == HEAD_BYTES:
+                name = await asyncio.to_thread(_inspect, bytes(beginning), filename, False, inspect)
+        digest.update(piece)
+        await writer.write(piece)
     if not writer.bytes:
         raise refused("import-empty", "The file is empty.")
     if name is None:
@@ -108,19 +121,59 @@ def _too_large(maximum_bytes: int) -> Problem:
     return Problem("payload-too-large", f"The file is larger than {maximum_bytes} bytes: split it.")
 
 
-async def _pieces(request: web.Request) -> AsyncIterator[tuple[str | None, bytes]]:
-    """The file's name with each piece of it."""
-    if request.content_type.startswith("multipart/"):
-        async for found in _pieces_of_field(request):
-            yield found
-        return
-    filename = _filename(request.headers.get("Content-Disposition"))
-    async for piece in request.content.iter_chunked(PIECE_BYTES):
-        yield filename, piece
+def _is_form(request: web.Request) -> bool:
+    return request.content_type.startswith("multipart/")
 
 
-async def _pieces_of_field(request: web.Request) -> AsyncIterator[tuple[str | None, bytes]]:
-    reader = await request.multipart()
+def _maximum_body(request: web.Request, maximum_bytes: int) -> int:
+    """Of the body as it travels: a form has a little more than its file."""
+    return maximum_bytes + FORM_EXTRA_BYTES if _is_form(request) else maximum_bytes
+
+
+async def _pieces(request: web.Request, maximum_bytes: int) -> AsyncIterator[tuple[str | None, bytes]]:
+    """The file's name with each piece of it.
+
+    Raises:
+        Problem: as `receive`.
+    """
+    filename = _filename(request.headers.get(hdrs.CONTENT_DISPOSITION))
+    try:
+        if _is_form(request):
+            async for found in _pieces_of_field(request, maximum_bytes):
+                yield found
+        else:
+            async for piece in decoded_pieces(request):
+                yield filename, piece
+    except _BROKEN:
+        raise broken_body() from None
+
+
+class _BoundedContent:
+    """The content of a form, of which nobody takes in more than a limit, be it in front of the file or behind it."""
+
+    def __init__(self, content: StreamReader, maximum_bytes: int) -> None:
+        self._content = content
+        self._maximum_bytes = maximum_bytes
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._content, name)
+
+    async def readline(self, **options: Any) -> bytes:
+        return self._counted(await self._content.readline(**options))
+
+    async def read(self, size: int = -1) -> bytes:
+        return self._counted(await self._content.read(size))
+
+    def _counted(self, data: bytes) -> bytes:
+        if self._content.total_bytes > self._maximum_bytes + FORM_EXTRA_BYTES:
+            raise _too_large(self._maximum_bytes)
+        return data
+
+
+async def _pieces_of_field(request: web.Request, maximum_bytes: int) -> AsyncIterator[tuple[str | None, bytes]]:
+    if hdrs.CONTENT_ENCODING in request.headers:
+        raise refuse_encoding()
+    reader = MultipartReader(request.headers, cast(StreamReader, _BoundedContent(request.content, maximum_bytes)))
     has_file = False
     while (part := await reader.next()) is not None:
         if isinstance(part, MultipartReader) or part.name != FILE_FIELD or has_file:
@@ -129,7 +182,7 @@ async def _pieces_of_field(request: web.Request) -> AsyncIterator[tuple[str | No
             raise invalid({name: [told]})
         has_file = True
         async for piece in _pieces_of_part(part):
-            yield _filename(part.headers.get("Content-Disposition")), piece
+            yield _filename(part.headers.get(hdrs.CONTENT_DISPOSITION)), piece
     if not has_file:
         raise invalid({FILE_FIELD: ["Missing data for required field."]})
 

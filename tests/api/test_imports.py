@@ -132,6 +132,16 @@ async def test_a_body_that_travels_compressed_is_a_file_too(importing: Service) 
     assert (done["bytes"], done["created"]) == (len(plain), 1)
 
 
+@pytest.mark.parametrize("part", [0.5, 0.999])
+async def test_a_body_that_travels_compressed_and_breaks_off_is_400_and_imports_nothing(
+    service: Service, part: float
+) -> None:
+    packed = gzip.compress(b"".join(lines({"title": f"task {number}"}) for number in range(2000)))
+    broken = packed[: int(len(packed) * part)]
+    assert_problem(await sent(service.alice, broken, headers={"Content-Encoding": "gzip"}), 400, "bad-request")
+    assert uploads(service) == []
+
+
 async def test_a_body_in_chunks_of_no_announced_length_is_a_file_too(importing: Service) -> None:
     async def pieces() -> AsyncIterator[bytes]:
         for number in range(100):
@@ -258,6 +268,31 @@ async def test_a_form_that_breaks_off_is_refused(service: Service, body: bytes) 
 
 
 @pytest.mark.parametrize(
+    "body",
+    [
+        b"--x\r\nbroken",
+        b"--x\r\nbroken\r\n\r\na",
+        b"--x\r\n: y\r\n\r\na\r\n--x--",
+        b"--x\r\n\x00\xff: 1\r\n\r\na\r\n--x--",
+        b"--x\r\nfolded\r\n x: y\r\n\r\n",
+        b"--x\r\nX: " + b"y" * 20_000 + b"\r\n\r\na\r\n--x--",
+        b"--x\r\n" + b"X: y\r\n" * 2000 + b"\r\na\r\n--x--",
+        b'--x\r\nContent-Disposition: form-data; name="file"\r\nContent-Transfer-Encoding: nope\r\n\r\na\r\n--x--',
+        b'--x\r\nContent-Disposition: form-data; name="file"\r\nContent-Transfer-Encoding: base64\r\n\r\n?\r\n--x--',
+        b'--x\r\nContent-Disposition: form-data; name="_charset_"\r\n\r\n' + b"u" * 40 + b"\r\n--x--",
+        b'--x\r\nContent-Disposition: form-data; name="_charset_"\r\n\r\n\xff\r\n--x--',
+        b"--x\r\nContent-Type: multipart/mixed\r\n\r\na\r\n--x--",
+        b"--x\r\nContent-Type: multipart/mixed; boundary=" + b"y" * 100 + b"\r\n\r\na\r\n--x--",
+    ],
+    ids=lambda body: body[5:40].decode("latin-1"),
+)
+async def test_a_form_whose_parts_cannot_be_read_is_the_clients_fault(service: Service, body: bytes) -> None:
+    answer = await sent(service.alice, body, headers={"Content-Type": "multipart/form-data; boundary=x"})
+    assert answer.status in (400, 422), answer
+    assert uploads(service) == []
+
+
+@pytest.mark.parametrize(
     "header",
     ["H}JG~G'<&0", "x;", "x; filename", 'x; filename="a"; filename="b"', "x; filename*=x''%FF", 'x; ="a"', "x;;;"],
 )
@@ -288,6 +323,31 @@ async def test_a_file_over_the_limit_is_refused_as_it_arrives(make_service: Make
     packed = gzip.compress(lines({"title": "x" * 200}) * 2000)
     answer = await sent(service.alice, packed, headers={"Content-Encoding": "gzip"})
     assert_problem(answer, 413, "payload-too-large")
+    assert uploads(service) == []
+
+
+FILE_PART = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n{"title": "x"}\n\r\n'
+
+
+@pytest.mark.parametrize("place", ["in front", "without end", "behind"])
+async def test_what_stands_around_the_file_in_a_form_counts_too(make_service: MakeService, place: str) -> None:
+    service = await make_service(MAX_IMPORT_BYTES="100000")
+    junk = b"junk line\r\n" * 30_000
+    body = {
+        "in front": junk + FILE_PART + b"--x--\r\n",
+        "without end": b"junk" * 100_000,
+        "behind": FILE_PART + b"--x\r\n" + b"X: " + b"y" * 300_000,
+    }[place]
+
+    async def pieces() -> AsyncIterator[bytes]:
+        for first in range(0, len(body), 10_000):
+            yield body[first : first + 10_000]
+
+    with contextlib.suppress(aiohttp.ClientError):  # it may hang up on who goes on sending
+        answer = await sent(service.alice, pieces(), headers={"Content-Type": "multipart/form-data; boundary=x"})
+        assert answer.status in (400, 413), answer
+    announced = await sent(service.alice, body, headers={"Content-Type": "multipart/form-data; boundary=x"})
+    assert_problem(announced, 413, "payload-too-large")
     assert uploads(service) == []
 
 

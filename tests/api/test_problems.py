@@ -122,7 +122,8 @@ async def test_the_connection_serves_on_after_a_refused_body(service: Service) -
 
 
 async def test_an_unknown_expectation_is_417(service: Service) -> None:
-    answer = await service.raw(b"GET /tasks HTTP/1.1\r\n" + HOST + b"Expect: miracles\r\n\r\n")
+    answer = await service.raw(b"GET /tasks HTTP/1.1\r\n" + HOST + b"Expect: miracles\r\nX-Request-Id: e-1\r\n\r\n")
+    assert answer.headers["x-request-id"] == answer.json["request_id"] == "e-1"
     assert_problem(answer, 417, "expectation-failed")
 
 
@@ -167,6 +168,24 @@ async def test_a_body_that_breaks_off_is_400(service: Service, headers: bytes, b
     head = b"POST /tasks HTTP/1.1\r\n" + HOST + f"Authorization: Bearer {service.alice.token}\r\n".encode() + headers
     answer = await service.raw(head + b"\r\n", body)
     assert_problem(answer, 400, "bad-request")
+
+
+@pytest.mark.parametrize(
+    "chunk", [b"zz\r\nabc\r\n0\r\n\r\n", b"-1\r\n", b"5\r\nabcdefgh\r\n", b"f" * 18 + b"\r\n", b"5 \r\n"]
+)
+@pytest.mark.parametrize("path", ["POST /tasks", "DELETE /tasks/4711", "POST /imports"])
+async def test_a_chunk_that_is_none_is_400_also_when_the_head_came_long_before(
+    service: Service, path: str, chunk: bytes
+) -> None:
+    reader, writer = await asyncio.open_connection(service.base.host, service.base.port)
+    token = f"Authorization: Bearer {service.alice.token}\r\n".encode()
+    writer.write(path.encode() + b" HTTP/1.1\r\n" + HOST + token + b"Transfer-Encoding: chunked\r\n\r\n")
+    await asyncio.sleep(0.1)
+    writer.write(chunk)
+    async with asyncio.timeout(5):
+        assert_problem(await RawAnswer.read(reader), 400, "bad-request")
+        assert await reader.read() == b"", "there is one answer, and the connection is closed"
+    writer.close()
 
 
 async def test_a_head_request_answers_as_get_without_a_body(service: Service) -> None:

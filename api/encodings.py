@@ -1,0 +1,96 @@
+"""Bodies that travel compressed (RFC 9110, 8.4): decoded piece by piece, and held to their end.
+
+aiohttp would decode them by itself, but takes a gzip body that breaks off for a whole one.
+"""
+
+import zlib
+from collections.abc import AsyncIterator, Iterator
+
+from aiohttp import hdrs, web
+
+from api.errors import Problem
+
+PIECE_BYTES = 64 << 10
+"""The most that is decoded at once: a few kilobytes can unpack to gigabytes."""
+
+_GZIP_BITS = 16 + zlib.MAX_WBITS
+_ENCODINGS = ("gzip", "deflate")
+
+
+class BodyBroken(ValueError):
+    """The body is not encoded as its headers say, or breaks off."""
+
+
+async def decoded_pieces(request: web.Request) -> AsyncIterator[bytes]:
+    """The body as it comes in, without its `Content-Encoding`.
+
+    Raises:
+        Problem: 415, the encoding is not known.
+        BodyBroken: it is not encoded so, or breaks off.
+    """
+    encoding = request.headers.get(hdrs.CONTENT_ENCODING, "").strip().lower()
+    if encoding in ("", "identity"):
+        async for piece in request.content.iter_any():
+            yield piece
+        return
+    decoder = _Decoder(encoding)
+    async for piece in request.content.iter_any():
+        for decoded in decoder.decode(piece):
+            yield decoded
+    decoder.finish()
+
+
+def refuse_encoding() -> Problem:
+    """415, and what would have been understood (RFC 9110, 12.5.3)."""
+    known = ", ".join(_ENCODINGS)
+    return Problem(
+        "unsupported-media-type", f"Of encodings only {known} are understood here.", headers={"Accept-Encoding": known}
+    )
+
+
+class _Decoder:
+    """Decodes one body: gzip, of one member or more, or deflate, with zlib's header or, as some send it, without."""
+
+    def __init__(self, encoding: str) -> None:
+        """
+        Raises:
+            Problem: 415, the encoding is not known.
+        """
+        if encoding not in (*_ENCODINGS, "x-gzip"):
+            raise refuse_encoding()
+        self._is_gzip = encoding != "deflate"
+        self._stream: zlib._Decompress | None = None
+        self._is_begun = False
+
+    def decode(self, data: bytes) -> Iterator[bytes]:
+        """What a piece of the body decodes to, in pieces."""
+        while data:
+            if self._stream is None:
+                self._stream = self._next_stream(data)
+            try:
+                decoded = self._stream.decompress(data, PIECE_BYTES)
+            except zlib.error as error:
+                raise BodyBroken(str(error)) from None
+            if decoded:
+                yield decoded
+            data = self._stream.unconsumed_tail
+            if self._stream.eof:
+                data = self._stream.unused_data
+                self._stream = None
+
+    def finish(self) -> None:
+        """
+        Raises:
+            BodyBroken: the body ends before its end.
+        """
+        if self._stream is not None:
+            raise BodyBroken("the body breaks off")
+
+    def _next_stream(self, data: bytes) -> "zlib._Decompress":
+        if self._is_begun and not self._is_gzip:
+            raise BodyBroken("there is something behind the end")
+        self._is_begun = True
+        if self._is_gzip:
+            return zlib.decompressobj(_GZIP_BITS)
+        has_header = data[0] & 0x0F == 8  # RFC 1950, 2.2: the method, which is always deflate
+        return zlib.decompressobj(zlib.MAX_WBITS if has_header else -zlib.MAX_WBITS)
