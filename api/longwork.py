@@ -12,7 +12,7 @@ from aiohttp import web
 from marshmallow import Schema, fields, validate
 
 from api.errors import Problem
-from api.http import RejectionSchema, json_response, not_found, page_limit, page_response
+from api.http import ProblemSchema, json_response, not_found, page_limit, page_response
 from api.keys import GATEWAY, IDENTITY, POOL, QUEUE, SETTINGS
 from api.submission import RETRY_AFTER, answer, read_preference
 from core import lanes
@@ -50,7 +50,7 @@ class Job(Schema):
         required=True, allow_none=True, metadata={"description": "what a synchronous API would have answered"}
     )
     result = fields.Raw(required=True, allow_none=True, metadata={"description": "the body that goes with it"})
-    error = fields.Nested(RejectionSchema, required=True, allow_none=True)
+    error = fields.Nested(ProblemSchema, required=True, allow_none=True)
 
 
 def path_job_id(request: web.Request, *, noun: str) -> str:

@@ -197,11 +197,15 @@ async def call_maintenance(queue: ArqRedis) -> None:
     await queue.publish(wake_channel(MAINTENANCE_QUEUE), "")
 
 
-_JOB_JSON = """
-    (SELECT row_to_json(job)::text
-     FROM   (SELECT j.id, j.kind, j.state, j.created_at, j.started_at, j.finished_at, j.progress, j.status_code,
-                    j.result, j.error) AS job)
+# What a stored problem lacks is what makes it one occurrence of its kind (RFC 9457, 3.1.5): where, for which request.
+JOB_COLUMNS_JSON = """
+    j.id, j.kind, j.state, j.created_at, j.started_at, j.finished_at, j.progress, j.status_code, j.result,
+    (left(j.error::text, -1) || ',"instance":"/jobs/' || j.id || '","request_id":'
+     || coalesce(to_json(j.request_id)::text, 'null') || '}')::json AS error
 """
+"""SQL: what every job shows of itself, of a row of `jobs AS j`."""
+
+_JOB_JSON = f"(SELECT row_to_json(job)::text FROM (SELECT {JOB_COLUMNS_JSON}) AS job)"  # noqa: S608
 
 _ONE = f"""
 SELECT {_JOB_JSON} AS job, j.state, j.kind

@@ -4,16 +4,15 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from core.database import AnyPool, fetch_row
-from core.jobs import JobView, ListedJob, fetch_newest_first
+from core.jobs import JOB_COLUMNS_JSON, JobView, ListedJob, fetch_newest_first
 
-_EXPORT_JSON = """
+_EXPORT_JSON = f"""
     (SELECT row_to_json(export)::text
-     FROM   (SELECT j.id, j.kind, j.state, j.created_at, j.started_at, j.finished_at, j.progress, j.status_code,
-                    j.result, j.error, j.format, j.filters, j.rows, j.bytes,
+     FROM   (SELECT {JOB_COLUMNS_JSON}, j.format, j.filters, j.rows, j.bytes,
                     CASE WHEN j.state = 'succeeded' THEN j.expires_at END AS expires_at,
                     CASE WHEN j.state = 'succeeded' AND j.expires_at > now() THEN '/exports/' || j.id || '/file' END
                     AS file) AS export)
-"""
+"""  # noqa: S608
 
 _JOINED = """
     SELECT e.format, e.filters, e.rows, e.bytes, e.expires_at, e.object, e.etag, jobs.*

@@ -8,15 +8,14 @@ import orjson
 
 from core.database import AnyPool, fetch_row, fetch_rows, is_data_fault
 from core.errors import CursorInvalid
-from core.jobs import JobView, ListedJob, fetch_newest_first
+from core.jobs import JOB_COLUMNS_JSON, JobView, ListedJob, fetch_newest_first
 from core.pagination import DAMAGED
 
 ERRORS_AT_ONCE = 1000
 
-_IMPORT_JSON = """
+_IMPORT_JSON = f"""
     (SELECT row_to_json(import)::text
-     FROM   (SELECT j.id, j.kind, j.state, j.created_at, j.started_at, j.finished_at, j.progress, j.status_code,
-                    j.result, j.error, j.format, j.filename, j.dry_run,
+     FROM   (SELECT {JOB_COLUMNS_JSON}, j.format, j.filename, j.dry_run,
                     coalesce(j.options ->> 'on_conflict', 'skip') AS on_conflict, j.bytes, j.bytes_read,
                     j.rows_read AS read, j.rows_created AS created, j.rows_updated AS updated,
                     j.rows_skipped AS skipped, j.rows_failed AS failed,
@@ -24,9 +23,9 @@ _IMPORT_JSON = """
                     AS rows_per_second,
                     CASE WHEN j.state = 'processing' AND j.bytes_read > 0
                          THEN ceil(j.busy_seconds * (j.bytes - j.bytes_read) / j.bytes_read) END AS eta_seconds,
-                    coalesce(j.report -> 'ignored', '{}') AS ignored,
+                    coalesce(j.report -> 'ignored', '{{}}') AS ignored,
                     nullif((j.report -> 'mapping')::text, 'null')::json AS mapping) AS import)
-"""
+"""  # noqa: S608
 
 _JOINED = """
     SELECT i.format, i.filename, i.dry_run, i.options, i.bytes, i.bytes_read, i.rows_read, i.rows_created,

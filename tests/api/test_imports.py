@@ -356,6 +356,8 @@ async def test_what_unpacks_to_more_than_the_limit_ends_failed(make_service: Mak
     done = await imported(service.alice, gzip.compress(lines({"title": "x" * 200}) * 20_000))
     assert done["state"] == "failed"
     assert done["error"]["type"] == "/problems/import-too-large"
+    assert done["error"]["instance"] == f"/jobs/{done['id']}"
+    assert done["error"]["request_id"]
 
 
 async def test_an_upload_that_breaks_off_leaves_nothing(service: Service) -> None:

@@ -33,7 +33,7 @@ async def every_job(client: Client, **params: Any) -> AsyncIterator[dict[str, An
 
 async def test_every_write_leaves_a_job_with_its_outcome(service: Service) -> None:
     task = await create_task(service.alice)
-    await service.alice.delete("/tasks/4711")
+    deleted = await service.alice.delete("/tasks/4711")
     refused, made = (await service.alice.get("/jobs")).items
     assert made | {"id": "", "created_at": "", "started_at": "", "finished_at": ""} == {
         "id": "", "kind": "task.create", "state": "succeeded", "created_at": "", "started_at": "", "finished_at": "",
@@ -44,7 +44,10 @@ async def test_every_write_leaves_a_job_with_its_outcome(service: Service) -> No
     )
     assert created <= started <= finished
     assert (refused["kind"], refused["state"], refused["status_code"]) == ("task.delete", "rejected", 404)
-    assert refused["error"]["type"] == "/problems/not-found"
+    assert refused["error"] == {
+        "type": "/problems/not-found", "title": "Not found", "status": 404, "detail": "There is no such task.",
+        "instance": f"/jobs/{refused['id']}", "request_id": deleted.headers["X-Request-Id"],
+    }  # fmt: skip
     assert (await service.alice.get(f"/jobs/{made['id']}")).json == made
 
 
