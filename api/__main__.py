@@ -26,7 +26,7 @@ def main(settings: Settings, *, reuse_port: bool = False) -> None:
     try:
         uvloop.run(serve(settings, reuse_port=reuse_port))
     except OSError as error:
-        sys.exit(f"cannot listen on {settings.host}:{settings.port}: {error.strerror}. Choose another PORT.")
+        sys.exit(f"cannot listen on {settings.host}:{settings.port}: {error.strerror}. Choose another HOST or PORT.")
 
 
 if __name__ == "__main__":

@@ -103,7 +103,11 @@ MAINTENANCE_DURATION = Histogram(
 MAINTENANCE_ROWS = Counter("tenfold_maintenance_rows_total", "Rows that maintenance removed or made.", ["name"])
 
 PARTITIONS_LEFT = Gauge(
-    "tenfold_partitions_left_seconds", "Time until new tasks would find no partition.", multiprocess_mode="livemax"
+    # With a label, so that whoever does not know it does not tell 0.
+    "tenfold_partitions_left_seconds",
+    "Time until new rows would find no partition.",
+    ["table"],
+    multiprocess_mode="livemax",
 )
 
 # imports

@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from ops.client.commands import export_tasks, import_file
-from ops.environment import load_settings, merged_environment
+from ops.environment import environment_here, load_settings
 from ops.faults import FAILED, Fault, complain, told_plainly
 
 app = typer.Typer(
@@ -73,7 +73,7 @@ def api(
             return
         from ops.processes import serve_api
 
-        environment = merged_environment(**overrides)
+        environment = environment_here(**overrides)
         raise typer.Exit(serve_api(settings, environment, processes, say=complain))
 
 
@@ -117,7 +117,7 @@ def check() -> None:
         from ops.check import check_everything
         from ops.report import show
 
-        raise typer.Exit(0 if show(check_everything(merged_environment())) else FAILED)
+        raise typer.Exit(0 if show(check_everything(environment_here())) else FAILED)
 
 
 @app.command()

@@ -1,13 +1,22 @@
 """Where the command line's settings come from: the environment, and beneath it a `.env` file."""
 
+import difflib
+import io
 import os
+from dataclasses import fields
 from pathlib import Path
 
-from dotenv import dotenv_values
+import typer
+from dotenv.parser import parse_stream
 
-from core.settings import Settings
+from core.settings import Settings, SettingsError
+from ops.dev.home import Home
 
 FILE = ".env"
+DEFAULT_HOME = ".tenfold"
+KNOWN = frozenset({*(field.name.upper() for field in fields(Settings)), "TENFOLD_URL", "TENFOLD_TOKEN"})
+ALIKE = 0.9
+"""How alike a name must be to a known one (1: the same) to be a slip of the pen; others may be other programs'."""
 
 
 def merged_environment(**overrides: str | None) -> dict[str, str]:
@@ -15,11 +24,28 @@ def merged_environment(**overrides: str | None) -> dict[str, str]:
 
     An empty variable counts as unset, so it does not hide the file's. Values are taken as they stand:
     a password may contain `$`.
+
+    Raises:
+        core.settings.SettingsError: the file cannot be read, with one line per fault.
     """
-    # utf-8-sig: some editors begin a file with a byte order mark, which would become part of a name.
-    from_file = dotenv_values(Path(FILE), interpolate=False, encoding="utf-8-sig")
-    layers = (from_file, os.environ, overrides)
+    layers = (_from_file(Path(FILE)), os.environ, overrides)
     return {name: value for layer in layers for name, value in layer.items() if value}
+
+
+def environment_here(**overrides: str | None) -> dict[str, str]:
+    """`merged_environment`; where it names no servers and `tenfold dev` runs, those of that.
+
+    Raises:
+        core.settings.SettingsError: as `merged_environment`.
+    """
+    environment = merged_environment(**overrides)
+    if environment.keys() & {"DATABASE_URL", "REDIS_URL"}:
+        return environment
+    home = Home(Path(environment.get("TENFOLD_HOME", DEFAULT_HOME)).expanduser())
+    running = home.environment()
+    if running:
+        typer.echo(f"tenfold: on the servers of the `tenfold dev` that runs from {home.shown}", err=True)
+    return {**running, **environment}
 
 
 def load_settings(**overrides: str | None) -> Settings:
@@ -27,4 +53,31 @@ def load_settings(**overrides: str | None) -> Settings:
     Raises:
         core.settings.SettingsError: with one line per fault.
     """
-    return Settings.from_env(merged_environment(**overrides))
+    return Settings.from_env(environment_here(**overrides))
+
+
+def _from_file(file: Path) -> dict[str, str | None]:
+    try:
+        # utf-8-sig: some editors begin a file with a byte order mark, which would become part of a name.
+        text = file.read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        return {}
+    except UnicodeDecodeError:
+        raise SettingsError([f"{file} is no text in UTF-8: save it as that"]) from None
+    except OSError as error:
+        raise SettingsError([f"{file} cannot be read: {error.strerror}"]) from None
+    found: dict[str, str | None] = {}
+    faults = []
+    for binding in parse_stream(io.StringIO(text)):
+        if binding.error:
+            faults.append(f"{file} cannot be understood in line {binding.original.line}: write NAME=value")
+        elif binding.key is not None:
+            found[binding.key] = binding.value
+    faults += [
+        f"{name} in {file} is no setting: {meant} may be meant"
+        for name in sorted(found.keys() - KNOWN)
+        for meant in difflib.get_close_matches(name, KNOWN, n=1, cutoff=ALIKE)
+    ]
+    if faults:
+        raise SettingsError(faults)
+    return found

@@ -18,12 +18,10 @@ def go_up(settings: Settings, revision: str) -> None:
     """Applies what is missing up to `revision`."""
     with _told_plainly():
         before = pending(settings.database_url)
-        if not before:
-            typer.echo("the database is up to date")
-            return
         upgrade(settings.database_url, revision)
         applied = len(before) - len(pending(settings.database_url))
-    typer.echo(f"applied {applied} migration{'' if applied == 1 else 's'}")
+    told = f"applied {applied} migration{'' if applied == 1 else 's'}"
+    typer.echo(told if before else "the database is up to date")
 
 
 def go_down(settings: Settings, revision: str, *, confirmed: bool) -> None:

@@ -10,7 +10,7 @@ import uvloop
 
 from core import logs
 from core.settings import Settings, SettingsError
-from worker.main import QUEUES_OF_JOBS, serve
+from worker.main import QUEUES_OF_JOBS, CannotListen, serve
 
 BULK = "bulk"
 BULK_NICENESS = 5
@@ -22,7 +22,7 @@ BAD_SETTINGS = 2
 
 
 def main(settings: Settings, queues: Sequence[str]) -> None:
-    """Runs a worker until it is told to stop; no names mean every queue.
+    """Runs a worker until it is told to stop; no names mean every queue. Exits with a message where a port is taken.
 
     Raises:
         ValueError: a queue's name is unknown.
@@ -36,7 +36,10 @@ def main(settings: Settings, queues: Sequence[str]) -> None:
     sys.setswitchinterval(SWITCH_SECONDS)
     if list(queues) == [BULK]:
         os.nice(BULK_NICENESS)  # where the processor is short, those who wait for a write go first
-    uvloop.run(serve(settings, list(queues) or list(QUEUES_OF_JOBS)))
+    try:
+        uvloop.run(serve(settings, list(queues) or list(QUEUES_OF_JOBS)))
+    except CannotListen as error:
+        sys.exit(str(error))
 
 
 if __name__ == "__main__":

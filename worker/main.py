@@ -65,6 +65,10 @@ DRAIN_SECONDS = 15.0
 log = get_logger()
 
 
+class CannotListen(Exception):
+    """The port for metrics cannot be had; the message says what to do."""
+
+
 @contextlib.asynccontextmanager
 async def connected(settings: Settings, stopping: asyncio.Event) -> AsyncIterator[Services]:
     """Everything that jobs work with; connects at first use, so a worker may start before its servers."""
@@ -105,13 +109,22 @@ async def serve(settings: Settings, queues: Sequence[str]) -> None:
     Args:
         settings: of the process.
         queues: keys of `QUEUES_OF_JOBS`.
+
+    Raises:
+        CannotListen: the port for metrics cannot be had.
     """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for signal_number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signal_number, stop.set)
     if settings.worker_metrics_port:
-        start_http_server(settings.worker_metrics_port, addr=settings.host)
+        try:
+            start_http_server(settings.worker_metrics_port, addr=settings.host)
+        except OSError as error:
+            raise CannotListen(
+                f"cannot serve metrics on {settings.host}:{settings.worker_metrics_port}: {error.strerror}. "
+                "Choose another WORKER_METRICS_PORT for each worker of a machine, or 0 for none."
+            ) from None
     metrics.BUILD_INFO.labels(VERSION, platform.python_version(), "worker").set(1)
     async with connected(settings, stop) as services:
         observer = asyncio.create_task(observe_forever(services))

@@ -45,7 +45,7 @@ async def _observe_maintenance(services: Services) -> None:
     for name, moment in (await last_successes(services.pool)).items():
         metrics.MAINTENANCE_LAST_SUCCESS.labels(name).set(moment)
     left = time_left(await partition_bounds(services.pool), clock.now())
-    metrics.PARTITIONS_LEFT.set(left.total_seconds())
+    metrics.PARTITIONS_LEFT.labels("tasks").set(left.total_seconds())
 
 
 async def _observe_imports(services: Services) -> None:

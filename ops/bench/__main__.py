@@ -13,9 +13,9 @@ from ops.bench.measure import Extent, measure
 from ops.bench.report import as_json, facts, show, verdicts
 from ops.bench.rig import raised
 from ops.bench.rows import ROWS, Findings, Row, no_errors
-from ops.dev.run import DEFAULT_HOME, Stopped, stopped_by_signals
+from ops.dev.run import Stopped, stopped_by_signals
 from ops.dev.servers import ServerError
-from ops.environment import merged_environment
+from ops.environment import DEFAULT_HOME, merged_environment
 from ops.faults import FAILED, INTERRUPTED, Fault, told_plainly
 from ops.signals import ignore_signals
 

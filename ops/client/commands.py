@@ -1,9 +1,12 @@
 """The options of `tenfold import` and `tenfold export`; what they do is imported when they run."""
 
 import asyncio
+import errno
+import os
 import sys
 from collections.abc import Awaitable, Callable
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -58,6 +61,8 @@ def import_file(
             raise Fault("name a file to import, or - for standard input")
         if file == "-" and password_stdin:
             raise Fault("standard input cannot be both the file and the password")
+        if file not in (None, "-") and not Path(file).exists():  # before a password is asked for
+            raise Fault(f"{file} cannot be read: {os.strerror(errno.ENOENT)}")
         from ops.client.imports import follow, mapping_of
         from ops.client.imports import import_file as send
 

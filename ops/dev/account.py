@@ -43,8 +43,13 @@ def server_account() -> Account | None:
     return Account(entry.pw_uid, entry.pw_gid)
 
 
-def let_reach(account: Account, path: Path) -> None:
-    """Lets the account pass through the folders above `path`: search permission only, where it is missing."""
+def let_reach(account: Account, path: Path) -> list[Path]:
+    """Lets the account pass through the folders above `path`: search permission only, where it is missing.
+
+    Returns:
+        Those that were opened so far.
+    """
+    opened = []
     for folder in path.absolute().parents:
         status = folder.stat()
         if _may_search(account, status):
@@ -56,6 +61,8 @@ def let_reach(account: Account, path: Path) -> None:
                 f"the system user {ACCOUNT}, as whom PostgreSQL runs, cannot pass through {folder} "
                 f"({error.strerror}): choose another TENFOLD_HOME, or run this as a normal user"
             ) from None
+        opened.append(folder)
+    return opened
 
 
 def let_run(account: Account, programs: Sequence[Path], folders: Sequence[Path]) -> None:

@@ -12,6 +12,7 @@ from ops.faults import Fault
 from ops.ports import port_is_free
 
 LARGEST_LOG_BYTES = 10 << 20
+ENVIRONMENT_FILE = "environment.json"
 
 
 class Home:
@@ -53,6 +54,32 @@ class Home:
             file.write(f"{os.getpid()}\n")
             file.flush()
             yield
+
+    def is_in_use(self) -> bool:
+        """Whether `tenfold dev` runs from here."""
+        try:
+            with (self.folder / "lock").open() as file:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        return False
+
+    def tell_environment(self, variables: dict[str, str]) -> None:
+        """Lets other commands know how to reach what runs here."""
+        self._write(self.folder / ENVIRONMENT_FILE, json.dumps(variables, indent=2) + "\n")
+
+    def forget_environment(self) -> None:
+        (self.folder / ENVIRONMENT_FILE).unlink(missing_ok=True)
+
+    def environment(self) -> dict[str, str]:
+        """What `tenfold dev` runs with, if it runs from here and has come so far."""
+        try:
+            variables = json.loads((self.folder / ENVIRONMENT_FILE).read_text())
+        except (OSError, ValueError):
+            return {}
+        return variables if self.is_in_use() and isinstance(variables, dict) else {}
 
     def port_of(self, server: str) -> int | None:
         """The port that a server had before, if it can have it again."""

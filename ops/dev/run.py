@@ -18,14 +18,15 @@ from ops.dev.home import Home
 from ops.dev.servers import PostgresServer, Server, ServerError, ValkeyServer
 from ops.dev.stream import show
 from ops.dev.tiers import run_tiers
-from ops.environment import merged_environment
+from ops.environment import DEFAULT_HOME, merged_environment
 from ops.faults import Fault
 from ops.ports import free_port, port_is_free
 from ops.signals import STOP_SIGNALS, ignore_signals
 
 MARK = "TENFOLD_DEV_HOME"
 """In the environment of API and worker: whose they are, should we be killed."""
-DEFAULT_HOME = ".tenfold"
+SHARED = ("TENFOLD_ENV", "DATABASE_URL", "REDIS_URL", "QUEUE_REDIS_URL", "JWT_SECRET_KEY")
+"""What other commands need to work on the same installation."""
 ANY_HOST = ("0.0.0.0", "::")  # noqa: S104
 
 
@@ -49,7 +50,6 @@ def run(*, workers: int = 1) -> int:
     home = Home(Path(environment.get("TENFOLD_HOME", DEFAULT_HOME)).expanduser())
     try:
         with stopped_by_signals(), home.locked(), ExitStack() as cleanup:
-            cleanup.callback(say, f"stopped; the data stays in {home.shown}")
             return _run(home, environment, cleanup, workers)
     except Stopped:
         return 0
@@ -67,7 +67,10 @@ def _run(home: Home, environment: dict[str, str], cleanup: ExitStack, workers: i
         Settings.from_env({"DATABASE_URL": "postgresql://", "REDIS_URL": "redis://", **environment}),
         environment,
     )
+    cleanup.callback(say, f"stopped; the data stays in {home.shown}")
     _start_servers(home, environment, cleanup)
+    home.tell_environment({name: environment[name] for name in SHARED})
+    cleanup.callback(home.forget_environment)
     settings = Settings.from_env(environment)
     say("bringing the database up to date")
     upgrade(settings.database_url)
@@ -103,6 +106,8 @@ def _start_servers(home: Home, environment: dict[str, str], cleanup: ExitStack) 
     if "DATABASE_URL" not in environment:
         postgres = PostgresServer(home.folder / "postgres", log_file=home.log_file("postgres"))
         _start(home, "postgres", postgres, cleanup)
+        for folder in postgres.opened_folders:
+            say(f"{folder} can be passed through by all users now: PostgreSQL, which refuses root, has one of its own")
         environment["DATABASE_URL"] = postgres.url()
     for variable, name, durable in (("QUEUE_REDIS_URL", "queue", True), ("REDIS_URL", "cache", False)):
         if variable not in environment:

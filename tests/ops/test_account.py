@@ -49,8 +49,9 @@ def test_it_is_not_root_and_is_made_once(account: Account) -> None:
 
 
 def test_folders_above_are_opened_for_passing_and_not_for_looking(account: Account, private: Path) -> None:
-    let_reach(account, private / "inner/data")
+    assert let_reach(account, private / "inner/data") == [private / "inner", private]
     assert mode(private) == mode(private / "inner") == 0o701
+    assert let_reach(account, private / "inner/data") == []
 
 
 def test_folders_that_can_be_passed_are_left_alone(account: Account, private: Path) -> None:

@@ -1,6 +1,7 @@
 """The command line: what it does, and that each fault is told in a line that says what to do."""
 
 import json
+import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -55,6 +56,28 @@ def test_settings_come_from_a_file_and_the_environment_wins(tmp_path: Path) -> N
     assert run.stderr == "tenfold: DEFAULT_PAGE_SIZE (2000) must not exceed MAX_PAGE_SIZE (1000)\n"
 
 
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (b"PORT=1\nno assignment here\n", ".env cannot be understood in line 2"),
+        ("PORT=9\n".encode("utf-16"), ".env is no text in UTF-8"),
+        (
+            b"RATE_LIMT_PER_MINUTE=5\nPOSTGRES_PASSWORD=x\n",
+            "is no setting: RATE_LIMIT_PER_MINUTE may be meant",
+        ),
+    ],
+)
+@pytest.mark.parametrize("command", ["check", "dev"])
+def test_a_file_that_cannot_be_what_was_meant_is_told_in_a_line(
+    tmp_path: Path, command: str, text: bytes, told: str
+) -> None:
+    (tmp_path / ".env").write_bytes(text)
+    run = tenfold(command, cwd=tmp_path)
+    assert run.returncode == 2
+    [line] = run.stderr.splitlines()
+    assert told in line
+
+
 def test_help_needs_no_settings(tmp_path: Path) -> None:
     run = tenfold("--help", cwd=tmp_path)
     assert run.returncode == 0
@@ -87,6 +110,9 @@ def test_an_unknown_revision_is_told(tmp_path: Path, empty: dict[str, str]) -> N
     assert run.returncode == 1
     assert "9999" in run.stderr
     assert "Traceback" not in run.stderr
+    tenfold("migrate", cwd=tmp_path, **empty)
+    again = tenfold("migrate", "9999", cwd=tmp_path, **empty)
+    assert (again.returncode, "9999" in again.stderr) == (1, True)
 
 
 def test_a_database_that_is_away_is_told(tmp_path: Path, settings: Settings) -> None:
@@ -137,6 +163,15 @@ def test_an_unknown_queue_is_told_with_the_known_ones(tmp_path: Path, settings: 
     run = tenfold("worker", "--queue", "writes", "--queue", "reads", cwd=tmp_path, **variables(settings))
     assert run.returncode == 1
     assert "there is no queue reads: choose from writes" in run.stderr
+
+
+def test_a_metrics_port_in_use_is_told_with_the_variable_that_names_it(tmp_path: Path, settings: Settings) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        run = tenfold("worker", cwd=tmp_path, **variables(settings, WORKER_METRICS_PORT=port))
+    assert run.returncode == 1
+    assert f"cannot serve metrics on 127.0.0.1:{port}" in run.stderr
+    assert "Choose another WORKER_METRICS_PORT" in run.stderr
 
 
 def test_the_openapi_document_is_printed_or_written(tmp_path: Path) -> None:

@@ -116,6 +116,25 @@ def test_a_second_start_keeps_data_and_tokens_and_adds_nothing(folder: Path, var
         assert "made demo users" not in run.output
 
 
+def test_other_commands_work_on_what_runs_here_and_on_nothing_when_it_has_stopped(
+    folder: Path, variables: dict[str, str]
+) -> None:
+    with dev(folder, variables) as run:
+        run.wait_for(READY)
+        listed = tenfold("users", "list", cwd=folder)
+        assert "demo" in listed.stdout
+        assert listed.stderr == "tenfold: on the servers of the `tenfold dev` that runs from .tenfold\n"
+        named = tenfold("users", "list", cwd=folder, DATABASE_URL="postgresql://127.0.0.1:1/x", REDIS_URL="redis://x")
+        assert "demo" not in named.stdout
+        assert (folder / ".tenfold/environment.json").stat().st_mode & 0o077 == 0
+        run.stop(signal.SIGKILL)
+    assert "DATABASE_URL is not set" in tenfold("users", "list", cwd=folder).stderr
+    with dev(folder, variables) as run:
+        run.wait_for(READY)
+        run.stop()
+    assert not (folder / ".tenfold/environment.json").exists()
+
+
 def test_secrets_are_readable_by_their_owner_alone(folder: Path) -> None:
     home = folder / ".tenfold"
     secret_files = ["jwt_secret_key", "postgres/tenfold.password", "queue/tenfold.password", "cache/tenfold.password"]

@@ -295,7 +295,7 @@ async def test_workers_tell_when_each_job_last_succeeded_and_how_long_partitions
     await _observe_maintenance(services)
     last = metrics.MAINTENANCE_LAST_SUCCESS.labels("keep_partitions")._value.get()
     assert abs(last - datetime.now(UTC).timestamp()) < 60
-    assert 730 < metrics.PARTITIONS_LEFT._value.get() / 86_400 < 1097
+    assert 730 < metrics.PARTITIONS_LEFT.labels("tasks")._value.get() / 86_400 < 1097
 
 
 # -- purges and statistics
