@@ -59,7 +59,8 @@ async def _connect(url: str, role: str | None = None) -> asyncpg.Connection:
 
 async def _server(settings: Settings, connection: asyncpg.Connection) -> Finding:
     version = connection.get_server_version()
-    shown = f"PostgreSQL {version.major}.{version.minor} at {place(settings.database_url)}"
+    # asyncpg tells the number behind the point as the third.
+    shown = f"PostgreSQL {version.major}.{version.micro} at {place(settings.database_url)}"
     if version.major < OLDEST_POSTGRESQL:
         return fault("database", shown, f"use PostgreSQL {OLDEST_POSTGRESQL} or later")
     encoding = await connection.fetchval("SHOW server_encoding")
