@@ -28,7 +28,7 @@ async def decoded_pieces(request: web.Request) -> AsyncIterator[bytes]:
         Problem: 415, the encoding is not known.
         BodyBroken: it is not encoded so, or breaks off.
     """
-    encoding = request.headers.get(hdrs.CONTENT_ENCODING, "").strip().lower()
+    encoding = ",".join(request.headers.getall(hdrs.CONTENT_ENCODING, [])).strip().lower()
     if encoding in ("", "identity"):
         async for piece in request.content.iter_any():
             yield piece
@@ -64,7 +64,8 @@ class _Decoder:
 
     def decode(self, data: bytes) -> Iterator[bytes]:
         """What a piece of the body decodes to, in pieces."""
-        while data:
+        has_more = bool(data)
+        while has_more:
             if self._stream is None:
                 self._stream = self._next_stream(data)
             try:
@@ -73,10 +74,14 @@ class _Decoder:
                 raise BodyBroken(str(error)) from None
             if decoded:
                 yield decoded
-            data = self._stream.unconsumed_tail
             if self._stream.eof:
                 data = self._stream.unused_data
+                has_more = bool(data)
                 self._stream = None
+            else:
+                data = self._stream.unconsumed_tail
+                # Of a full piece the rest may be held back by zlib, without any input that is left.
+                has_more = bool(data) or len(decoded) == PIECE_BYTES
 
     def finish(self) -> None:
         """

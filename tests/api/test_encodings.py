@@ -39,6 +39,13 @@ def test_what_was_encoded_is_decoded_however_it_is_cut(encoding: str, plain: byt
     assert decoded(encoding, ENCODE[encoding](plain), *cuts) == plain
 
 
+@pytest.mark.parametrize("encoding", ENCODE)
+def test_what_fills_pieces_to_their_edges_is_whole(encoding: str) -> None:
+    for size in range(PIECE_BYTES - 300, PIECE_BYTES + 300):
+        for plain in (bytes(size), b"ab" * (size // 2)):
+            assert decoded(encoding, ENCODE[encoding](plain)) == plain
+
+
 @settings(deadline=None)
 @given(st.lists(st.binary(max_size=20), min_size=1, max_size=4), st.lists(st.integers(0, 999)))
 def test_gzip_may_have_several_members(members: list[bytes], cuts: list[int]) -> None:
