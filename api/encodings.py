@@ -29,15 +29,16 @@ async def decoded_pieces(request: web.Request) -> AsyncIterator[bytes]:
         BodyBroken: it is not encoded so, or breaks off.
     """
     encoding = ",".join(request.headers.getall(hdrs.CONTENT_ENCODING, [])).strip().lower()
-    if encoding in ("", "identity"):
-        async for piece in request.content.iter_any():
-            yield piece
-        return
-    decoder = _Decoder(encoding)
+    decoder: _Decoder | None = None
     async for piece in request.content.iter_any():
+        if encoding in ("", "identity"):
+            yield piece
+            continue
+        decoder = decoder or _Decoder(encoding)  # not before there is something to decode: nothing is well encoded
         for decoded in decoder.decode(piece):
             yield decoded
-    decoder.finish()
+    if decoder is not None:
+        decoder.finish()
 
 
 def refuse_encoding() -> Problem:

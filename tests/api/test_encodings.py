@@ -97,6 +97,12 @@ async def test_a_task_that_breaks_off_is_400(service: Service, encoding: str, mi
     assert_problem(answer, 400, "bad-request")
 
 
+async def test_where_there_is_no_body_its_encoding_does_not_matter(service: Service) -> None:
+    task = (await service.alice.post("/tasks", {"title": "x"})).json["id"]
+    answer = await service.alice.delete(f"/tasks/{task}", headers={"Content-Encoding": "nope"})
+    assert answer.status == 204
+
+
 @pytest.mark.parametrize("path", ["/tasks", "/imports?format=tenfold-ndjson"])
 @pytest.mark.parametrize("encoding", ["br", "zstd", "gzip, gzip", "nope"])
 async def test_an_encoding_that_is_not_known_is_415_with_those_that_are(
