@@ -79,14 +79,22 @@ class Servers:
         """Settings that name a new database, cloned from the template, and an empty queue and cache."""
         name = f"tenfold_{next(self._numbers)}"
         keyspace = self._keyspaces.pop(0)
-        async with connection(self.postgres.url()) as owner:
-            await owner.execute(f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}")
-        for server in (self.queue, self.cache):
-            await flush(server.url(keyspace))
         try:
-            yield self._settings(name, keyspace, variables)
+            async with self.database(name, template=TEMPLATE):
+                for server in (self.queue, self.cache):
+                    await flush(server.url(keyspace))
+                yield self._settings(name, keyspace, variables)
         finally:
             self._keyspaces.append(keyspace)
+
+    @contextlib.asynccontextmanager
+    async def database(self, name: str, *, template: str = "template1") -> AsyncIterator[str]:
+        """A new database, dropped in the end; yields its URL."""
+        async with connection(self.postgres.url()) as owner:
+            await owner.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+        try:
+            yield self.postgres.url(name)
+        finally:
             if self.postgres.is_running:
                 # As the superuser: the owner may not end an autovacuum that is just at work in it.
                 async with connection(self.postgres.superuser_url("postgres")) as superuser:

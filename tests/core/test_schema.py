@@ -178,12 +178,8 @@ def test_there_is_one_newest_migration_and_the_code_needs_it() -> None:
 
 @pytest.fixture
 async def empty_database(servers: Servers) -> AsyncIterator[str]:
-    name = "tenfold_never_migrated"
-    async with connection(servers.postgres.url()) as owner:
-        await owner.execute(f"CREATE DATABASE {name}")
-    yield servers.postgres.url(name)
-    async with connection(servers.postgres.url()) as owner:
-        await owner.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    async with servers.database("tenfold_never_migrated") as url:
+        yield url
 
 
 OBJECTS = """

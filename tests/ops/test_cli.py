@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from core.settings import Settings
-from tests.harness import SECRET, Servers, connection
+from tests.harness import SECRET, Servers
 from tests.ops.running import tenfold
 
 PASSWORD = "correct horse battery staple"
@@ -27,15 +27,13 @@ def variables(settings: Settings, **changes: str) -> dict[str, str]:
 @pytest.fixture
 async def empty(servers: Servers) -> AsyncIterator[dict[str, str]]:
     """Variables that name a database in which nothing is."""
-    async with connection(servers.postgres.url()) as owner:
-        await owner.execute("CREATE DATABASE tenfold_empty")
+    async with servers.database("tenfold_empty") as url:
         yield {
-            "DATABASE_URL": servers.postgres.url("tenfold_empty"),
+            "DATABASE_URL": url,
             "REDIS_URL": servers.cache.url(),
             "QUEUE_REDIS_URL": servers.queue.url(),
             "JWT_SECRET_KEY": SECRET,
         }
-        await owner.execute("DROP DATABASE tenfold_empty WITH (FORCE)")
 
 
 # -- settings
