@@ -3,6 +3,7 @@
 import difflib
 import io
 import os
+from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
 
@@ -41,11 +42,16 @@ def environment_here(**overrides: str | None) -> dict[str, str]:
     environment = merged_environment(**overrides)
     if environment.keys() & {"DATABASE_URL", "REDIS_URL"}:
         return environment
-    home = Home(Path(environment.get("TENFOLD_HOME", DEFAULT_HOME)).expanduser())
+    home = Home(home_folder(environment))
     running = home.environment()
     if running:
         typer.echo(f"tenfold: on the servers of the `tenfold dev` that runs from {home.shown}", err=True)
     return {**running, **environment}
+
+
+def home_folder(environment: Mapping[str, str]) -> Path:
+    """TENFOLD_HOME, as given by `merged_environment`."""
+    return Path(environment.get("TENFOLD_HOME", DEFAULT_HOME)).expanduser()
 
 
 def load_settings(**overrides: str | None) -> Settings:

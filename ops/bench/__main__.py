@@ -15,7 +15,7 @@ from ops.bench.rig import raised
 from ops.bench.rows import ROWS, Findings, Row, no_errors
 from ops.dev.run import Stopped, stopped_by_signals
 from ops.dev.servers import ServerError
-from ops.environment import DEFAULT_HOME, merged_environment
+from ops.environment import home_folder, merged_environment
 from ops.faults import FAILED, INTERRUPTED, Fault, told_plainly
 from ops.signals import ignore_signals
 
@@ -49,7 +49,7 @@ def main(
             tasks or (QUICK_TASKS if quick else 1_000_000),
             users or (QUICK_USERS if quick else 1000),
         )
-        folder = home or Path(merged_environment().get("TENFOLD_HOME", DEFAULT_HOME)).expanduser() / "bench"
+        folder = home or home_folder(merged_environment()) / "bench"
         console, progress = Console(), Console(stderr=True)
         if not console.is_terminal:
             console = Console(width=WIDTH)

@@ -65,12 +65,15 @@ def let_reach(account: Account, path: Path) -> list[Path]:
     return opened
 
 
-def let_run(account: Account, programs: Sequence[Path], folders: Sequence[Path]) -> None:
-    """Lets the account run `programs`, which with their libraries lie in `folders`."""
-    for program in programs:
-        let_reach(account, program)
+def let_run(account: Account, programs: Sequence[Path], folders: Sequence[Path]) -> list[Path]:
+    """Lets the account run `programs`, which with their libraries lie in `folders`.
+
+    Returns:
+        The folders above them that were opened, as `let_reach`.
+    """
+    opened = [folder for program in programs for folder in let_reach(account, program)]
     if all(_runs(account, program) for program in programs):
-        return
+        return opened
     # Installed under a umask that shut others out.
     for folder in folders:
         for inner, _, files in os.walk(folder):
@@ -83,6 +86,7 @@ def let_run(account: Account, programs: Sequence[Path], folders: Sequence[Path])
                 f"{program} does not run as the system user {ACCOUNT}: "
                 "install into a folder that all may read, or run this as a normal user"
             )
+    return opened
 
 
 def _entry() -> pwd.struct_passwd | None:

@@ -56,7 +56,7 @@ class PostgresServer(Server):
         """Where `psql`, `pgbench` and `pg_basebackup` are."""
         self.parameters = {**self.DEFAULTS, **(parameters or {})}
         self.opened_folders: list[Path] = []
-        """Those above the data that its system user was let through at the last start."""
+        """Those above programs and data that its system user was let through at the last start."""
         self._account: account.Account | None = None
 
     @property
@@ -78,8 +78,9 @@ class PostgresServer(Server):
                 package = self.bin_dir.parent.parent
                 # What the wheel's programs share lies beside the package; of the two, initdb alone needs it.
                 folders = (package, package.with_name(f"{package.name}.libs"))
-                account.let_run(self._account, [self.bin_dir / name for name in ("postgres", "initdb")], folders)
-                self.opened_folders = account.let_reach(self._account, self.data_dir)
+                programs = [self.bin_dir / name for name in ("postgres", "initdb")]
+                self.opened_folders = account.let_run(self._account, programs, folders)
+                self.opened_folders += account.let_reach(self._account, self.data_dir)
         except account.AccountError as error:
             raise ServerError(str(error)) from None
         if not self._is_whole():

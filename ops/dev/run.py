@@ -8,7 +8,6 @@ import asyncio
 import signal
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
 
 from core.settings import Settings
 from migrations.run import upgrade
@@ -18,7 +17,7 @@ from ops.dev.home import Home
 from ops.dev.servers import PostgresServer, Server, ServerError, ValkeyServer
 from ops.dev.stream import show
 from ops.dev.tiers import run_tiers
-from ops.environment import DEFAULT_HOME, merged_environment
+from ops.environment import home_folder, merged_environment
 from ops.faults import Fault
 from ops.ports import free_port, port_is_free
 from ops.signals import STOP_SIGNALS, ignore_signals
@@ -47,7 +46,7 @@ def run(*, workers: int = 1) -> int:
         Fault, SettingsError: it cannot start; everything that had been started is stopped.
     """
     environment = merged_environment(TENFOLD_ENV="development")
-    home = Home(Path(environment.get("TENFOLD_HOME", DEFAULT_HOME)).expanduser())
+    home = Home(home_folder(environment))
     try:
         with stopped_by_signals(), home.locked(), ExitStack() as cleanup:
             return _run(home, environment, cleanup, workers)

@@ -333,10 +333,11 @@ FILE_PART = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a"\r
 async def test_what_stands_around_the_file_in_a_form_counts_too(make_service: MakeService, place: str) -> None:
     service = await make_service(MAX_IMPORT_BYTES="100000")
     junk = b"junk line\r\n" * 30_000
-    body = {
-        "in front": junk + FILE_PART + b"--x--\r\n",
-        "without end": b"junk" * 100_000,
-        "behind": FILE_PART + b"--x\r\n" + b"X: " + b"y" * 300_000,
+    body, statuses = {
+        "in front": (junk + FILE_PART + b"--x--\r\n", {413}),
+        "without end": (b"junk" * 100_000, {413}),
+        # A header that is too long: how much of it comes at once decides which of the two is seen first.
+        "behind": (FILE_PART + b"--x\r\n" + b"X: " + b"y" * 300_000, {400, 413}),
     }[place]
 
     async def pieces() -> AsyncIterator[bytes]:
@@ -345,7 +346,7 @@ async def test_what_stands_around_the_file_in_a_form_counts_too(make_service: Ma
 
     with contextlib.suppress(aiohttp.ClientError):  # it may hang up on who goes on sending
         answer = await sent(service.alice, pieces(), headers={"Content-Type": "multipart/form-data; boundary=x"})
-        assert answer.status in (400, 413), answer
+        assert answer.status in statuses, answer
     announced = await sent(service.alice, body, headers={"Content-Type": "multipart/form-data; boundary=x"})
     assert_problem(announced, 413, "payload-too-large")
     assert uploads(service) == []

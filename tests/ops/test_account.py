@@ -63,7 +63,7 @@ def test_folders_that_can_be_passed_are_left_alone(account: Account, private: Pa
 
 def test_a_private_installation_is_opened_so_far_that_it_runs(account: Account, private: Path) -> None:
     path = program(private / "inner")
-    let_run(account, [path], [private / "inner"])
+    assert let_run(account, [path], [private / "inner"]) == [private / "inner", private]
     run = subprocess.run([path], user=account.uid, group=account.gid, extra_groups=(), cwd="/", check=False)
     assert run.returncode == 0
     assert mode(private / "inner/libs/part") == 0o644
