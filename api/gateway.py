@@ -10,7 +10,8 @@ import itertools
 import os
 import secrets
 import time
-from collections.abc import Awaitable, Callable
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Sequence
 
 import orjson
 from arq.connections import ArqRedis
@@ -35,9 +36,16 @@ SUBSCRIBE_SECONDS = 2.0
 PING_SECONDS = 5.0
 TICK_SECONDS = 0.02
 REPEAT_SECONDS = 0.25
+# What is not answered by then is listed as queued, so that its job can be promised whatever dies in the meantime.
+LIST_AFTER_SECONDS = 0.25
+# How long a queue server that went away with the entry is waited for, before its client is told that it is not known.
+LISTING_SECONDS = 5.0
+LISTING_PAUSE_SECONDS = 0.2
 
 _ACCEPTED = metrics.GATEWAY_ANSWERS.labels("accepted")
 _TOLD = metrics.GATEWAY_ANSWERS.labels("outcome")
+
+_NOT_LISTED: tuple[type[Exception], ...] = (*REDIS_FAULTS, QueueUnavailable)
 
 log = get_logger()
 
@@ -75,18 +83,20 @@ class Gateway:
         self._find_outcome = find_outcome
         self._bookkeeping = bookkeeping
         self._link = Link(queue, timeout=QUEUE_REPLY_SECONDS)
-        company = Company()
-        self._lanes = [
-            LaneWriter(number, queue, self._link, settings, self.origin, company)
-            for number in range(settings.write_lanes)
-        ]
+        self._write_lanes = settings.write_lanes
+        companies: dict[str, Company] = defaultdict(Company)
+        self._lanes = {
+            lane: LaneWriter(lane, queue, self._link, settings, self.origin, companies[lanes.kind_of_lane(lane)])
+            for lane in lanes.lane_names(settings.write_lanes)
+        }
         self._tokens = itertools.count(1)
         self._pending: dict[int, Submission] = {}
-        self._unlisted: list[Command] = []
         self._closing = False
         self._busy = asyncio.Event()
         self._subscribed = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
+        self._listing: asyncio.Task[None] | None = None
+        self._striking: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
         """Starts to listen; waits a moment for the subscription, but not for a queue that is away."""
@@ -102,7 +112,9 @@ class Gateway:
             async with asyncio.timeout(timeout):
                 while self._pending:
                     await asyncio.sleep(TICK_SECONDS)
-        await end_tasks([*self._tasks, *(lane.looking for lane in self._lanes if lane.looking is not None)])
+        looking = [lane.looking for lane in self._lanes.values() if lane.looking is not None]
+        listing = [self._listing] if self._listing is not None else []
+        await end_tasks([*self._tasks, *looking, *listing, *self._striking])
         await self._link.close()
 
     async def submit(self, command: Command, *, wait: float, respond_async: bool = False) -> Outcome | None:
@@ -148,7 +160,9 @@ class Gateway:
             self._pending[command.token] = submission
             outcome = await submission.answered
             if outcome is None and not respond_async:
-                outcome = await self._outcome_after_all(command)
+                outcome = await self._outcome_after_all(submission)
+            elif submission.listed and outcome is not None:
+                self._strike_off(command)
         except QueueUnavailable:
             metrics.GATEWAY_ANSWERS.labels("refused").inc()
             raise
@@ -160,9 +174,7 @@ class Gateway:
         return outcome
 
     def _lane_for(self, command: Command) -> LaneWriter:
-        if command.user_id:
-            return self._lanes[lanes.lane_of_user(command.user_id, len(self._lanes))]
-        return self._lanes[lanes.lane_of_name(command.payload["username"], len(self._lanes))]
+        return self._lanes[lanes.lane_of(command, self._write_lanes)]
 
     async def _tick_forever(self) -> None:
         """One clock for all that wait: a timer for each request would cost more than the wait is worth."""
@@ -178,8 +190,9 @@ class Gateway:
                 elif not submission.appended and now >= submission.give_up_at:
                     self._lane_for(submission.command).withdraw(submission)
                     submission.refuse("the queue did not take the write in time")
-            metrics.GATEWAY_BUFFERED.set(sum(map(len, self._lanes)))
-            for lane in self._lanes:
+            self._list_what_waits_long(now)
+            metrics.GATEWAY_BUFFERED.set(sum(map(len, self._lanes.values())))
+            for lane in self._lanes.values():
                 lane.look_after()
 
     async def _listen_forever(self) -> None:
@@ -189,8 +202,6 @@ class Gateway:
                 await subscription.send(("SUBSCRIBE", lanes.outcomes_channel(self.origin)))
                 self._subscribed.set()
                 await self._look_up_pending()
-                with contextlib.suppress(DatabaseUnavailable, QueueUnavailable):
-                    await self._list_the_unlisted()
                 await self._until_interrupted(subscription)
             except REDIS_FAULTS as error:
                 log.warning("outcomes subscription interrupted", error=repr(error))
@@ -209,8 +220,8 @@ class Gateway:
 
     def _hear(self, message: bytes) -> None:
         try:
-            number, outcomes = decode_outcomes(message)
-            lane = self._lanes[number]
+            name, outcomes = decode_outcomes(message)
+            lane = self._lanes[name]
         except (ValueError, TypeError, LookupError):
             log.exception("an outcome could not be read")
             return
@@ -235,29 +246,38 @@ class Gateway:
                 if outcome is not None:
                     submission.resolve(outcome)
 
-    async def _outcome_after_all(self, command: Command) -> Outcome | None:
+    async def _outcome_after_all(self, submission: Submission) -> Outcome | None:
         """When the wait is over: listed as queued first and looked up second.
 
-        A worker that finishes in between takes the job off the list again. If the queue server has gone away since
-        it took the entry, the promise holds all the same, because it answered only when the entry was on its disk;
-        the job is then listed when the server is back.
+        A worker that finishes in between takes the job off the list again. Nobody is promised a job that is not on the
+        list: if the queue server went away after it took the entry, it is waited for, and the outcome may come instead.
+
+        Raises:
+            QueueUnavailable: the queue server did not come back, so it is not known what becomes of the command.
         """
-        refusal = await self._refusal_of_reuse(command)
-        if refusal is not None:
-            return refusal
-        try:
-            await self._promise(command)
-        except REDIS_FAULTS:
-            self._unlisted.append(command)
-        try:
-            outcome = await self._found(command)
-        except DatabaseUnavailable:
-            return None
-        if outcome is not None:
-            metrics.GATEWAY_ANSWERS.labels("found_late").inc()
-            with contextlib.suppress(*REDIS_FAULTS):
-                await lanes.strike_off(self._queue, [(command.user_id, command.id)])
-        return outcome
+        command = submission.command
+        give_up_at = time.monotonic() + LISTING_SECONDS
+        while True:
+            refusal = await self._refusal_of_reuse(command)
+            if refusal is not None:
+                return refusal
+            with contextlib.suppress(*_NOT_LISTED):
+                await self._list([submission])
+            outcome: Outcome | None = None
+            with contextlib.suppress(DatabaseUnavailable):
+                outcome = await self._found(command)
+            if outcome is not None:
+                metrics.GATEWAY_ANSWERS.labels("found_late").inc()
+                self._strike_off(command)
+                return outcome
+            if submission.listed:
+                return None
+            if time.monotonic() >= give_up_at:
+                raise QueueUnavailable(
+                    "the queue went away when it had taken the write, which may still be carried out: "
+                    "repeat it with its Idempotency-Key to learn what became of it"
+                )
+            await asyncio.sleep(LISTING_PAUSE_SECONDS)
 
     async def _found(self, command: Command) -> Outcome | None:
         outcome = await self._find_outcome(command)
@@ -284,20 +304,47 @@ class Gateway:
         refusal = key_reuse()
         return Outcome(command.id, refusal.status_code, error=refusal.error)
 
-    async def _promise(self, command: Command) -> None:
-        """Lists the job as queued, and makes sure that all that this process has appended is on disk.
+    # -- the list of what is queued -----------------------------------------------------------------------
+
+    def _list_what_waits_long(self, now: float) -> None:
+        """Before anybody's wait is over: what is promised then is on the list already, also if the queue goes away."""
+        if self._listing is not None and not self._listing.done():
+            return
+        waiting = [
+            submission
+            for submission in self._pending.values()
+            if submission.appended and not submission.listed and now - submission.appended_at >= LIST_AFTER_SECONDS
+        ]
+        if waiting:
+            self._listing = asyncio.create_task(self._list_in_time(waiting), name="list of queued jobs")
+
+    async def _list_in_time(self, waiting: Sequence[Submission]) -> None:
+        with contextlib.suppress(*_NOT_LISTED):
+            await self._list(waiting)
+            for submission in waiting:
+                if submission.answered.done():  # a worker may have taken it off the list before it was there
+                    self._strike_off(submission.command)
+
+    async def _list(self, submissions: Sequence[Submission]) -> None:
+        """Lists jobs as queued, and makes sure that all that this process has appended is on disk.
 
         Raises:
             redis.RedisError, OSError: the queue server cannot be reached.
             QueueUnavailable: its disk does not hold what it took.
         """
-        replies = await self._link.send(*listing_as_queued([command]))
-        require_fsynced(replies[-1])
+        unlisted = [submission for submission in submissions if not submission.listed]
+        if unlisted:
+            replies = await self._link.send(*listing_as_queued([submission.command for submission in unlisted]))
+            require_fsynced(replies[-1])
+            for submission in unlisted:
+                submission.listed = True
 
-    async def _list_the_unlisted(self) -> None:
-        while self._unlisted:
-            command = self._unlisted[-1]
-            await self._promise(command)
-            self._unlisted.pop()
-            if await self._find_outcome(command) is not None:
-                await lanes.strike_off(self._queue, [(command.user_id, command.id)])
+    def _strike_off(self, command: Command) -> None:
+        """Takes a job off the list whose outcome is known; if that fails it stays, and its row is found first."""
+        task = asyncio.create_task(self._strike_off_if_possible(command), name="strike off")
+        self._striking.add(task)
+        task.add_done_callback(self._striking.discard)
+
+    async def _strike_off_if_possible(self, command: Command) -> None:
+        with contextlib.suppress(*REDIS_FAULTS):
+            await lanes.strike_off(self._queue, [(command.user_id, command.id)])

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -13,13 +14,15 @@ from prometheus_client import REGISTRY as PROCESS_REGISTRY
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from api.http import Endpoint, json_response
-from api.keys import BOOKKEEPING, CACHE_CLIENT, POOL, QUEUE
+from api.keys import BOOKKEEPING, CACHE_CLIENT, POOL, QUEUE, SETTINGS
+from core import lanes
 from core.bookkeeping import GATHER_SECONDS
 from core.database import SCHEMA_REVISION, applied_revision
 from core.errors import DatabaseUnavailable
 from core.redis import REDIS_FAULTS, durability_faults
 
 CHECK_SECONDS = 2.0
+STALE_LANES_TOLD = 5
 
 Check = Callable[[web.Request], Awaitable[str | None]]
 """Returns what is wrong, or None."""
@@ -105,6 +108,21 @@ async def _queue(request: web.Request) -> str | None:
     return "; ".join(faults) or None
 
 
+async def _lanes(request: web.Request) -> str | None:
+    """Reads go on while a lane stands still, so that says `degraded`: whoever is out of the balancer serves nobody."""
+    try:
+        states = await lanes.lane_states(request.app[QUEUE], lanes.lane_names(request.app[SETTINGS].write_lanes))
+    except REDIS_FAULTS:
+        return "the queue cannot be reached"
+    now = time.time()
+    stale = [
+        f"{state.name} ({state.entries} entries, the oldest waits for {state.age_seconds(now):.0f} s)"
+        for state in states
+        if state.age_seconds(now) > lanes.STALE_SECONDS
+    ]
+    return f"not drained: {', '.join(stale[:STALE_LANES_TOLD])}: look with `tenfold lanes`" if stale else None
+
+
 async def _cache(request: web.Request) -> str | None:
     try:
         await request.app[CACHE_CLIENT].ping()
@@ -119,6 +137,7 @@ CHECKS: dict[str, tuple[Check, bool]] = {
     "queue": (_queue, True),
     "cache": (_cache, False),
     "migrations": (_migrations, True),
+    "lanes": (_lanes, False),
 }
 
 

@@ -57,7 +57,8 @@ class Submission:
         answered: resolves to the outcome; to None where there is none (yet) to tell; or to `QueueUnavailable`.
         deadline: when its submitter has waited long enough (`time.monotonic()`).
         give_up_at: when it must have been appended.
-        appended: whether it is in the stream.
+        appended_at: when it was found to be in the stream; 0 before.
+        listed: whether any process finds its job, so that it may be promised.
     """
 
     command: Command
@@ -66,7 +67,12 @@ class Submission:
     answered: asyncio.Future[Outcome | None]
     deadline: float
     give_up_at: float
-    appended: bool = False
+    appended_at: float = 0.0
+    listed: bool = False
+
+    @property
+    def appended(self) -> bool:
+        return self.appended_at > 0
 
     def resolve(self, outcome: Outcome | None) -> None:
         if not self.answered.done():
@@ -80,7 +86,7 @@ class Submission:
 class Company:
     """How many clients of this process are about to ask again: they were answered, with others, a moment ago.
 
-    Whoever was answered may ask on another lane the next time, so they are counted over all lanes.
+    Whoever was answered may ask on another lane of its kind the next time, so they are counted over all of these.
     """
 
     def __init__(self) -> None:
@@ -130,9 +136,9 @@ class LaneWriter:
     """
 
     def __init__(
-        self, number: int, queue: ArqRedis, link: Link, settings: Settings, origin: str, company: Company
+        self, lane: str, queue: ArqRedis, link: Link, settings: Settings, origin: str, company: Company
     ) -> None:
-        self.number = number
+        self.lane = lane
         self._queue = queue
         self._link = link
         self._settings = settings
@@ -242,7 +248,7 @@ class LaneWriter:
 
     async def _ask_length(self) -> None:
         with contextlib.suppress(*REDIS_FAULTS):
-            self._entries = await self._queue.xlen(lanes.stream(self.number))
+            self._entries = await self._queue.xlen(lanes.stream(self.lane))
 
     def _take(self) -> list[Submission]:
         batch: list[Submission] = []
@@ -262,7 +268,7 @@ class LaneWriter:
         self._wait_anew()
         self._appended_at = time.monotonic()
         self._nudges = 0
-        stream = lanes.stream(self.number)
+        stream = lanes.stream(self.lane)
         body = encode_batch([submission.encoded for submission in batch])
         promised = [submission.command for submission in batch if submission.respond_async]
         appending = self._link.send(
@@ -294,11 +300,13 @@ class LaneWriter:
             return
         self._entries = replies[1]
         metrics.GATEWAY_BATCH.observe(len(batch))
+        now = time.monotonic()
         for submission in batch:
-            submission.appended = True
+            submission.appended_at = now
             if submission.respond_async:
+                submission.listed = True
                 submission.resolve(None)
-        if time.monotonic() - max(self._heard_at, self._called_at) > UNHEARD_SECONDS and not self._is_looking():
+        if now - max(self._heard_at, self._called_at) > UNHEARD_SECONDS and not self._is_looking():
             self.looking = asyncio.create_task(self._call_drain())
         self.append_if_worthwhile()
 
@@ -309,7 +317,7 @@ class LaneWriter:
         self._called_at = time.monotonic()
         # If the call fails, the entry is on disk all the same: the next nudge or the workers' sweeper finds it.
         with contextlib.suppress(*REDIS_FAULTS):
-            await lanes.call_drain(self._queue, self.number)
+            await lanes.call_drain(self._queue, self.lane)
 
 
 def listing_as_queued(commands: Sequence[Command]) -> list[tuple[str | bytes | int, ...]]:

@@ -23,6 +23,7 @@ REJECTIONS: dict[str, tuple[int, str]] = {
     "version-conflict": (412, "The task has another version"),
     "validation-error": (422, "The request is not valid"),
     "idempotency-key-reuse": (422, "The idempotency key belongs to another request"),
+    "too-expensive": (422, "It would take too much"),
     "invalid-token": (401, "The token is not valid"),
     "too-many-channels": (409, "There are too many channels"),
     "channel-disabled": (409, "The channel is disabled"),
@@ -170,12 +171,12 @@ def _require_sound(command: Command) -> None:
         raise TypeError("a command's payload is no object")
 
 
-def encode_outcomes(lane: int, outcomes: list[dict[str, Any]]) -> bytes:
+def encode_outcomes(lane: str, outcomes: list[dict[str, Any]]) -> bytes:
     """The message that a worker publishes: the fields of an `Outcome` each."""
     return orjson.dumps({"lane": lane, "outcomes": outcomes})
 
 
-def decode_outcomes(message: bytes) -> tuple[int, list[Outcome]]:
-    """Reads what `encode_outcomes` made: the lane's number and the outcomes."""
+def decode_outcomes(message: bytes) -> tuple[str, list[Outcome]]:
+    """Reads what `encode_outcomes` made: the lane's name and the outcomes."""
     content = orjson.loads(message)
     return content["lane"], [Outcome(**item) for item in content["outcomes"]]

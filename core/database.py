@@ -15,7 +15,7 @@ from sqlalchemy import MetaData
 from core.errors import DatabaseUnavailable, SchemaUnready
 from core.settings import Settings
 
-SCHEMA_REVISION = "0003"
+SCHEMA_REVISION = "0004"
 """The Alembic revision that this code needs; a test holds it to the newest migration."""
 
 API_ROLE = "tenfold_api"
@@ -66,6 +66,8 @@ Connection = asyncpg.Connection | asyncpg.pool.PoolConnectionProxy
 _TRANSIENT_CLASSES = ("08", "40", "53", "57", "58")
 # Read-only after a failover; a lock that was not to be had in time; a transaction that took too long and was ended.
 _TRANSIENT_STATES = frozenset({"25006", "55P03", "25P03", "25P04"})
+# A transaction past its time, and a statement that was cancelled.
+_OVERDUE_STATES = frozenset({"25P04", "57014"})
 # A table, column or function that is not there, or may not be used.
 _SCHEMA_STATES = frozenset({"42P01", "42703", "42883", "42501"})
 
@@ -87,6 +89,11 @@ def is_transient(error: BaseException) -> bool:
 def _tells_closed_transport(error: BaseException) -> bool:
     """Whether it is uvloop's word for a write to a transport that the server closed a moment ago."""
     return isinstance(error, RuntimeError) and "handler is closed" in str(error)
+
+
+def is_overdue(error: BaseException) -> bool:
+    """Whether the server ended a transaction, or a statement, because it took longer than it may."""
+    return isinstance(error, asyncpg.PostgresError) and error.sqlstate in _OVERDUE_STATES
 
 
 def is_data_fault(error: BaseException) -> bool:
@@ -289,21 +296,34 @@ async def locked_transaction(
 ) -> AsyncIterator[None]:
     """A transaction under an advisory lock, begun in one round trip.
 
-    A process that is frozen in the middle of it would keep the lock for as long as it stays so: the server ends
-    such a transaction, and whoever waited goes on. (Not by the timeout for idle transactions: between the messages
-    of one statement a session does not count as idle.)
-
     Args:
         connection: not in a transaction.
         lock_class: the first half of the lock's name, a 32-bit number.
         lock: the second half.
         longest_seconds: when the server ends the transaction.
     """
+    lock_it = f"SELECT pg_advisory_xact_lock({lock_class:d}, {lock:d})"
+    async with transaction_begun_with(connection, lock_it, longest_seconds=longest_seconds):
+        yield
+
+
+@contextlib.asynccontextmanager
+async def transaction_begun_with(connection: Connection, lock: str, *, longest_seconds: float) -> AsyncIterator[None]:
+    """A transaction whose first statement takes a lock, begun in one round trip.
+
+    A process that is frozen in the middle of it would keep the lock for as long as it stays so: the server ends
+    such a transaction, and whoever waited goes on. (Not by the timeout for idle transactions: between the messages
+    of one statement a session does not count as idle.)
+
+    Args:
+        connection: not in a transaction.
+        lock: SQL, without parameters.
+        longest_seconds: when the server ends the transaction.
+    """
     try:
         await connection.execute(
-            f"BEGIN; SET LOCAL transaction_timeout = '{longest_seconds:d}s'; "
-            f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'; {_UNPRUNED}; "
-            f"SELECT pg_advisory_xact_lock({lock_class:d}, {lock:d})"
+            f"BEGIN; SET LOCAL transaction_timeout = '{longest_seconds * 1000:.0f}ms'; "
+            f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'; {_UNPRUNED}; {lock}"
         )
         yield
         status = await connection.execute("COMMIT")

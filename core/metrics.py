@@ -81,6 +81,12 @@ BATCH_COMMANDS = Histogram(
 BATCH_DURATION = Histogram(
     "tenfold_batch_duration_seconds", "One batch, from read to published.", buckets=_LATENCY_BUCKETS
 )
+TOO_EXPENSIVE = Counter(
+    "tenfold_too_expensive_commands_total",
+    "Commands, or operations of batches, refused for the time they took.",
+    ["kind"],
+)
+LANE_TAKEOVERS = Counter("tenfold_lane_takeovers_total", "Drains that found their lane claimed by another.", ["lane"])
 BATCH_FALLBACKS = Counter("tenfold_batch_fallbacks_total", "Batches applied again command by command.", ["reason"])
 JOB_DURATION = Histogram(
     "tenfold_job_duration_seconds", "One run of an arq job.", ["kind", "outcome"], buckets=_LATENCY_BUCKETS

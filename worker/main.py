@@ -34,6 +34,10 @@ from worker.writes import drain_lane, look_again
 # all patience. There may be more jobs than places for imports and exports: those that find all of them taken end at
 # once.
 LONGEST_BULK_SECONDS = 24 * 3600.0
+# A drain ends after three seconds, unless what it has begun takes longer; nothing of it takes so long.
+LONGEST_DRAIN_SECONDS = 60.0
+# How long a lane stands still whose worker was killed.
+DRAIN_LEASE_SECONDS = 2.0
 
 TIMED_JOBS: tuple[Job, ...] = (send_due_reminders, plan_reminders, deliver)
 EVERY_TWO_SECONDS = frozenset(range(0, 60, 2))
@@ -48,7 +52,14 @@ def clockwork() -> list[CronJob]:
 
 
 QUEUES_OF_JOBS: dict[str, QueueOfJobs] = {
-    "writes": QueueOfJobs(WRITES_QUEUE, jobs=(drain_lane,), timeout_seconds=10, max_jobs=64, after_job=look_again),
+    "writes": QueueOfJobs(
+        WRITES_QUEUE,
+        jobs=(drain_lane,),
+        timeout_seconds=LONGEST_DRAIN_SECONDS,
+        max_jobs=64,
+        lease_seconds=DRAIN_LEASE_SECONDS,
+        after_job=look_again,
+    ),
     "bulk": QueueOfJobs(BULK_QUEUE, jobs=(run_imports, run_exports), timeout_seconds=LONGEST_BULK_SECONDS, max_jobs=8),
     "time": QueueOfJobs(TIME_QUEUE, jobs=TIMED_JOBS, cron=clockwork, timeout_seconds=LONGEST_BULK_SECONDS, max_jobs=4),
     "maintenance": QueueOfJobs(
@@ -77,7 +88,7 @@ async def connected(settings: Settings, stopping: asyncio.Event) -> AsyncIterato
     queue = queue_client(settings.queue_redis_url)
     cache = cache_client(settings.redis_url)
     queue_link, cache_link = Link(queue, timeout=QUEUE_REPLY_SECONDS), Link(cache, timeout=CACHE_REPLY_SECONDS)
-    lane_readers: dict[int, Link] = {}
+    lane_readers: dict[str, Link] = {}
     try:
         invalidator, storage = CacheInvalidator(cache, queue, link=cache_link), Storage.of(settings)
         log_write = event_log(settings, tier="worker", event="write")

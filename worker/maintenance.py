@@ -18,6 +18,7 @@ from arq import cron
 from arq.cron import CronJob
 
 from core import clock, lanes, metrics
+from core.batches import purge_slices
 from core.cache import SUSPECT_FLAG
 from core.channels.writes import purge_deleted_channels as remove_deleted_channels
 from core.database import is_schema_fault, is_transient
@@ -84,7 +85,7 @@ class OrderRefused(Exception):
 
 async def sweep_lanes(services: Services) -> int:
     """Calls the drain of every lane in which something lies; also of lanes that a lower WRITE_LANES left behind."""
-    found = await _lanes_with_entries(services)
+    found = await lanes.lanes_with_entries(services.queue)
     for lane in found:
         await lanes.call_drain(services.queue, lane)
     return len(found)
@@ -115,15 +116,6 @@ async def sweep_imports(services: Services) -> int:
     return len(ended)
 
 
-async def _lanes_with_entries(services: Services) -> list[int]:
-    found = []
-    async for key in services.queue.scan_iter(match=lanes.stream_pattern(), count=1000, _type="stream"):
-        number = lanes.lane_of_stream(key.decode())
-        if number is not None and await services.queue.xlen(key):
-            found.append(number)
-    return found
-
-
 # -- by the clock ---------------------------------------------------------------------------------------------
 
 
@@ -135,8 +127,10 @@ async def keep_partitions(services: Services, _arguments: Arguments) -> int:
 
 
 async def purge_finished_jobs(services: Services, _arguments: Arguments) -> int:
-    """Removes jobs past JOB_RETENTION_HOURS."""
-    return await purge_jobs(services.pool, retention_hours=services.settings.job_retention_hours)
+    """Removes jobs past JOB_RETENTION_HOURS, and what was left of batches that were ended from outside."""
+    hours = services.settings.job_retention_hours
+    slices = await purge_slices(services.pool, retention_hours=hours)
+    return slices + await purge_jobs(services.pool, retention_hours=hours)
 
 
 async def purge_uploads(services: Services, _arguments: Arguments) -> int:

@@ -58,12 +58,9 @@ async def _observe_imports(services: Services) -> None:
 
 async def _observe_queue_server(services: Services) -> None:
     now_ms = time.time() * 1000
-    for lane in range(services.settings.write_lanes):
-        stream = lanes.stream(lane)
-        oldest = await services.queue.xrange(stream, count=1)
-        age_ms = now_ms - int(oldest[0][0].partition(b"-")[0]) if oldest else 0
-        metrics.LANE_ENTRIES.labels(str(lane)).set(await services.queue.xlen(stream))
-        metrics.LANE_OLDEST_AGE.labels(str(lane)).set(max(0.0, age_ms / 1000))
+    for state in await lanes.states_of_all(services.queue, services.settings.write_lanes):
+        metrics.LANE_ENTRIES.labels(state.name).set(state.entries)
+        metrics.LANE_OLDEST_AGE.labels(state.name).set(state.age_seconds(now_ms / 1000))
     metrics.DEAD_LETTER_ENTRIES.set(await services.queue.xlen(lanes.DEAD_LETTERS))
     for name, queue in QUEUES.items():
         oldest_job = await services.queue.zrange(queue, 0, 0, withscores=True)

@@ -14,7 +14,7 @@ from core.deliveries.writes import redeliver
 from core.exports.writes import cancel_exports, create_exports
 from core.ids import MAXIMUM_ID, is_job_id
 from core.imports.writes import cancel_imports, create_imports
-from core.jobs import LONG_WORK
+from core.jobs import LONG_WORK, StoredOutcome
 from core.logs import get_logger
 from core.maintenance.writes import order_maintenance
 from core.notifications.writes import mark_notifications
@@ -93,12 +93,38 @@ class Work:
         return frozenset(op.arguments.get("user_id", self.command.user_id) for op in self.operations)
 
     def effect(self) -> Effect:
-        """What the whole command came to."""
-        effects = [operation.effect for operation in self.operations if operation.effect is not None]
-        if self.command.kind != "task.batch" or self.is_refused_whole:
-            return effects[0]
-        results = [_batch_result(effect) for effect in effects]
-        return Effect(207, orjson.dumps({"results": results}).decode())
+        """What a command of one operation came to, or one that was refused whole."""
+        [operation] = self.operations
+        assert operation.effect is not None
+        return operation.effect
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """A command, its outcome in wire form, and whose tasks or profile it may have changed.
+
+    `owners` is None where that cannot be told any more: an admin's command that was carried out before.
+    """
+
+    command: Command
+    outcome: dict[str, Any]
+    owners: frozenset[int] | None
+
+
+def applied_before(command: Command, stored: StoredOutcome) -> Applied:
+    """A command whose job's row was found."""
+    owners = None if command.payload.get("any_owner") else frozenset({command.user_id})
+    return Applied(command, stored.answer_to(command), owners)
+
+
+def results_text(effects: Sequence[Effect]) -> str:
+    """The results of some operations of a batch, as JSON with commas between them."""
+    return orjson.dumps([_batch_result(effect) for effect in effects]).decode()[1:-1]
+
+
+def batch_effect(results: Sequence[str]) -> Effect:
+    """What a batch came to, of the `results_text` of its slices."""
+    return Effect(207, f'{{"results":[{",".join(results)}]}}')
 
 
 def _batch_result(effect: Effect) -> dict[str, Any]:
@@ -114,8 +140,13 @@ def plan(command: Command) -> Work:
     if command.kind != "task.batch":
         arguments = {**command.payload, "user_id": command.user_id, "job_id": command.id}
         return Work(command, [Operation(command.kind, arguments)])
+    return plan_batch(command, 0, len(command.payload["operations"]))
+
+
+def plan_batch(command: Command, first: int, end: int) -> Work:
+    """A batch's operations from one place to before another."""
     operations = []
-    for item in command.payload["operations"]:
+    for item in command.payload["operations"][first:end]:
         if "error" in item:
             operations.append(Operation("refused", {}, Effect(item["error"]["status"], error=item["error"])))
         else:

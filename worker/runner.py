@@ -41,6 +41,8 @@ RETRY_FIRST_SECONDS = 0.1
 RETRY_LONGEST_SECONDS = 2.0
 RESTART_SECONDS = 0.5
 RECORD_SECONDS = 1.0
+LEASE_RENEWALS = 4
+"""How often a lease is renewed in the time that it lasts."""
 IMPORTS_AT_ONCE = 4
 EXPORTS_AT_ONCE = 3
 
@@ -73,10 +75,12 @@ class Services:
     """Whose turn it is to parse a chunk of a file: one at a time has the processor, first come, first served."""
     delivering: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held by the one loop of this process that delivers."""
-    lane_readers: dict[int, Link] = field(default_factory=dict)
+    lane_readers: dict[str, Link] = field(default_factory=dict)
     """What `lane_reader` has opened, to be closed with the process."""
+    busy_at: dict[str, float] = field(default_factory=dict)
+    """Lane of single writes → when this process last began to apply something of it (`time.monotonic()`)."""
 
-    def lane_reader(self, lane: int) -> Link:
+    def lane_reader(self, lane: str) -> Link:
         """The connection on which a lane's drain waits for entries: nothing else could be asked on it meanwhile."""
         if lane not in self.lane_readers:
             self.lane_readers[lane] = Link(self.queue, timeout=QUEUE_REPLY_SECONDS)
@@ -94,8 +98,10 @@ class QueueOfJobs:
     Attributes:
         name: the arq queue.
         jobs: job functions; each job's kind is its function's name.
-        timeout_seconds: the longest run of a job. A killed worker's job waits for this and `grace_seconds`.
+        timeout_seconds: the longest run of a job.
         max_jobs: run at one time in one process.
+        lease_seconds: how long a job stands as running after its worker was last heard of. Without it a killed worker's
+            job waits for `timeout_seconds` and `grace_seconds`.
         cron: builds this worker's own schedule; arq keeps state in it.
         after_job: called with each job's id when arq has let go of it, unless it has failed.
     """
@@ -104,6 +110,7 @@ class QueueOfJobs:
     jobs: tuple[Job, ...]
     timeout_seconds: float
     max_jobs: int
+    lease_seconds: float | None = None
     grace_seconds: float = 5.0
     cron: Callable[[], Sequence[CronJob]] | None = None
     after_job: Callable[[Services, str], Awaitable[None]] | None = None
@@ -153,7 +160,7 @@ class WokenWorker(Worker):
     def __init__(self, *, in_progress_seconds: float, **options: Any) -> None:
         super().__init__(**options)
         # arq adds ten seconds to the longest timeout; a job of ours may safely start while a presumed dead
-        # run of it is still alive (a lock in the database keeps them apart), so a shorter wait is right.
+        # run of it is still alive (rows in the database keep them apart), so a shorter wait is right.
         self.in_progress_timeout_s = in_progress_seconds
         self.unfinished: set[str] = set()
         """Ids of the jobs that run here, or may stand as running because the queue server went away."""
@@ -174,6 +181,17 @@ class WokenWorker(Worker):
     async def run_job(self, job_id: str, score: int) -> None:
         await super().run_job(job_id, score)
         self.unfinished.discard(job_id)  # not reached where the end could not be recorded
+
+    async def keep_leases(self) -> None:
+        """Tells the queue server again and again that the jobs of this worker run; of a dead one it forgets that."""
+        while True:
+            await asyncio.sleep(self.in_progress_timeout_s / LEASE_RENEWALS)
+            running = [job_id for job_id, task in self.tasks.items() if not task.done()]
+            with contextlib.suppress(*REDIS_FAULTS):
+                pipeline = self.pool.pipeline(transaction=False)
+                for job_id in running:
+                    pipeline.pexpire(in_progress_key_prefix + job_id, int(self.in_progress_timeout_s * 1000))
+                await pipeline.execute()
 
     async def release(self, job_ids: set[str]) -> None:
         """Lets jobs be run again that an earlier worker of this process was running when it lost the queue server.
@@ -239,7 +257,7 @@ def build_worker(queue: QueueOfJobs, services: Services, pool: ArqRedis, *, burs
         handle_signals=False,
         max_jobs=queue.max_jobs,
         job_timeout=queue.timeout_seconds,
-        in_progress_seconds=queue.timeout_seconds + queue.grace_seconds,
+        in_progress_seconds=queue.lease_seconds or queue.timeout_seconds + queue.grace_seconds,
         max_tries=UNLIMITED_TRIES,
         keep_result=0,
         poll_delay=0,
@@ -261,7 +279,9 @@ async def serve_queue(queue: QueueOfJobs, services: Services, stop: asyncio.Even
         pool = queue_client(services.settings.queue_redis_url)
         worker = build_worker(queue, services, pool)
         main = asyncio.create_task(_work(worker, unfinished), name=f"{queue.name} worker")
-        listener = asyncio.create_task(worker.listen_for_wakes(), name=f"{queue.name} wakes")
+        helpers = [asyncio.create_task(worker.listen_for_wakes(), name=f"{queue.name} wakes")]
+        if queue.lease_seconds is not None:
+            helpers.append(asyncio.create_task(worker.keep_leases(), name=f"{queue.name} leases"))
         stopping = asyncio.create_task(stop.wait())
         await asyncio.wait({main, stopping}, return_when=asyncio.FIRST_COMPLETED)
         if stop.is_set():
@@ -273,7 +293,7 @@ async def serve_queue(queue: QueueOfJobs, services: Services, stop: asyncio.Even
             job.cancel()
         if worker.tasks:
             await asyncio.wait(worker.tasks.values(), timeout=RECORD_SECONDS)
-        await end_tasks([main, listener, stopping, *worker.tasks.values()])
+        await end_tasks([main, *helpers, stopping, *worker.tasks.values()])
         [fault] = await asyncio.gather(main, return_exceptions=True)
         with contextlib.suppress(*REDIS_FAULTS):
             await pool.aclose(close_connection_pool=True)

@@ -132,7 +132,9 @@ async def create_tasks(connection: Connection, creations: Sequence[dict[str, Any
     return [Effect(201, row["task"], task_id=row["id"], version=row["version"]) for row in rows]
 
 
-async def create_and_record_tasks(connection: Connection, commands: Sequence[Command]) -> list[Effect]:
+async def create_and_record_tasks(
+    connection: Connection, commands: Sequence[Command], *, longest_seconds: float | None = None
+) -> list[Effect]:
     """Carries out `task.create` commands and writes their job rows, all in one statement: one round trip, no lock.
 
     None is needed: a job id can be recorded once, so whoever comes second, were it a worker that was presumed dead,
@@ -141,8 +143,10 @@ async def create_and_record_tasks(connection: Connection, commands: Sequence[Com
     Args:
         connection: not in a transaction.
         commands: each with the `fields` of `create_tasks` in its payload.
+        longest_seconds: when the server is told to give up.
 
     Raises:
+        TimeoutError: it took longer; nothing was changed.
         asyncpg.UniqueViolationError: one of the commands was carried out before; nothing was changed.
     """
     rows = await connection.fetch(
@@ -152,6 +156,7 @@ async def create_and_record_tasks(connection: Connection, commands: Sequence[Com
         [command.fingerprint for command in commands],
         [command.request_id for command in commands],
         [command.created_at for command in commands],
+        timeout=longest_seconds,
     )
     return [Effect(201, row["task"], task_id=row["id"], version=row["version"]) for row in rows]
 

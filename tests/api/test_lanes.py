@@ -32,7 +32,7 @@ class Lanes:
         self._link = Link(self.queue, timeout=10)
         company = Company()
         self.writers = [
-            LaneWriter(number, self.queue, self._link, settings, "here", company) for number in range(count)
+            LaneWriter(str(number), self.queue, self._link, settings, "here", company) for number in range(count)
         ]
         self._tokens = itertools.count(1)
 
@@ -57,7 +57,7 @@ class Lanes:
         """Whether the lane's entries are of these sizes."""
 
         async def look() -> bool:
-            entries = await self.queue.xrange(lanes.stream(lane))
+            entries = await self.queue.xrange(lanes.stream(str(lane)))
             return [len(decode_entry(*entry).commands) for entry in entries] == list(sizes)
 
         return look
@@ -175,7 +175,7 @@ async def test_an_entry_is_on_its_way_in_the_turn_in_which_the_last_of_its_compa
     one.add(0)
     with redis.Redis.from_url(one.url) as meanwhile:  # the event loop has no turn
         deadline = time.monotonic() + 2
-        while meanwhile.xlen(lanes.stream(0)) != 2:
+        while meanwhile.xlen(lanes.stream("0")) != 2:
             assert time.monotonic() < deadline
 
 
@@ -244,14 +244,14 @@ async def test_after_one_answer_others_that_do_not_come_hold_nobody_up(
 
 
 async def test_who_went_away_before_a_refusal_is_not_counted_twice(one: Lanes) -> None:
-    await one.queue.set(lanes.stream(0), "not a stream")
+    await one.queue.set(lanes.stream("0"), "not a stream")
     gone = one.submission()
     one.writers[0].add(gone)
     await asyncio.sleep(0)
     one.settle(0, [gone.command.token])
     with pytest.raises(QueueUnavailable):
         await asyncio.wait_for(gone.answered, 5)
-    await one.queue.delete(lanes.stream(0))
+    await one.queue.delete(lanes.stream("0"))
     for sizes in ((1,), (1, 1)):
         one.add(0)
         await eventually(one.has(0, *sizes))
@@ -277,7 +277,7 @@ async def test_while_an_entry_is_not_in_the_queue_what_comes_is_gathered(
 
 
 async def test_what_cannot_be_appended_is_refused_and_what_waited_behind_it_is_tried(two: Lanes) -> None:
-    await two.queue.set(lanes.stream(0), "not a stream")
+    await two.queue.set(lanes.stream("0"), "not a stream")
     first, second = two.submission(), two.submission()
     two.writers[0].add(first)
     await asyncio.sleep(0)
@@ -285,6 +285,6 @@ async def test_what_cannot_be_appended_is_refused_and_what_waited_behind_it_is_t
     for submission in (first, second):
         with pytest.raises(QueueUnavailable):
             await asyncio.wait_for(submission.answered, 5)
-    await two.queue.delete(lanes.stream(0))
+    await two.queue.delete(lanes.stream("0"))
     two.add(0)
     await eventually(two.has(0, 1))

@@ -6,7 +6,9 @@ from datetime import datetime
 from typing import Any
 
 import pytest
+from arq.connections import ArqRedis
 
+from api import gateway
 from core import lanes
 from core.redislink import Argument, Link
 from tests.api.problems import assert_problem
@@ -212,25 +214,69 @@ async def test_a_stop_amid_writes_takes_no_longer_than_its_time(make_service: Ma
             assert not isinstance(answer, Answer) or answer.status in (202, 503)
 
 
-async def test_what_the_queue_took_before_it_went_away_is_still_promised(
+async def test_a_job_that_was_promised_is_found_by_any_process_whatever_died_meanwhile(
     make_service: MakeService, breakable_servers: Servers
 ) -> None:
     service = await make_service(on=breakable_servers, with_worker=False, WRITE_WAIT_SECONDS="2")
-    stream = lanes.stream(lanes.lane_of_user(service.alice.id, service.settings.write_lanes))
     pending = asyncio.create_task(service.alice.post("/tasks", task_fields()))
     async with service.queue() as queue:
-        await eventually(lambda: queue.xlen(stream))
+        await eventually(lambda: queue.hlen(lanes.PENDING_JOBS))  # long before the wait is over
     async with away(breakable_servers.queue):
         accepted = await pending
         assert_accepted(accepted, "task.create")
         address = accepted.headers["Location"]
         assert_problem(await service.alice.get(address), 503, "queue-unavailable")
-
-    async def listed() -> Answer | None:
-        job = await service.alice.get(address)
-        return job if job.status == 200 else None
-
-    assert (await eventually(listed)).json == accepted.json
-    await service.worker.start()
-    job = await service.alice.get(address, headers={"Prefer": "wait=5"})
+        await service.stop()
+    other = await make_service(settings=service.settings, with_worker=False)
+    alice = other.as_user(service.alice.id, "alice")
+    job = await alice.get(address)
+    assert (job.status, job.json) == (200, accepted.json)
+    await other.worker.start()
+    job = await alice.get(address, headers={"Prefer": "wait=5"})
     assert job.json["state"] == "succeeded"
+    async with other.queue() as queue:
+        assert await queue.hlen(lanes.PENDING_JOBS) == 0
+
+
+async def test_a_queue_that_goes_away_with_the_entry_is_waited_for_and_then_nothing_is_promised(
+    make_service: MakeService, breakable_servers: Servers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gateway, "LIST_AFTER_SECONDS", 3600.0)  # it goes away before the job can be listed
+    monkeypatch.setattr(gateway, "LISTING_SECONDS", 1.0)
+    service = await make_service(on=breakable_servers, with_worker=False, WRITE_WAIT_SECONDS="1")
+    stream = lanes.stream(lanes.lane_of_user(service.alice.id, service.settings.write_lanes))
+    for seconds_away, expected in ((1.5, 202), (4.0, 503)):
+        async with service.queue() as queue:
+            before = await queue.xlen(stream)
+            pending = asyncio.create_task(service.alice.post("/tasks", task_fields()))
+            await eventually(lambda queue=queue, before=before: _grown(queue, stream, before))
+        async with away(breakable_servers.queue):
+            await asyncio.sleep(seconds_away)
+        answer = await pending
+        assert answer.status == expected
+        if answer.status == 202:
+            other = await make_service(settings=service.settings, with_worker=False)
+            job = await other.as_user(service.alice.id, "alice").get(answer.headers["Location"])
+            assert job.status == 200
+        else:
+            assert "Idempotency-Key" in answer.json["detail"]
+
+
+async def _grown(queue: ArqRedis, stream: str, before: int) -> bool:
+    return bool(await queue.xlen(stream) > before)
+
+
+async def test_what_was_listed_and_carried_out_in_time_does_not_stay_on_the_list(make_service: MakeService) -> None:
+    service = await make_service(with_worker=False, WRITE_WAIT_SECONDS="10")
+    pending = asyncio.create_task(service.alice.post("/tasks", task_fields()))
+    async with service.queue() as queue:
+        await eventually(lambda: queue.hlen(lanes.PENDING_JOBS))
+        await service.worker.start()
+        assert (await pending).status == 201
+
+        async def is_empty() -> bool:
+            return await queue.hlen(lanes.PENDING_JOBS) == 0 and not await queue.exists(
+                lanes.pending_jobs_of(service.alice.id)
+            )
+
+        await eventually(is_empty)

@@ -252,6 +252,12 @@ SELECT detach_task_partition('tasks_2021')
 """
 
 
+OF_0004 = """
+INSERT INTO lanes (name, token, claimed_by) VALUES ('0', 1, 'somebody');
+INSERT INTO batch_slices (job_id, position, operations, results) SELECT id, 0, 0, '' FROM jobs LIMIT 1
+"""
+
+
 async def rows_in(url: str) -> dict[str, int]:
     """Of each table, as far as the second revision knows it."""
     async with connection(url) as owner:
@@ -284,6 +290,7 @@ async def test_up_down_and_up_again_goes_well_with_rows_in_every_table(empty_dat
     await in_thread(run.upgrade, empty_database)
     async with connection(empty_database) as owner:
         await owner.execute(OF_0003)
+        await owner.execute(OF_0004)
         for table in TABLES:
             assert await owner.fetchval(f"SELECT count(*) FROM {table}") > 0, table
     before = await rows_in(empty_database)

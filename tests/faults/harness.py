@@ -44,7 +44,7 @@ class User:
     token: str
 
     @property
-    def lane(self) -> int:
+    def lane(self) -> str:
         return lanes.lane_of_user(self.id, LANES)
 
 
@@ -252,7 +252,7 @@ class Installation:
         deadline = time.monotonic() + QUIET_SECONDS
         async with self.queue_client() as queue:
             while True:
-                left = {lane: await queue.xlen(lanes.stream(lane)) for lane in range(LANES)}
+                left = {lane: await queue.xlen(lanes.stream(lane)) for lane in lanes.lane_names(LANES)}
                 if not any(left.values()):
                     break
                 assert time.monotonic() < deadline, f"lanes are not empty: {left}\n{self.logs()}"

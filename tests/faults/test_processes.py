@@ -224,7 +224,7 @@ async def test_garbage_and_poison_in_a_lane_stop_nobody(system: Installation, me
         await running.run_for(1)
         garbage = [*GARBAGE, *(entry(system.users[0], changes) for changes in UNREADABLE)]
         for fields in garbage:
-            for lane in range(LANES):
+            for lane in map(str, range(LANES)):
                 await queue.xadd(lanes.stream(lane), fields)  # type: ignore[arg-type]
             await running.run_for(0.1)
         for changes in POISONOUS:

@@ -9,13 +9,14 @@ import orjson
 
 from core.commands import Command
 from core.ids import new_job_id
+from core.lane_leases import LaneLease, claim_lane
 from tests.harness import insert_user
 from worker.applying import apply_batch
 from worker.runner import Services
 
 TAKEN_AT = "2026-01-31T12:00:00.000000+00:00"
 TAKEN_LATER = "2026-01-31T12:00:01.000000+00:00"
-LANE = 0
+LANE = "0"
 TASK_FIELDS = ("description", "priority", "status", "due_date", "labels")
 
 _numbers = itertools.count(1)
@@ -50,9 +51,11 @@ def batch(user_id: int, *operations: dict[str, Any], **more: Any) -> Command:
     return command("task.batch", user_id, {"operations": list(operations)}, **more)
 
 
-async def apply(services: Services, *commands: Command, lane: int = LANE) -> list[dict[str, Any]]:
-    """The outcomes in the order of the commands, results and errors as objects."""
-    applied = await apply_batch(services, lane, commands)
+async def apply(
+    services: Services, *commands: Command, lane: str = LANE, lease: LaneLease | None = None
+) -> list[dict[str, Any]]:
+    """The outcomes in the order of the commands, results and errors as objects; claims the lane unless it is ours."""
+    applied = await apply_batch(services, lease or await claim_lane(services.pool, lane), commands)
     outcomes = {id(one.command): one.outcome for one in applied}
     assert len(outcomes) == len(commands)
     return [as_heard(outcomes[id(one)]) for one in commands]

@@ -16,10 +16,12 @@ from hypothesis import strategies as st
 from core.commands import ANONYMOUS, REJECTIONS
 from core.database import worker_pool
 from core.jobs import STATES, stored_outcomes
+from core.lane_leases import LaneLease, LaneLost, claim_lane, lane_transaction
 from tests.worker.commands import (
     LANE,
     TAKEN_LATER,
     apply,
+    as_heard,
     batch,
     command,
     create,
@@ -28,7 +30,7 @@ from tests.worker.commands import (
     new_user,
     update,
 )
-from worker.applying import LANE_LOCK_CLASS, apply_batch
+from worker.applying import apply_batch
 from worker.operations import COMMAND_KINDS, HANDLERS, Operation, cut_into_waves, plan
 from worker.runner import Services
 
@@ -486,22 +488,35 @@ async def test_one_command_in_two_lanes_at_a_time_has_one_effect(
     """Its lane may have changed with WRITE_LANES, or with a client's repeat while the first is still on its way."""
     for _ in range(5):
         once = create(alice, "once")
-        outcomes = await asyncio.gather(*(apply(services, once, lane=lane) for lane in range(4)))
+        outcomes = await asyncio.gather(*(apply(services, once, lane=lane) for lane in ("0", "1", "2", "accounts")))
         assert len({outcome["result"]["id"] for [outcome] in outcomes}) == 1
     assert await titles(owner, alice) == ["once"] * 5
 
 
-async def test_two_drains_of_one_lane_take_turns(services: Services, owner: asyncpg.Connection, alice: int) -> None:
-    """One that was presumed dead may wake up: the lane's lock in the database keeps it out."""
-    async with services.pool.acquire() as other, other.transaction():
-        await other.execute("SELECT pg_advisory_xact_lock($1, $2)", LANE_LOCK_CLASS, LANE)
+async def test_whoever_claims_a_lane_waits_for_the_transaction_of_the_drain_before(
+    services: Services, alice: int
+) -> None:
+    lease = await claim_lane(services.pool, LANE)
+    async with services.pool.acquire() as other, lane_transaction(other, lease):
         blocked = asyncio.create_task(apply(services, delete(alice, 1)))
         await asyncio.sleep(0.1)
         assert not blocked.done()
-        [free] = await apply(services, delete(alice, 1), lane=LANE + 1)
+        [free] = await apply(services, delete(alice, 1), lane="1")
         assert free["status_code"] == 404
     [outcome] = await blocked
     assert outcome["status_code"] == 404
+
+
+async def test_a_drain_that_was_presumed_dead_finds_its_lane_claimed_and_changes_nothing(
+    services: Services, owner: asyncpg.Connection, alice: int
+) -> None:
+    task = await insert_task(owner, alice, title="before")
+    presumed_dead = await claim_lane(services.pool, LANE)
+    await claim_lane(services.pool, LANE)
+    for one in (update(alice, task, {"title": "x"}), batch(alice, {"op": "delete", "id": task})):
+        with pytest.raises(LaneLost):
+            await apply_batch(services, presumed_dead, [one])
+    assert await titles(owner, alice) == ["before"]
 
 
 async def test_new_tasks_alone_wait_for_no_turn_and_are_made_once_all_the_same(
@@ -509,8 +524,8 @@ async def test_new_tasks_alone_wait_for_no_turn_and_are_made_once_all_the_same(
 ) -> None:
     commands = [create(alice, "one"), create(alice, "two")]
     async with services.pool.acquire() as other, other.transaction():
-        await other.execute("SELECT pg_advisory_xact_lock($1, $2)", LANE_LOCK_CLASS, LANE)
-        firsts = await apply(services, *commands)
+        await other.execute("SELECT FROM lanes WHERE name = $1 FOR UPDATE", LANE)
+        firsts = [as_heard(one.outcome) for one in await apply_batch(services, LaneLease(LANE, 0), commands)]
     repeats = await apply(services, *commands)
     assert [outcome["result"] for outcome in repeats] == [outcome["result"] for outcome in firsts]
     assert await titles(owner, alice) == ["one", "two"]
@@ -557,7 +572,7 @@ async def test_a_failed_transaction_changes_nothing_and_can_be_repeated(
         async with owner.transaction():
             await owner.execute("LOCK TABLE tasks IN ACCESS EXCLUSIVE MODE")
             with pytest.raises(asyncpg.QueryCanceledError):
-                await apply_batch(crippled, LANE, [one])
+                await apply_batch(crippled, LaneLease(LANE, 0), [one])
         assert await titles(owner, alice) == []
         assert await owner.fetchval("SELECT count(*) FROM jobs WHERE user_id = $1", alice) == 0
         async with pool.acquire() as connection:
@@ -587,19 +602,22 @@ async def test_a_cancelled_batch_leaves_its_connection_fit_and_the_lane_free(
 async def test_the_statements_of_a_clean_batch_do_not_grow_with_it(services: Services, alice: int) -> None:
     seen: list[str] = []
     pool = await worker_pool(services.settings, size=1)
+    lease = await claim_lane(services.pool, LANE)
     try:
         async with pool.acquire() as connection:
             lent = _Lent(connection)
             counted = replace(services, pool=lent)  # type: ignore[arg-type]
-            await apply(counted, create(alice), delete(alice, 1))  # asyncpg asks for the types that it meets first
+            await apply(
+                counted, create(alice), delete(alice, 1), lease=lease
+            )  # asyncpg asks for the types that it meets first
             connection.add_query_logger(lambda record: seen.append(record.query))
             for count in (2, 200):
                 seen.clear()
-                await apply(counted, *(create(alice) for _ in range(count)))
+                await apply(counted, *(create(alice) for _ in range(count)), lease=lease)
                 await asyncio.sleep(0)  # asyncpg tells of a statement a little later
                 assert len(seen) == 1, "tasks and jobs together"
                 seen.clear()
-                await apply(counted, *(create(alice) for _ in range(count)), delete(alice, 1))
+                await apply(counted, *(create(alice) for _ in range(count)), delete(alice, 1), lease=lease)
                 await asyncio.sleep(0)
                 assert len(seen) == 5, "begin and lock, one insert of tasks, one delete, one insert of jobs, commit"
     finally:
@@ -626,12 +644,16 @@ async def test_those_whose_rows_changed_are_told(
     services: Services, owner: asyncpg.Connection, alice: int, bob: int
 ) -> None:
     task = await insert_task(owner, bob)
-    applied = await apply_batch(services, LANE, [create(alice), update(alice, task, {"title": "x"}, any_owner=True)])
+    applied = await apply_batch(
+        services,
+        await claim_lane(services.pool, LANE),
+        [create(alice), update(alice, task, {"title": "x"}, any_owner=True)],
+    )
     assert [one.owners for one in applied] == [{alice}, {bob}]
     # Carried out before: whose task it was cannot be told any more if it is gone, so nothing cached may be trusted.
-    [again] = await apply_batch(services, LANE, [applied[1].command])
+    [again] = await apply_batch(services, await claim_lane(services.pool, LANE), [applied[1].command])
     assert again.owners is None
-    [again] = await apply_batch(services, LANE, [applied[0].command])
+    [again] = await apply_batch(services, await claim_lane(services.pool, LANE), [applied[0].command])
     assert again.owners == {alice}
 
 
@@ -715,7 +737,7 @@ async def test_what_another_drain_records_in_between_is_found_at_the_second_look
     services: Services, owner: asyncpg.Connection, alice: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     command = create(alice, "once")
-    [first] = await apply_batch(services, LANE, [command])
+    [first] = await apply_batch(services, await claim_lane(services.pool, LANE), [command])
     looks: list[int] = []
 
     async def too_early_at_first(connection: Any, ids: Sequence[str]) -> dict[str, Any]:
@@ -723,7 +745,7 @@ async def test_what_another_drain_records_in_between_is_found_at_the_second_look
         return {} if len(looks) == 1 else await stored_outcomes(connection, ids)
 
     monkeypatch.setattr("worker.applying.stored_outcomes", too_early_at_first)
-    [again] = await apply_batch(services, LANE, [command])
+    [again] = await apply_batch(services, await claim_lane(services.pool, LANE), [command])
     assert looks == [1, 1]
     assert again.outcome["status_code"] == first.outcome["status_code"] == 201
     assert await owner.fetchval("SELECT count(*) FROM tasks") == 1

@@ -19,10 +19,11 @@ from core.redis import cache_client
 from core.settings import Settings
 from tests.harness import cache_link, eventually
 from tests.worker.commands import batch, create, insert_task, new_user, update
+from worker.entries import BATCH_MAXIMUM_OPERATIONS
 from worker.runner import Services
-from worker.writes import BATCH_MAXIMUM_OPERATIONS, drain_lane, look_again
+from worker.writes import drain_lane, look_again
 
-LANE = 3
+LANE = "3"
 STREAM = lanes.stream(LANE)
 ORIGIN = "a-process"
 
@@ -47,7 +48,7 @@ class Heard:
 
     def __init__(self) -> None:
         self.outcomes: list[Outcome] = []
-        self.lanes: set[int] = set()
+        self.lanes: set[str] = set()
         self.messages = 0
 
 
@@ -129,7 +130,7 @@ async def test_a_drain_of_an_empty_lane_ends_by_itself(services: Services) -> No
 
 async def test_other_lanes_are_left_alone(services: Services, owner: asyncpg.Connection, alice: int) -> None:
     await append(services, create(alice))
-    await drain_lane(services, LANE + 1)
+    await drain_lane(services, "4")
     assert await waiting(services) == 1
     assert await titles(owner) == []
 

@@ -295,8 +295,8 @@ async def test_a_command_that_arrives_twice_begins_one_export(
 
 async def test_a_new_export_calls_a_worker(services: Services, alice: int) -> None:
     body = encode_batch([ordered(alice).encode()])
-    await services.queue.xadd(lanes.stream(0), {"origin": "x", "commands": body})
-    await drain_lane(services, 0)
+    await services.queue.xadd(lanes.stream("0"), {"origin": "x", "commands": body})
+    await drain_lane(services, "0")
     assert await services.queue.zcard(BULK_QUEUE) == 1
 
 

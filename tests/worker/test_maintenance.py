@@ -31,7 +31,7 @@ async def queued(services: Services) -> set[str]:
     return {job_id.decode() for job_id in await services.queue.zrange(lanes.WRITES_QUEUE, 0, -1)}
 
 
-async def append(services: Services, lane: int, user_id: int) -> None:
+async def append(services: Services, lane: str, user_id: int) -> None:
     body = encode_batch([create(user_id).encode()])
     await services.queue.xadd(lanes.stream(lane), {"origin": "x", "commands": body})
 
@@ -39,23 +39,23 @@ async def append(services: Services, lane: int, user_id: int) -> None:
 async def test_a_sweep_calls_the_drain_of_every_lane_in_which_something_lies_and_of_no_other(
     services: Services, alice: int
 ) -> None:
-    for lane in (0, 2, 200):  # the last is of a time when WRITE_LANES was higher
+    for lane in ("0", "2", "200", "batches-7"):  # the last is of a time when WRITE_LANES was higher
         await append(services, lane, alice)
-    await services.queue.xadd(lanes.stream(3), {"gone": "x"})
-    await services.queue.xtrim(lanes.stream(3), maxlen=0)
+    await services.queue.xadd(lanes.stream("3"), {"gone": "x"})
+    await services.queue.xtrim(lanes.stream("3"), maxlen=0)
     await services.queue.xadd(lanes.DEAD_LETTERS, {"dead": "x"})
     await sweep_lanes(services)
-    assert await queued(services) == {"lane:0", "lane:2", "lane:200"}
+    assert await queued(services) == {"lane:0", "lane:2", "lane:200", "lane:batches-7"}
 
 
 async def test_a_lane_that_nobody_called_is_drained_after_a_sweep(
     services: Services, owner: asyncpg.Connection, alice: int
 ) -> None:
-    await append(services, 1, alice)
+    await append(services, "1", alice)
     await sweep_lanes(services)
     await build_worker(QUEUES_OF_JOBS["writes"], services, services.queue, burst=True).async_run()
     assert await owner.fetchval("SELECT count(*) FROM tasks WHERE user_id = $1", alice) == 1
-    assert await services.queue.xlen(lanes.stream(1)) == 0
+    assert await services.queue.xlen(lanes.stream("1")) == 0
 
 
 async def test_a_suspect_cache_is_emptied_and_given_free(services: Services) -> None:
@@ -154,9 +154,9 @@ async def test_lanes_and_queues_are_measured(services: Services, alice: int) -> 
         return REGISTRY.get_sample_value(name, labels)
 
     services = replace(services, settings=replace(services.settings, write_lanes=2))
-    await append(services, 0, alice)
-    await append(services, 0, alice)
-    await lanes.call_drain(services.queue, 0)
+    await append(services, "0", alice)
+    await append(services, "0", alice)
+    await lanes.call_drain(services.queue, "0")
     await services.queue.xadd(lanes.DEAD_LETTERS, {"dead": "x"})
 
     async def aged() -> bool:

@@ -146,10 +146,32 @@ def test_a_worker_drops_no_job_and_runs_no_pickle(services: Services) -> None:
                 deserialise(b"\x80\x04cos\nsystem\n.")
 
 
-def test_a_killed_workers_write_is_taken_over_within_half_a_minute(services: Services) -> None:
+async def test_a_job_under_a_lease_stands_as_running_as_long_as_its_worker_says_so_and_no_longer(
+    services: Services,
+) -> None:
+    begun, may_end = asyncio.Event(), asyncio.Event()
+
+    async def last(_services: Services) -> None:
+        begun.set()
+        await may_end.wait()
+
+    leased = QueueOfJobs("tenfold:leased", (last,), timeout_seconds=60, max_jobs=1, lease_seconds=0.4)
+    stop = asyncio.Event()
+    serving = asyncio.create_task(serve_queue(leased, services, stop, drain_seconds=5))
+    await services.queue.enqueue_job("last", _job_id="last", _queue_name=leased.name)
+    await begun.wait()
+    for _ in range(12):
+        await asyncio.sleep(0.1)
+        left = await services.queue.pttl("arq:in-progress:last")
+        assert 0 < left <= 400, "it is renewed all the time, and would lapse soon"
+    may_end.set()
+    stop.set()
+    await serving
+
+
+def test_a_killed_workers_lane_is_free_within_seconds(services: Services) -> None:
     writes = QUEUES_OF_JOBS["writes"]
-    assert build_worker(writes, services, services.queue).in_progress_timeout_s <= 30
-    assert writes.timeout_seconds < 30
+    assert build_worker(writes, services, services.queue).in_progress_timeout_s <= 2
 
 
 def test_every_queue_that_operators_name_is_served() -> None:
@@ -314,16 +336,16 @@ async def test_a_drain_that_fails_for_good_is_not_run_in_circles(services: Servi
         await owner.execute("ALTER TABLE jobs RENAME TO jobs_hidden")
         try:
             body = b"[" + create(alice).encode() + b"]"
-            await services.queue.xadd(lanes.stream(0), {"origin": "x", "commands": body})
+            await services.queue.xadd(lanes.stream("0"), {"origin": "x", "commands": body})
             async with serving(services, QUEUES_OF_JOBS["writes"]):
                 before = counted("tenfold_job_duration_seconds_count", kind="drain_lane", outcome="failed")
-                await lanes.call_drain(services.queue, 0)
+                await lanes.call_drain(services.queue, "0")
                 await asyncio.sleep(1.5)
                 after = counted("tenfold_job_duration_seconds_count", kind="drain_lane", outcome="failed")
         finally:
             await owner.execute("ALTER TABLE jobs_hidden RENAME TO jobs")
     assert 1 <= after - before <= 5
-    assert await services.queue.xlen(lanes.stream(0)) == 1, "and nothing is lost"
+    assert await services.queue.xlen(lanes.stream("0")) == 1, "and nothing is lost"
 
 
 async def test_a_command_that_comes_in_a_drains_last_moment_is_carried_out_without_a_sweep(services: Services) -> None:

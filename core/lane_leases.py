@@ -1,0 +1,90 @@
+"""Who drains a lane, as PostgreSQL has it: whoever claimed it last, and nobody who claimed it before.
+
+The queue server tells who shall drain; a worker that froze in the middle of it and wakes up may still believe that it
+is him. So each drain takes a new token, and every transaction of it holds the lane's row under that token: no two
+drains are ever in the middle of one at the same time, and the older one is told that it has lost the lane.
+"""
+
+import contextlib
+import re
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+import asyncpg
+import sqlalchemy as sa
+
+from core.database import Connection, Pool, metadata, transaction_begun_with
+from core.leases import new_lease_owner
+
+LANE_TRANSACTION_SECONDS = 3
+"""The longest transaction of a drain: also how long a frozen one keeps its lane from others."""
+_LOST = "TF001"
+_NAME = re.compile(r"[a-z0-9-]{1,40}\Z")
+
+lanes = sa.Table(
+    "lanes",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("token", sa.BigInteger, nullable=False),
+    sa.Column("claimed_by", sa.Text, nullable=False),
+    sa.Column("claimed_at", sa.TIMESTAMP(timezone=True), nullable=False, server_default=sa.func.now()),
+)
+
+_CLAIM = """
+INSERT INTO lanes AS l (name, token, claimed_by) VALUES ($1, 1, $2)
+ON CONFLICT (name) DO UPDATE SET token = l.token + 1, claimed_by = excluded.claimed_by, claimed_at = now()
+RETURNING token
+"""
+
+
+class LaneLost(Exception):
+    """Another drain has claimed the lane: nothing was changed, and the rest is the other's."""
+
+
+@dataclass(frozen=True, slots=True)
+class LaneLease:
+    """A lane and the token of the drain that claimed it."""
+
+    lane: str
+    token: int
+
+
+async def claim_lane(pool: Pool, lane: str) -> LaneLease:
+    """Takes a lane; waits for a transaction that the drain before has under way.
+
+    Raises:
+        ValueError: that is no name of a lane.
+        Exception: a transient fault.
+    """
+    if not _NAME.match(lane):
+        raise ValueError("not a lane")
+    return LaneLease(lane, await pool.fetchval(_CLAIM, lane, new_lease_owner()))
+
+
+async def lane_claims(pool: Pool) -> dict[str, str]:
+    """Lane → who claimed it last (host, process)."""
+    return {row["name"]: row["claimed_by"] for row in await pool.fetch("SELECT name, claimed_by FROM lanes")}
+
+
+@contextlib.asynccontextmanager
+async def lane_transaction(
+    connection: Connection, lease: LaneLease, *, longest_seconds: float = LANE_TRANSACTION_SECONDS
+) -> AsyncIterator[None]:
+    """A transaction that no other drain of the lane can have at the same time, begun in one round trip.
+
+    Args:
+        connection: not in a transaction.
+        lease: of the drain.
+        longest_seconds: when the server ends the transaction.
+
+    Raises:
+        LaneLost: another drain has claimed the lane.
+    """
+    try:
+        hold = f"SELECT hold_lane('{lease.lane}', {lease.token:d})"
+        async with transaction_begun_with(connection, hold, longest_seconds=longest_seconds):
+            yield
+    except asyncpg.PostgresError as error:
+        if error.sqlstate == _LOST:
+            raise LaneLost(lease.lane) from None
+        raise
