@@ -23,6 +23,7 @@ REJECTIONS: dict[str, tuple[int, str]] = {
     "version-conflict": (412, "The task has another version"),
     "validation-error": (422, "The request is not valid"),
     "idempotency-key-reuse": (422, "The idempotency key belongs to another request"),
+    "dropped": (409, "The write was dropped"),
     "too-expensive": (422, "It would take too much"),
     "invalid-token": (401, "The token is not valid"),
     "too-many-channels": (409, "There are too many channels"),

@@ -139,6 +139,34 @@ def openapi(
             output.write_bytes(text)
 
 
+@app.command()
+def lanes(
+    lane: Annotated[str | None, typer.Argument(help="Show the first commands of this one.")] = None,
+    drop: Annotated[
+        str | None, typer.Option(metavar="ID", help="Take a job, or all of an entry, out of its lane.")
+    ] = None,
+    reason: Annotated[str | None, typer.Option(help="Why it is dropped: its user is told.")] = None,
+) -> None:
+    """Show what waits to be written, and drop what should not be."""
+    from core.lane_repair import DropFault
+    from ops.lanes import commands_of, drop_from_lane, overview, show_commands, show_lanes
+
+    with told_plainly(DropFault):
+        settings = load_settings()
+        if drop is not None:
+            if not reason:
+                raise Fault("say why, with --reason: whoever sent the write is told")
+            dropped = asyncio.run(drop_from_lane(settings, drop, reason))
+            for job in dropped.jobs:
+                typer.echo(f"dropped {job} from lane {dropped.lane}; a copy is with the dead letters")
+            for job in dropped.carried_out_before:
+                typer.echo(f"{job} had been carried out before")
+        elif lane is not None:
+            show_commands(asyncio.run(commands_of(settings, lane)))
+        else:
+            show_lanes(*asyncio.run(overview(settings)))
+
+
 @users.command("create")
 def create_user(
     username: Username,

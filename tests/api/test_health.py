@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import pytest
+
 from tests.conftest import MakeService
 from tests.harness import Answer, Servers, Service, away, eventually
 
@@ -19,7 +21,7 @@ async def test_it_is_ready_with_a_line_per_dependency(service: Service) -> None:
     answer = await service.anonymous.get("/health/ready")
     assert answer.status == 200
     assert answer.json["status"] == "ready"
-    assert states(answer) == {"database": "ok", "queue": "ok", "cache": "ok", "migrations": "ok"}
+    assert states(answer) == {"database": "ok", "queue": "ok", "cache": "ok", "migrations": "ok", "lanes": "ok"}
     assert {dependency["detail"] for dependency in answer.json["dependencies"]} == {None}
 
 
@@ -28,7 +30,13 @@ async def test_without_the_cache_it_still_serves(make_service: MakeService, brea
     async with away(breakable_servers.cache):
         answer = await service.anonymous.get("/health/ready")
         assert (answer.status, answer.json["status"]) == (200, "degraded")
-        assert states(answer) == {"database": "ok", "queue": "ok", "cache": "degraded", "migrations": "ok"}
+        assert states(answer) == {
+            "database": "ok",
+            "queue": "ok",
+            "cache": "degraded",
+            "migrations": "ok",
+            "lanes": "ok",
+        }
     await ready_again(service)
 
 
@@ -48,7 +56,13 @@ async def test_without_the_database_it_is_not_ready(make_service: MakeService, b
     async with away(breakable_servers.postgres):
         answer = await service.anonymous.get("/health/ready")
         assert (answer.status, answer.json["status"]) == (503, "unavailable")
-        assert states(answer) == {"database": "failed", "queue": "ok", "cache": "ok", "migrations": "failed"}
+        assert states(answer) == {
+            "database": "failed",
+            "queue": "ok",
+            "cache": "ok",
+            "migrations": "failed",
+            "lanes": "ok",
+        }
         for secret in (breakable_servers.postgres.password, "asyncpg", "Traceback", "127.0.0.1"):
             assert secret not in answer.body.decode()
         assert (await service.anonymous.get("/health/live")).status == 200
@@ -91,3 +105,28 @@ async def ready_again(service: Service) -> None:
         return (await service.anonymous.get("/health/ready")).json["status"] == "ready"
 
     await eventually(is_ready)
+
+
+async def test_a_lane_that_is_not_drained_makes_it_degraded_and_is_named(
+    make_service: MakeService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service = await make_service(with_worker=False)
+    monkeypatch.setattr("core.lanes.STALE_SECONDS", 0.3)
+    for body in ({"title": "x"}, {"operations": [{"op": "create", "fields": {"title": "x"}}]}):
+        path = "/tasks" if "title" in body else "/tasks/batch"
+        await service.alice.post(path, body, headers={"Prefer": "respond-async"})
+
+    async def degraded() -> Answer | None:
+        answer = await service.anonymous.get("/health/ready")
+        told = str([one["detail"] for one in answer.json["dependencies"] if one["name"] == "lanes"])
+        return answer if " 0 (1 entries" in told and "batches-0 (1 entries" in told else None
+
+    answer = await eventually(degraded)
+    assert (answer.status, answer.json["status"]) == (200, "degraded"), "reads go on: it stays in its balancer"
+    await service.worker.start()
+
+    async def ready() -> bool:
+        answer = await service.anonymous.get("/health/ready")
+        return bool(answer.json["status"] == "ready")
+
+    await eventually(ready)

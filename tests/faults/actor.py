@@ -11,6 +11,7 @@ from tests.faults.client import Answer, Client
 from tests.faults.harness import User
 from tests.faults.ledger import Expected, Ledger, State, Task, Write
 
+RETRY_SECONDS = 0.1
 STATUSES = ("pending", "in_progress", "blocked", "completed", "cancelled")
 
 
@@ -25,12 +26,16 @@ class Actor(Client):
         self._accepted: list[Write] = []
         self._number = 0
         self._settled = 0
+        self._last_was_batch = False
 
     # -- writing ------------------------------------------------------------------------------------------
 
     async def write(self) -> None:
         """Sends one write and compares what comes of it."""
         write = self._next()
+        if write.is_batch is not self._last_was_batch:
+            await self._wait_for_promises()
+            self._last_was_batch = write.is_batch
         self.ledger.writes.append(write)
         if self._random.random() < 0.04:
             # An impatient client: the same request twice at a time. Both are one.
@@ -58,6 +63,19 @@ class Actor(Client):
         if not write.accepted:
             write.accepted = True
             self._accepted.append(write)
+
+    async def _wait_for_promises(self) -> None:
+        """Single writes keep their order, and so do batches; between the two one waits for the outcome."""
+        while self._accepted:
+            write = self._accepted[0]
+            answer = await self.attempt("GET", f"/jobs/{write.job_id}", Prefer="wait=5")
+            if answer is None or answer.status == 503:
+                await asyncio.sleep(RETRY_SECONDS)
+            elif answer.status == 200:
+                self._take_job(write, answer.body, self._settled)
+            else:
+                self.ledger.blame(f"{write.key} was promised, and its job answers {answer.status} {answer.body}")
+                self._accepted.remove(write)
 
     async def look_at_a_job(self) -> None:
         """Asks what became of a write that was only promised."""

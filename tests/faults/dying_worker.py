@@ -7,18 +7,13 @@ import os
 import signal
 import sys
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 from typing import Any
 
 from core.reminders import sending
 from core.settings import Settings
-from worker import applying, deliveries, writes
+from worker import applying, deliveries, telling, writes
 from worker.__main__ import main
-from worker.main import QUEUES_OF_JOBS
 
-# How long the marks of a dead worker's drains stand, less than the 15 seconds of a normal one: that wait is
-# measured elsewhere, and here the next one shall die soon.
-IN_PROGRESS_SECONDS = 2.0
 POINTS = ("before-commit", "after-commit", "after-forgetting", "after-telling")
 FREEZE = "freeze-before-commit"
 BEFORE_REMINDERS_COMMIT = "before-reminders-commit"
@@ -61,11 +56,11 @@ def arrange(point: str, batch: int) -> None:
     elif point == FREEZE:
         applying.record_jobs = _dying(applying.record_jobs, batch, by=signal.SIGSTOP)  # type: ignore[assignment,attr-defined]
     elif point == "after-commit":
-        writes._tell = _dying(writes._tell, batch, first=True)  # type: ignore[assignment]
+        writes.tell = _dying(writes.tell, batch, first=True)  # type: ignore[assignment]
     elif point == "after-forgetting":
-        writes._forget_owners = _dying(writes._forget_owners, batch)  # type: ignore[assignment]
+        telling._forget_owners = _dying(telling._forget_owners, batch)  # type: ignore[assignment]
     elif point == "after-telling":
-        writes._tell = _dying(writes._tell, batch)  # type: ignore[assignment]
+        writes.tell = _dying(writes.tell, batch)  # type: ignore[assignment]
     elif point == BEFORE_REMINDERS_COMMIT:
         sending._write = _dying(sending._write, batch)  # type: ignore[assignment]
     elif point == BEFORE_DELIVERIES_RECORD:
@@ -78,7 +73,4 @@ def arrange(point: str, batch: int) -> None:
 
 if __name__ == "__main__":
     arrange(sys.argv[1], int(sys.argv[2]))
-    if sys.argv[1] != FREEZE:
-        queue = QUEUES_OF_JOBS["writes"]
-        QUEUES_OF_JOBS["writes"] = replace(queue, grace_seconds=IN_PROGRESS_SECONDS - queue.timeout_seconds)
     main(Settings.from_env(), [])

@@ -164,9 +164,9 @@ class Ledger:
             a.answer for a in self.attempts if a.ended >= since and (is_write is None or a.is_write == is_write)
         )
 
-    def seconds_until_written(self, since: float) -> dict[int, float]:
+    def seconds_until_written(self, since: float) -> dict[str, float]:
         """Lane → seconds from `since` to the first outcome (not a promise) of a write that was sent after it."""
-        found: dict[int, float] = {}
+        found: dict[str, float] = {}
         for attempt in self.attempts:
             if attempt.started > since and attempt.is_write and attempt.answer in TOLD:
                 lane = attempt.user.lane
@@ -175,7 +175,7 @@ class Ledger:
 
     def longest_silence(self, since: float) -> float:
         """The longest time that any lane told no outcome, from `since` on."""
-        told: dict[int, list[float]] = {attempt.user.lane: [since] for attempt in self.attempts}
+        told: dict[str, list[float]] = {attempt.user.lane: [since] for attempt in self.attempts}
         for attempt in self.attempts:
             if attempt.ended > since and attempt.is_write and attempt.answer in TOLD:
                 told[attempt.user.lane].append(attempt.ended)

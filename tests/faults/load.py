@@ -72,7 +72,7 @@ async def load(system: Installation, *, actors: int = ACTORS) -> AsyncIterator[L
             await running.cancel()
 
 
-async def wait_for_all_lanes(running: Load, since: float, *, within: float) -> dict[int, float]:
+async def wait_for_all_lanes(running: Load, since: float, *, within: float) -> dict[str, float]:
     """Goes on with the load until each lane has told an outcome after `since`; lane → seconds that it took."""
     while True:
         found = running.ledger.seconds_until_written(since)

@@ -25,7 +25,11 @@ from tests.faults.load import load, wait_for_all_lanes
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(150)]
 
 ANSWERS = {*TOLD, 202}
-TAKEOVER_SECONDS = 30.0
+# Of a lane whose worker was killed, and of one whose worker was frozen in the middle of a transaction, while another
+# worker is there; and where one has still to be started.
+AFTER_DEATH_SECONDS = 3.0
+AFTER_FREEZING_SECONDS = 6.0
+TAKEOVER_SECONDS = 10.0
 
 
 async def test_without_any_fault_the_ledger_is_right(system: Installation, measure: Measure) -> None:
@@ -120,7 +124,7 @@ async def test_one_of_two_apis_and_one_of_two_workers_are_killed(system: Install
         await running.run_for(1)
         worker.kill()
         killed = time.monotonic()
-        found = await wait_for_all_lanes(running, killed, within=TAKEOVER_SECONDS)
+        found = await wait_for_all_lanes(running, killed, within=AFTER_DEATH_SECONDS)
         measure("lanes run again, seconds", found)
         await check_everything(system, running)
 
@@ -128,20 +132,18 @@ async def test_one_of_two_apis_and_one_of_two_workers_are_killed(system: Install
 async def test_a_frozen_worker_is_replaced_and_does_no_harm_when_it_wakes(
     system: Installation, measure: Measure
 ) -> None:
-    _, frozen = await asyncio.gather(system.start_api(), system.start_worker(dying=FREEZE))
+    _, frozen, _ = await asyncio.gather(system.start_api(), system.start_worker(dying=FREEZE), system.start_worker())
     async with load(system) as running:
         while psutil.Process(frozen.pid).status() != psutil.STATUS_STOPPED:  # in a transaction that holds its lane
             await running.run_for(0.1)
         stopped = time.monotonic()
-        await system.start_worker()
-        found = await wait_for_all_lanes(running, stopped, within=TAKEOVER_SECONDS)
+        found = await wait_for_all_lanes(running, stopped, within=AFTER_FREEZING_SECONDS)
         measure("lanes run again, seconds", found)
-        assert time.monotonic() - stopped > 10, "it was frozen for less than its jobs' timeout"
         await running.run_for(1)
         frozen.send(signal.SIGCONT)
         await running.run_for(4)
         assert frozen.is_running
-        await check_everything(system, running, known_errors=("TimeoutError",))  # its jobs' timeout had passed
+        await check_everything(system, running)
         assert set(running.ledger.answers()) <= ANSWERS
 
 
