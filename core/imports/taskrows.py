@@ -28,15 +28,16 @@ CHUNK_SECONDS = 60
 # A plan is kept for as long as the connection lives, and may have been made when the tables were empty.
 _ALWAYS_BY_INDEX = "SET LOCAL enable_seqscan = off"
 
-# The LIMITs keep these loops over the index's entries.
+# The LIMITs keep these loops over the index's entries. One for both tables would not: where the planner takes one of them
+# for empty, it goes through all tasks of the user for each row.
 _FIND = """
 SELECT r.place, found.task_id, found.is_of_this_import
 FROM   unnest($2::uuid[]) WITH ORDINALITY AS r (key, place),
        LATERAL (SELECT l.task_id, l.import_id = $3::text::uuid AS is_of_this_import
                 FROM   imported_tasks AS l
                 WHERE  l.user_id = $1 AND l.key = r.key
-                AND    EXISTS (SELECT FROM tasks AS t WHERE t.user_id = $1 AND t.id = l.task_id)
-                LIMIT  1) AS found
+                LIMIT  1) AS found,
+       LATERAL (SELECT FROM tasks AS t WHERE t.user_id = $1 AND t.id = found.task_id LIMIT 1) AS living
 """
 
 # Not what an earlier dry run has noted, which may not be swept up yet.

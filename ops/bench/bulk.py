@@ -75,7 +75,7 @@ def copy_in(rig: Rig, count: int) -> float:
 
 
 async def _copy_in(rig: Rig, count: int) -> float:
-    user = await _new_user(rig)
+    user = await new_user(rig)
     now = clock.now().isoformat()
 
     async def lines() -> AsyncIterator[bytes]:
@@ -134,7 +134,8 @@ async def _copy_out(rig: Rig, count: int) -> float:
         await connection.close()
 
 
-async def _new_user(rig: Rig) -> int:
+async def new_user(rig: Rig) -> int:
+    """A user who has nothing."""
     connection = await asyncpg.connect(rig.database_url)
     try:
         name = f"bulk-{secrets.token_hex(6)}"
@@ -180,19 +181,19 @@ def import_rows(rig: Rig, api: Process, bulk: Process, form: str, count: int) ->
 
 
 async def _import(rig: Rig, api: Process, bulk: Process, form: str, path: Path) -> tuple[dict[str, Any], float]:
-    user = await _new_user(rig)
+    user = await new_user(rig)
 
     async def content() -> AsyncIterator[bytes]:
         with path.open("rb") as file:
             while chunk := file.read(UPLOAD_CHUNK):
                 yield chunk
 
-    async with _client(rig, api, user) as client:
+    async with as_user(rig, api, user) as client:
         async with client.post("/imports", params={"format": form}, data=content()) as answer:
             if answer.status != 202:
                 raise Fault(f"an import was answered {answer.status}: {await answer.text()}")
             job = await answer.json()
-        return await _ended(client, f"/imports/{job['id']}", bulk)
+        return await ended(client, f"/imports/{job['id']}", bulk)
 
 
 def export_rows(rig: Rig, api: Process, bulk: Process, form: str, count: int) -> Sample:
@@ -204,15 +205,16 @@ def export_rows(rig: Rig, api: Process, bulk: Process, form: str, count: int) ->
 
 async def _export(rig: Rig, api: Process, bulk: Process, form: str, count: int) -> tuple[dict[str, Any], float]:
     user = await _user_with(rig, count)
-    async with _client(rig, api, user) as client:
+    async with as_user(rig, api, user) as client:
         async with client.post("/exports", json={"format": form}) as answer:
             if answer.status != 202:
                 raise Fault(f"an export was answered {answer.status}: {await answer.text()}")
             job = await answer.json()
-        return await _ended(client, f"/exports/{job['id']}", bulk)
+        return await ended(client, f"/exports/{job['id']}", bulk)
 
 
-def _client(rig: Rig, api: Process, user: int) -> aiohttp.ClientSession:
+def as_user(rig: Rig, api: Process, user: int) -> aiohttp.ClientSession:
+    """A client with the user's token."""
     token = Tokens(rig.settings).issue_access(user, "user", token_id=secrets.token_hex(16), issued_at=clock.now())
     return aiohttp.ClientSession(
         f"http://{HOST}:{api.port}",
@@ -221,7 +223,12 @@ def _client(rig: Rig, api: Process, user: int) -> aiohttp.ClientSession:
     )
 
 
-async def _ended(client: aiohttp.ClientSession, path: str, bulk: Process) -> tuple[dict[str, Any], float]:
+async def ended(client: aiohttp.ClientSession, path: str, bulk: Process) -> tuple[dict[str, Any], float]:
+    """The job of long work when it has ended, and the highest memory of the worker meanwhile.
+
+    Raises:
+        Fault: it did not succeed.
+    """
     deadline = time.monotonic() + LONGEST_SECONDS
     memory = bulk.memory_mb
     while time.monotonic() < deadline:

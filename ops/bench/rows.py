@@ -7,6 +7,7 @@ from statistics import median
 from ops.bench.bulk import copy_in, copy_out, export_rows, import_rows, importing
 from ops.bench.client import Request
 from ops.bench.limits import insert_script, page_script, pgbench, update_script
+from ops.bench.neighbours import batch_of_new_tasks, batch_of_one_task, busy_neighbour, logins
 from ops.bench.reminders import Course, remind
 from ops.bench.rig import Process, Rig
 from ops.bench.sample import Sample
@@ -275,6 +276,33 @@ def _creates_beside_import(stage: Stage) -> Sample:
     )
 
 
+def _creates_beside_neighbour(stage: Stage) -> Sample:
+    """People's writes while one user sends batches, imports and exports as fast as they are carried out."""
+    with busy_neighbour(stage.rig, stage.api):
+        result, cores = stage.rig.load(
+            stage.api,
+            stage.traffic.creates(),
+            connections=CALM_CONNECTIONS,
+            seconds=max(4.0, stage.bulk_rows / 125_000),
+            warmup=0.0,
+            interval=CALM_INTERVAL,
+        )
+    return Sample(
+        rate=result.rate,
+        p50_ms=result.p50_ms,
+        p99_ms=result.p99_ms,
+        longest_ms=result.longest_ms,
+        errors=result.errors,
+        cores=cores,
+    )
+
+
+def _logins_beside_neighbour(stage: Stage) -> Sample:
+    with busy_neighbour(stage.rig, stage.api):
+        return logins(stage.rig, stage.api, count=LOGINS)
+
+
+LOGINS = 30
 REMINDERS_OF_A_USER = 20
 
 
@@ -331,6 +359,16 @@ ROWS: tuple[Row, ...] = (
         interval=CALM_INTERVAL, once=True, slow=True),
     Row("create-beside-import", "the same, while a file is imported", None, once=True,
         checks=(p99_times_row("create-calm", 4), no_errors), bulk=_creates_beside_import),
+    Row("create-beside-neighbour", "the same, beside a user who sends batches, imports and exports", None, once=True,
+        checks=(p99_times_row("create-calm", 4), no_errors), bulk=_creates_beside_neighbour),
+    Row("login-beside-neighbour", "logins, one after the other, beside the same", None, once=True,
+        checks=(at_most("longest_ms", "longest", 1000, "ms"), no_errors), bulk=_logins_beside_neighbour),
+    Row("batch-creates", "1,000 new tasks with 20 reminders each and 50 channels, one batch", None,
+        checks=(at_most("seconds", "done in", 2, "s"), no_errors),
+        bulk=lambda stage: batch_of_new_tasks(stage.rig, stage.api)),
+    Row("batch-one-task", "1,000 changes of one task with 20 reminders and 50 channels, one batch", None,
+        checks=(at_most("seconds", "done in", 2, "s"), no_errors),
+        bulk=lambda stage: batch_of_one_task(stage.rig, stage.api)),
     Row("create-beside-partitions", "create, 32 connections, while partitions come and go", None, once=True,
         checks=(at_most("longest_ms", "longest", 500, "ms"), no_errors), bulk=_creates_beside_partitions),
     _reminders("reminders", "100,000 reminders due at once, one webhook", Course,
