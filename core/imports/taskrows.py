@@ -28,8 +28,8 @@ CHUNK_SECONDS = 60
 # A plan is kept for as long as the connection lives, and may have been made when the tables were empty.
 _ALWAYS_BY_INDEX = "SET LOCAL enable_seqscan = off"
 
-# The LIMITs keep these loops over the index's entries. One for both tables would not: where the planner takes one of them
-# for empty, it goes through all tasks of the user for each row.
+# The LIMITs keep these loops over the index's entries. One for both tables would not: where the planner takes one of
+# them for empty, it goes through all tasks of the user for each row.
 _FIND = """
 SELECT r.place, found.task_id, found.is_of_this_import
 FROM   unnest($2::uuid[]) WITH ORDINALITY AS r (key, place),

@@ -251,6 +251,7 @@ def _environment(home: Home, url: str, queue: ValkeyServer, cache: ValkeyServer)
         "SECRETS_KEY": home.signing_secret(),
         "ACCESS_TOKEN_EXPIRE_MINUTES": "1440",
         "RATE_LIMIT_PER_MINUTE": "100000000",
+        "LOGIN_RATE_LIMIT_PER_MINUTE": "0",
         "LOG_FORMAT": "json",
         "HOST": HOST,
     }
