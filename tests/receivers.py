@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, field
 from email.message import Message as Mail
 
+import asyncpg
 from aiohttp import web
 from aiosmtpd.controller import Controller
 from aiosmtpd.handlers import Message as MailHandler
@@ -60,6 +61,11 @@ class Receiver:
             return web.Response(status=status, headers=headers)
 
         self.answer = answer
+
+
+async def message_ids(owner: asyncpg.Connection) -> set[str]:
+    """The `webhook-id` of each delivery that is on record."""
+    return {f"msg_{row['message_id'].hex}" for row in await owner.fetch("SELECT message_id FROM deliveries")}
 
 
 @contextlib.asynccontextmanager

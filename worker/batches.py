@@ -14,6 +14,7 @@ from core.database import Connection
 from core.jobs import StoredOutcome, outcome_message, record_jobs, state_of, stored_outcomes
 from core.lane_leases import LaneLease
 from core.logs import get_logger
+from core.tasks.folding import AnswerBudget
 from worker.alone import TooExpensive, Tries, alone, require_prompt_database, set_aside, too_expensive
 from worker.operations import Applied, Work, applied_before, batch_effect, plan_batch, plan_safely, results_text
 from worker.runner import Services
@@ -50,6 +51,7 @@ class BatchRun:
         self._count = len(whole.operations)
         self._position = 0
         self._results: list[str] = []
+        self._budget = AnswerBudget()
         self._owners: set[int] = set()
         self._size = 1 if suspects is not None else FIRST_SLICE_OPERATIONS
         self._busy_seconds = 0.0
@@ -58,6 +60,7 @@ class BatchRun:
         """Goes to where the batch stands."""
         self._position = sum(done.operations for done in slices)
         self._results = [done.results for done in slices]
+        self._budget = AnswerBudget.after(self._results)
         if slices and slices[-1].operations == 1:
             self._size = 1  # as it was then, because more had taken too long
         self._owners.add(self.command.user_id)
@@ -136,7 +139,7 @@ class BatchRun:
     def _slice(self, size: int) -> Work:
         if self._is_refused_whole:
             return plan_safely(self.command)
-        return plan_batch(self.command, self._position, self._position + size)
+        return plan_batch(self.command, self._position, self._position + size, self._budget)
 
     async def _record(self, connection: Connection, works: Sequence[Work]) -> None:
         [work] = works
@@ -167,6 +170,7 @@ class BatchRun:
         """After the commit."""
         [work] = works
         self._owners |= work.owners()
+        self._budget = work.budget
         if not self._is_last(work):
             effects = [operation.effect for operation in work.operations if operation.effect is not None]
             self._position += len(effects)

@@ -18,6 +18,7 @@ from core.channels.signatures import Secret, signed_headers, signing_secrets
 from core.channels.targets import WEBHOOK, host_of
 from core.database import is_transient
 from core.deliveries.attempts import Attempt
+from core.deliveries.fanout import fan_out
 from core.deliveries.messages import message_of, wanted_at, webhook_body
 from core.deliveries.schedule import next_delay, quiet_until
 from core.deliveries.writes import (
@@ -46,6 +47,8 @@ SENDING_A_HOST = 64
 SENDING_A_SERVICES_CHANNEL = 1
 SENDING_A_SERVICES_HOST = 4
 
+# Of one step: what is claimed in it must not wait long for deliveries that are still to be made.
+FAN_OUT_SECONDS = 0.05
 PAUSE_SECONDS = 0.05
 IDLE_PAUSE_SECONDS = 0.5
 RECORDING_SECONDS = 5.0
@@ -89,6 +92,7 @@ class Sender:
         self._tasks: set[asyncio.Task[None]] = set()
         self._results: list[Result] = []
         self._next_channel = 0
+        self._fanned_out = 0  # the user whose deliveries were made last
         self._looked_at = time.monotonic()
         self._opened: dict[tuple[int, str, bytes], str] = {}
 
@@ -132,6 +136,7 @@ class Sender:
         await self._look_again()
         await self._record()  # first, because a claim looks at what became of a channel
         self._forget_idle()
+        is_fanning_out = not is_ending and await self._fan_out()
         found, is_round_over = 0, True
         free = CLAIMED_MAXIMUM - self._claimed()
         if free < CLAIMED_AT_ONCE:
@@ -139,10 +144,19 @@ class Sender:
         if not is_ending and free > 0:
             found = await self._claim(min(free, CLAIMED_AT_ONCE))
             is_round_over = self._next_channel == 0
-        if not self._results and not self._tasks and not found and (is_ending or is_round_over):
+        if not (self._results or self._tasks or found or is_fanning_out) and (is_ending or is_round_over):
             return True
-        await self._gather(PAUSE_SECONDS if found or not is_round_over else IDLE_PAUSE_SECONDS)
+        await self._gather(PAUSE_SECONDS if found or is_fanning_out or not is_round_over else IDLE_PAUSE_SECONDS)
         return False
+
+    async def _fan_out(self) -> bool:
+        """Makes some of the deliveries that events still lack, of one user after the other; whether there were any."""
+        until = time.monotonic() + FAN_OUT_SECONDS
+        while made := await fan_out(self._services.pool, after_user=self._fanned_out):
+            self._fanned_out = made.user_id
+            if time.monotonic() >= until:
+                break
+        return made is not None
 
     async def _gather(self, seconds: float) -> None:
         """Lets results come together, which are recorded in one go, unless no more are to come."""
@@ -353,7 +367,7 @@ class Sender:
             return await self._apprise.send(delivery.kind, url, message)
         secrets = [Secret.load(self._open(delivery.user_id, "secret", one)) for one in delivery.secrets_encrypted]
         body = webhook_body(delivery.event, delivery.created_at, delivery.data)
-        headers = signed_headers(signing_secrets(secrets, moment), f"msg_{delivery.id}", moment, body)
+        headers = signed_headers(signing_secrets(secrets, moment), delivery.message_id, moment, body)
         return await self._webhooks.post(url, headers, body)
 
     def _url(self, delivery: ClaimedDelivery) -> str:

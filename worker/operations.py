@@ -1,7 +1,7 @@
 """What commands come to: each is cut into operations on one row, and these into waves that can be applied as sets."""
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import orjson
@@ -19,7 +19,8 @@ from core.logs import get_logger
 from core.maintenance.writes import order_maintenance
 from core.notifications.writes import mark_notifications
 from core.reminders.writes import set_reminders
-from core.tasks.writes import create_tasks, delete_tasks, update_tasks
+from core.tasks.folding import AnswerBudget
+from core.tasks.writes import change_tasks, create_tasks
 from core.users.writes import open_sessions, register_users, revoke_sessions, rotate_sessions, update_users
 
 log = get_logger()
@@ -28,8 +29,8 @@ WriteInSet = Callable[[Connection, Sequence[dict[str, Any]]], Awaitable[list[Eff
 
 HANDLERS: dict[str, WriteInSet] = {
     "task.create": create_tasks,
-    "task.update": update_tasks,
-    "task.delete": delete_tasks,
+    "task.update": change_tasks,
+    "task.delete": change_tasks,
     "task.reminders": set_reminders,
     "notification.update": mark_notifications,
     "user.register": register_users,
@@ -58,11 +59,21 @@ OF_A_TASK = frozenset({"task.update", "task.delete", "task.reminders"})
 
 @dataclass(eq=False, slots=True)
 class Operation:
-    """One effect on one row, and which command asked for it."""
+    """One effect on one row.
+
+    Attributes:
+        budget: of the batch to which it belongs, which all its operations share.
+    """
 
     kind: str
     arguments: dict[str, Any]
     effect: Effect | None = None
+    budget: AnswerBudget | None = None
+
+    @property
+    def is_change(self) -> bool:
+        """Whether `change_tasks` carries it out, which takes any number of them on one task."""
+        return self.kind in {"task.update", "task.delete"}
 
     @property
     def subject(self) -> tuple[str, Any] | None:
@@ -82,11 +93,16 @@ class Operation:
 
 @dataclass(eq=False, slots=True)
 class Work:
-    """A command with its operations."""
+    """A command with its operations.
+
+    Attributes:
+        budget: what the results of a batch may still take, once its operations are carried out.
+    """
 
     command: Command
     operations: list[Operation] = field(default_factory=list)
     is_refused_whole: bool = False
+    budget: AnswerBudget = field(default_factory=AnswerBudget)
 
     def owners(self) -> frozenset[int]:
         """Whose rows the operations were about."""
@@ -138,14 +154,15 @@ def _batch_result(effect: Effect) -> dict[str, Any]:
 def plan(command: Command) -> Work:
     """Splits a command into its operations; those that the API found invalid already have their effect."""
     if command.kind != "task.batch":
-        arguments = {**command.payload, "user_id": command.user_id, "job_id": command.id}
+        op = command.kind.rpartition(".")[2]
+        arguments = {**command.payload, "op": op, "user_id": command.user_id, "job_id": command.id}
         return Work(command, [Operation(command.kind, arguments)])
-    return plan_batch(command, 0, len(command.payload["operations"]))
+    return plan_batch(command, 0, len(command.payload["operations"]), AnswerBudget())
 
 
-def plan_batch(command: Command, first: int, end: int) -> Work:
-    """A batch's operations from one place to before another."""
-    operations = []
+def plan_batch(command: Command, first: int, end: int, budget: AnswerBudget) -> Work:
+    """A batch's operations from one place to before another; `budget` is what those before have left."""
+    operations, left = [], replace(budget)
     for item in command.payload["operations"][first:end]:
         if "error" in item:
             operations.append(Operation("refused", {}, Effect(item["error"]["status"], error=item["error"])))
@@ -155,19 +172,25 @@ def plan_batch(command: Command, first: int, end: int) -> Work:
                 "user_id": command.user_id,
                 "any_owner": command.payload.get("any_owner", False),
             }
-            operations.append(Operation(f"task.{item['op']}", arguments))
-    return Work(command, operations)
+            operations.append(Operation(f"task.{item['op']}", arguments, budget=left))
+    return Work(command, operations, budget=left)
 
 
 def cut_into_waves(operations: Sequence[Operation]) -> list[list[Operation]]:
-    """Groups operations so that each subject appears at most once in a wave and keeps its order over the waves."""
+    """Groups operations so that each subject keeps its order over the waves, and appears once in each.
+
+    Changes of one task, all of one batch or none of any, go into one wave however many they are.
+    """
     waves: list[list[Operation]] = []
-    last_wave: dict[tuple[str, Any], int] = {}
+    last: dict[tuple[str, Any], tuple[int, Operation]] = {}
     for operation in operations:
-        subject = operation.subject
-        number = 0 if subject is None else last_wave.get(subject, -1) + 1
+        subject, number = operation.subject, 0
         if subject is not None:
-            last_wave[subject] = number
+            if subject in last:
+                number, before = last[subject]
+                is_joined = operation.is_change and before.is_change and operation.budget is before.budget
+                number += not is_joined
+            last[subject] = number, operation
         if number == len(waves):
             waves.append([])
         waves[number].append(operation)

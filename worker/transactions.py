@@ -22,8 +22,16 @@ from core.database import (
 from core.lane_leases import LANE_TRANSACTION_SECONDS, LaneLease, LaneLost, lane_transaction
 from core.logs import get_logger
 from core.partitions import is_missing_partition
-from core.tasks.writes import owners_of_tasks
-from worker.operations import HANDLERS, OF_A_TASK, Operation, Work, cut_into_waves, internal_error
+from core.tasks.writes import change_tasks, owners_of_tasks
+from worker.operations import (
+    HANDLERS,
+    OF_A_TASK,
+    Operation,
+    Work,
+    WriteInSet,
+    cut_into_waves,
+    internal_error,
+)
 from worker.runner import Services, make_missing_partition
 
 Plan = Callable[[], Sequence[Work]]
@@ -163,11 +171,15 @@ async def _find_owners(connection: Connection, operations: Sequence[Operation]) 
 
 
 async def _apply_wave(connection: Connection, wave: Sequence[Operation]) -> None:
-    by_kind: dict[str, list[Operation]] = defaultdict(list)
+    sets: dict[tuple[WriteInSet, int], list[Operation]] = defaultdict(list)
     for operation in wave:
-        by_kind[operation.kind].append(operation)
-    for kind, operations in by_kind.items():
-        effects = await HANDLERS[kind](connection, [operation.arguments for operation in operations])
+        sets[HANDLERS[operation.kind], id(operation.budget)].append(operation)
+    for (handler, _), operations in sets.items():
+        arguments = [operation.arguments for operation in operations]
+        if operations[0].is_change:
+            effects = await change_tasks(connection, arguments, operations[0].budget)
+        else:
+            effects = await handler(connection, arguments)
         for operation, effect in zip(operations, effects, strict=True):
             operation.effect = effect
 

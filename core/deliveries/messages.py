@@ -34,6 +34,16 @@ class Message:
     body: str
 
 
+def message_id(own: str | None, delivery_id: int) -> str:
+    """The `webhook-id` of a delivery's message, the same each time that it is sent.
+
+    Args:
+        own: the delivery's UUID; None: it was made before there were any, and its receiver may know it by its id.
+        delivery_id: a number that a restored database gives out again, as others do.
+    """
+    return f"msg_{delivery_id if own is None else own.replace('-', '')}"
+
+
 def webhook_body(event: str, created_at: str, data: str) -> bytes:
     """The body of a webhook; `data` is finished JSON, and goes in as it is."""
     return orjson.dumps({"type": event, "timestamp": created_at, "data": orjson.Fragment(data)})

@@ -1,7 +1,10 @@
-"""Events (the outbox: written in the transaction of what they tell of) and their deliveries to channels."""
+"""Events (the outbox: written in the transaction of what they tell of) and their deliveries to channels.
+
+A trigger on `events` makes the deliveries, or notes in `fan_outs` that they are still to be made.
+"""
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import JSON
+from sqlalchemy.dialects.postgresql import ARRAY, JSON, UUID
 
 from core.database import metadata
 
@@ -32,6 +35,8 @@ deliveries = sa.Table(
     sa.Column("lease_until", sa.TIMESTAMP(timezone=True)),
     sa.Column("redelivered_at", sa.TIMESTAMP(timezone=True)),
     sa.Column("created_at", sa.TIMESTAMP(timezone=True), nullable=False, server_default=sa.func.now()),
+    # What a webhook's message is called; null: it was made by 0.1, and is called by its id.
+    sa.Column("message_id", UUID, server_default=sa.func.gen_random_uuid()),
     sa.UniqueConstraint("event_id", "channel_id"),
     sa.CheckConstraint("state IN ('pending', 'delivered', 'failed', 'dead')", name="state"),
     sa.Index("deliveries_user_id_id_idx", "user_id", "id"),
@@ -42,4 +47,15 @@ deliveries = sa.Table(
         "next_attempt_at",
         postgresql_where=sa.text("state IN ('pending', 'failed')"),
     ),
+)
+
+# A row for each user and kind of event of a statement that had many.
+fan_outs = sa.Table(
+    "fan_outs",
+    metadata,
+    sa.Column("id", sa.BigInteger, sa.Identity(always=True), primary_key=True),
+    sa.Column("user_id", sa.BigInteger, nullable=False),
+    sa.Column("event_ids", ARRAY(sa.BigInteger), nullable=False),
+    sa.Column("channel_ids", ARRAY(sa.BigInteger), nullable=False),
+    sa.Index("fan_outs_user_id_id_idx", "user_id", "id"),
 )

@@ -12,6 +12,7 @@ import orjson
 from core.channels.writes import channel_is_disabled
 from core.commands import Effect
 from core.database import BOUNDED, FRESH_PLANS, Connection, Pool
+from core.deliveries.messages import message_id
 from core.deliveries.queries import DELIVERY_JSON
 
 LEASE_SECONDS = 120.0
@@ -95,13 +96,13 @@ WITH RECURSIVE waiting (channel_id, number) AS (
            next_attempt_at = now() + make_interval(secs => $8)
     FROM   picked
     WHERE  d.id = picked.id
-    RETURNING d.id, d.event_id, d.channel_id, d.user_id, d.attempts, d.redelivered_at,
+    RETURNING d.id, d.event_id, d.channel_id, d.user_id, d.attempts, d.redelivered_at, d.message_id,
               picked.next_attempt_at AS due_at
 ), looked AS (
     SELECT max(channel_id) AS last_channel, count(*) AS channels FROM waiting
 )
 SELECT looked.last_channel, looked.channels, d.id, d.channel_id, d.user_id, d.attempts, d.due_at,
-       d.redelivered_at, c.kind, c.url_encrypted, c.secrets_encrypted, c.quiet_hours::text,
+       d.redelivered_at, d.message_id::text, c.kind, c.url_encrypted, c.secrets_encrypted, c.quiet_hours::text,
        c.state AS channel_state, u.time_zone,
        e.type AS event, e.data::text,
        to_char(e.created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS created_at,
@@ -182,6 +183,7 @@ class ClaimedDelivery:
         due_at: when it was to be sent; later than at first, if it was tried, put off, or claimed by a worker that died.
         redelivered_at: when its owner asked for it to be sent once more.
         claimed_at: on this process's monotonic clock, in seconds.
+        message_id: what its receiver knows it by, the same at each attempt and like no other installation's.
     """
 
     id: int
@@ -201,6 +203,7 @@ class ClaimedDelivery:
     data: str
     created_at: str
     claimed_at: float
+    message_id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -295,6 +298,7 @@ def _claimed(row: Any, claimed_at: float) -> ClaimedDelivery:
         data=row["data"],
         created_at=row["created_at"],
         claimed_at=claimed_at,
+        message_id=message_id(row["message_id"], row["id"]),
     )
 
 

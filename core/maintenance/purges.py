@@ -9,7 +9,7 @@ LARGE_IMPORT_ROWS = 10_000
 # Statistics look at a sample of each partition.
 LONGEST_ANALYZE_SECONDS = 1800.0
 
-# Their deliveries go with them, unless one is still to be tried.
+# Their deliveries go with them, unless one is still to be tried, or made.
 _EVENTS = """
 DELETE FROM events
 WHERE  id = ANY (ARRAY(
@@ -17,6 +17,7 @@ WHERE  id = ANY (ARRAY(
     FROM   events AS e
     WHERE  e.created_at < now() - make_interval(days => $1)
     AND    NOT EXISTS (SELECT FROM deliveries AS d WHERE d.event_id = e.id AND d.state IN ('pending', 'failed'))
+    AND    NOT EXISTS (SELECT FROM fan_outs AS f WHERE f.user_id = e.user_id AND e.id = ANY (f.event_ids))
     LIMIT  $2
 ))
 """

@@ -33,16 +33,28 @@ FOR    NO KEY UPDATE OF t
 """
 
 # Reminders at a certain time belong to the completed task alone.
-_FOLLOW = """
+_NEXT = """
 INSERT INTO tasks (user_id, title, description, priority, labels, recurrence_from, reminder_rules, due_date,
                    recurrence, recurrence_local)
 SELECT t.user_id, t.title, t.description, t.priority, t.labels, t.recurrence_from,
        CASE WHEN t.reminder_rules IS NOT NULL THEN
            ARRAY(SELECT rule FROM unnest(t.reminder_rules) AS r (rule) WHERE rule LIKE 'P%') END,
        c.due_date, c.recurrence, c.recurrence_local
+"""
+
+_FOLLOW = f"""
+{_NEXT}
 FROM   unnest($1::bigint[], $2::bigint[], $3::timestamptz[], $4::text[], $5::timestamp[])
        AS c (user_id, id, due_date, recurrence, recurrence_local)
        JOIN tasks AS t ON t.user_id = c.user_id AND t.id = c.id
+"""
+
+_FOLLOW_STATES = f"""
+{_NEXT}
+FROM   unnest($1::jsonb[], $2::timestamptz[], $3::text[], $4::timestamp[]) WITH ORDINALITY
+       AS c (state, due_date, recurrence, recurrence_local, place),
+       LATERAL jsonb_populate_record(NULL::tasks, c.state) AS t
+ORDER  BY c.place
 """
 
 
@@ -58,19 +70,24 @@ async def refuse_rules(connection: Connection, updates: Sequence[dict[str, Any]]
     }
     if not ruled:
         return {}
-    refused = {}
-    for row in await connection.fetch(_DUE_DATES, *map(list, zip(*ruled, strict=True))):
-        task = (row["user_id"], row["id"])
-        try:
-            require_next_date(ruled[task], row["due_date"])
-        except RecurrenceInvalid as error:
-            refused[task] = Effect.rejected(
-                "validation-error",
-                "Mend these fields and send the request again: recurrence.",
-                task_id=row["id"],
-                errors={"recurrence": [str(error)]},
-            )
-    return refused
+    rows = await connection.fetch(_DUE_DATES, *map(list, zip(*ruled, strict=True)))
+    tasks = {(row["user_id"], row["id"]): row["due_date"] for row in rows}
+    refused = {task: refused_rule(task[1], ruled[task], due_date) for task, due_date in tasks.items()}
+    return {task: refusal for task, refusal in refused.items() if refusal is not None}
+
+
+def refused_rule(task_id: int, recurrence: str, due_date: datetime) -> Effect | None:
+    """The refusal of a rule that ends before the due date (aware) of its task."""
+    try:
+        require_next_date(recurrence, due_date)
+    except RecurrenceInvalid as error:
+        return Effect.rejected(
+            "validation-error",
+            "Mend these fields and send the request again: recurrence.",
+            task_id=task_id,
+            errors={"recurrence": [str(error)]},
+        )
+    return None
 
 
 async def to_be_completed(
@@ -93,7 +110,7 @@ async def follow_completed(
     made: list[tuple[int, int, Following]] = []
     for update in done:
         before = completing.get((update["user_id"], update["id"]))
-        found = None if before is None else _next_task(before, update["fields"])
+        found = None if before is None else next_task(before, update["fields"])
         if found is not None:
             made.append((update["user_id"], update["id"], found))
     if made:
@@ -107,7 +124,25 @@ async def follow_completed(
         )
 
 
-def _next_task(before: Mapping[str, Any], fields: dict[str, Any]) -> Following | None:
+async def follow_states(connection: Connection, completed: Sequence[tuple[str, Following]]) -> None:
+    """Makes the next tasks of some that were completed and may have been changed since: each a row as JSON."""
+    await connection.execute(
+        _FOLLOW_STATES,
+        [state for state, _ in completed],
+        [found.due_date for _, found in completed],
+        [found.recurrence for _, found in completed],
+        [found.nominal for _, found in completed],
+    )
+
+
+def next_task(before: Mapping[str, Any], fields: Mapping[str, Any]) -> Following | None:
+    """What follows a task that an update completes; None: nothing does.
+
+    Args:
+        before: the task until then: `recurrence`, `recurrence_from`, `due_date`, `recurrence_local`, the `time_zone` of
+            its user, and what time it is `now`.
+        fields: of the update.
+    """
     recurrence = fields.get("recurrence", before["recurrence"])
     if recurrence is None:
         return None

@@ -1,10 +1,11 @@
-"""Set-based writes of tasks: each function carries out many operations of one kind in one statement.
+"""Set-based writes of tasks: each function carries out many operations in few statements.
 
-A caller hands in at most one operation per task; order between operations on one task is the caller's
-business (the worker's waves). Results come back in the order of the operations.
+Results come back in the order of the operations.
 """
 
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -12,6 +13,8 @@ import orjson
 from core.commands import Command, Effect
 from core.database import Connection
 from core.tasks.columns import task_json
+from core.tasks.folding import AnswerBudget, too_much, untouched
+from core.tasks.repeated import change_in_turn
 from core.tasks.schemas import DEFAULT_PRIORITY, DEFAULT_RECURRENCE_FROM, DEFAULT_STATUS
 from core.tasks.series import follow_completed, refuse_rules, to_be_completed
 
@@ -117,6 +120,10 @@ FROM   input
 ORDER  BY input.place
 """
 
+CHANGES_AT_ONCE = 64
+LARGEST_TASK_BYTES = 128 << 10
+"""No task's JSON is larger, though all its characters be of the kind that takes six bytes."""
+
 _OWNERS = "SELECT id, user_id FROM tasks WHERE user_id > 0 AND id = ANY ($1::bigint[])"
 
 
@@ -177,20 +184,66 @@ def _columns(creations: Sequence[dict[str, Any]]) -> list[list[Any]]:
     ]
 
 
-async def update_tasks(connection: Connection, updates: Sequence[dict[str, Any]]) -> list[Effect]:
-    """Applies one merge patch (RFC 7396) to each named task; one that recurs is followed by the next when completed.
+async def change_tasks(
+    connection: Connection, changes: Sequence[dict[str, Any]], budget: AnswerBudget | None = None
+) -> list[Effect]:
+    """Updates and deletes tasks, as if one change after the other had been carried out alone.
 
-    The rule goes over to the next task, so that completing a task again, after it was reopened, makes no second one.
+    An update applies a merge patch (RFC 7396). A task that recurs is followed by the next when it is completed; the
+    rule goes over to that one, so that completing a task again, after it was reopened, makes no second one.
+
+    However often tasks are named, the number of statements is the same. Changes of tasks that are named once, as most
+    are, are made in a set; the others are worked out here.
 
     Args:
         connection: in a transaction.
-        updates: `user_id` (the owner), `id`, the validated `fields`, and `if_versions` (a list, or None for
-            any version).
+        changes: `op` (`update` or `delete`), `user_id` (the owner), `id`, for updates the validated `fields`, and
+            where given `if_versions` (a list; None: any version).
+        budget: which the results take from; what does not go into it is refused, with all behind it.
     """
+    if budget is None:
+        return await _change(connection, changes, None)
+    left = replace(budget)  # where this fails, nothing of it was taken
+    effects: list[Effect] = []
+    for start in range(0, len(changes), CHANGES_AT_ONCE):
+        some = changes[start : start + CHANGES_AT_ONCE]
+        if left.is_spent:
+            effects += [too_much(change["id"]) for change in some]
+        else:
+            effects += await _change(connection, some, left)
+    budget.left = left.left
+    return effects
+
+
+async def _change(
+    connection: Connection, changes: Sequence[dict[str, Any]], budget: AnswerBudget | None
+) -> list[Effect]:
+    times = Counter((change["user_id"], change["id"]) for change in changes)
+    # Where there may be too little room for all, only whoever takes one after the other can tell for which there is.
+    is_tight = budget is not None and len(changes) * LARGEST_TASK_BYTES > budget.left
+    once = [change for change in changes if not is_tight and times[change["user_id"], change["id"]] == 1]
+    alone = {id(change) for change in once}
+    in_turn = [change for change in changes if id(change) not in alone]
+    updates = [change for change in once if change["op"] == "update"]
+    deletions = [change for change in once if change["op"] == "delete"]
+    effects: dict[int, Effect] = {}
+    if updates:
+        effects |= zip(map(id, updates), await _update_tasks(connection, updates), strict=True)
+    if deletions:
+        effects |= zip(map(id, deletions), await _delete_tasks(connection, deletions), strict=True)
+    if budget is not None:
+        budget.take(sum(len(effect.result or "") for effect in effects.values()))
+    if in_turn:
+        effects |= zip(map(id, in_turn), await change_in_turn(connection, in_turn, budget), strict=True)
+    return [effects[id(change)] for change in changes]
+
+
+async def _update_tasks(connection: Connection, updates: Sequence[dict[str, Any]]) -> list[Effect]:
+    """Each task is named once."""
     refused = await refuse_rules(connection, updates)
     if refused:
         accepted = [update for update in updates if (update["user_id"], update["id"]) not in refused]
-        effects = iter(await update_tasks(connection, accepted) if accepted else [])
+        effects = iter(await _update_tasks(connection, accepted) if accepted else [])
         return [refused.get((update["user_id"], update["id"])) or next(effects) for update in updates]
     completing = await to_be_completed(connection, updates)
     rows = await connection.fetch(
@@ -206,13 +259,13 @@ async def update_tasks(connection: Connection, updates: Sequence[dict[str, Any]]
     return [
         Effect(200, row["task"], task_id=update["id"], version=row["version"])
         if row["task"] is not None
-        else _untouched(update, row["version"])
+        else untouched(update, row["version"])
         for update, row in zip(updates, rows, strict=True)
     ]
 
 
-async def delete_tasks(connection: Connection, deletions: Sequence[dict[str, Any]]) -> list[Effect]:
-    """Deletes each named task; takes the same dicts as `update_tasks`, without `fields`."""
+async def _delete_tasks(connection: Connection, deletions: Sequence[dict[str, Any]]) -> list[Effect]:
+    """Each task is named once."""
     rows = await connection.fetch(
         _DELETE,
         [deletion["user_id"] for deletion in deletions],
@@ -220,7 +273,7 @@ async def delete_tasks(connection: Connection, deletions: Sequence[dict[str, Any
         [_versions(deletion) for deletion in deletions],
     )
     return [
-        Effect(204, task_id=deletion["id"]) if row["deleted"] else _untouched(deletion, row["version"])
+        Effect(204, task_id=deletion["id"]) if row["deleted"] else untouched(deletion, row["version"])
         for deletion, row in zip(deletions, rows, strict=True)
     ]
 
@@ -234,16 +287,3 @@ async def owners_of_tasks(connection: Connection, task_ids: Sequence[int]) -> di
 def _versions(operation: dict[str, Any]) -> str | None:
     versions = operation.get("if_versions")
     return None if versions is None else orjson.dumps(versions).decode()
-
-
-def _untouched(operation: dict[str, Any], version: int | None) -> Effect:
-    task_id = operation["id"]
-    # One that stands at a version though any would do was deleted by another lane while the statement waited for it.
-    if version is None or operation.get("if_versions") is None:
-        return Effect.rejected("not-found", "There is no such task.", task_id=task_id)
-    return Effect.rejected(
-        "version-conflict",
-        f"The task is at version {version}: read it again and repeat the change.",
-        task_id=task_id,
-        current_version=version,
-    )

@@ -14,6 +14,7 @@ import asyncpg
 
 from core import clock
 from core.channels.signatures import Secret
+from core.deliveries.messages import message_id
 from core.encryption import SecretBox
 from core.settings import Settings
 from ops.bench.client import percentile
@@ -48,7 +49,7 @@ SELECT ($1::bigint[])[1 + number % cardinality($1::bigint[])], 'Water the plants
 FROM   generate_series(0, $4 - 1) AS number
 """
 _OURS = """
-SELECT d.id, d.state, d.attempts, r.due_at
+SELECT d.id, d.message_id::text, d.state, d.attempts, r.due_at
 FROM   reminders AS r
        LEFT JOIN deliveries AS d ON d.event_id = r.event_id
 WHERE  r.user_id = ANY ($1::bigint[])
@@ -57,6 +58,7 @@ WHERE  r.user_id = ANY ($1::bigint[])
 _IS_OVER = """
 SELECT NOT EXISTS (SELECT FROM reminders WHERE user_id = ANY ($1::bigint[]) AND state = 'pending')
    AND NOT EXISTS (SELECT FROM deliveries WHERE state IN ('pending', 'failed'))
+   AND NOT EXISTS (SELECT FROM fan_outs)
 """
 
 
@@ -100,7 +102,7 @@ async def _remind(rig: Rig, worker: Process, hook: Process, course: Course) -> S
     finally:
         await connection.close()
     arrivals = _arrivals(hook)
-    due = {f"msg_{row['id']}": row["due_at"].timestamp() for row in found}
+    due = {message_id(row["message_id"], row["id"]): row["due_at"].timestamp() for row in found}
     lateness = sorted(arrived - due[name] for name, arrived in arrivals if name in due)
     after = _buckets(worker)
     errors = {

@@ -26,7 +26,7 @@ from tests.faults.conftest import Measure
 from tests.faults.dying_worker import AFTER_DELIVERIES_RECORD, BEFORE_DELIVERIES_RECORD, BEFORE_REMINDERS_COMMIT
 from tests.faults.harness import Tier
 from tests.harness import SECRET, connection, eventually, flush, insert_user
-from tests.receivers import Received, Receiver, raw_receiver, receiver
+from tests.receivers import Received, Receiver, message_ids, raw_receiver, receiver
 from worker.webhooks import TIMEOUT_SECONDS
 
 pytestmark = pytest.mark.faults
@@ -134,7 +134,7 @@ class Cast:
         assert Counter(row["state"] for row in sent) == {"sent": number}
         assert len({row["event_id"] for row in sent}) == number
         assert await self.owner.fetchval("SELECT count(*) FROM notifications") == number
-        wanted = {f"msg_{row['id']}" for row in await self.owner.fetch("SELECT id FROM deliveries")}
+        wanted = await message_ids(self.owner)
         assert len(wanted) == number
         assert {received.id for received in hook.received} == wanted
         recorded = Counter(row["id"] for row in await self.owner.fetch("SELECT id FROM recorded"))

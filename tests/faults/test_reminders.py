@@ -14,7 +14,7 @@ from core.settings import Settings
 from tests.conftest import MakeSettings
 from tests.faults.harness import Tier, worker_for
 from tests.harness import connection, eventually, insert_user
-from tests.receivers import Receiver, receiver
+from tests.receivers import Receiver, message_ids, receiver
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(180)]
 
@@ -115,6 +115,6 @@ async def test_killed_senders_lose_no_reminder_and_send_none_twice(make_settings
             counted = await owner.fetchrow(f"SELECT count(*), count(DISTINCT task_id) FROM {table}")
             assert counted is not None
             assert (table, *counted) == (table, USERS * TASKS, USERS * TASKS)
-        wanted = {f"msg_{row['id']}" for row in await owner.fetch("SELECT id FROM deliveries")}
+        wanted = await message_ids(owner)
         assert len(wanted) == USERS * TASKS
         assert {received.id for received in hook.received} == wanted

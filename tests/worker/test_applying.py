@@ -2,7 +2,7 @@
 
 import asyncio
 import uuid
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -17,6 +17,7 @@ from core.commands import ANONYMOUS, REJECTIONS
 from core.database import worker_pool
 from core.jobs import STATES, stored_outcomes
 from core.lane_leases import LaneLease, LaneLost, claim_lane, lane_transaction
+from core.tasks.folding import AnswerBudget
 from tests.worker.commands import (
     LANE,
     TAKEN_LATER,
@@ -54,11 +55,16 @@ def problem_of(outcome: dict[str, Any]) -> str:
 
 # -- waves
 
+BUDGETS = (AnswerBudget(), AnswerBudget())  # of two batches
+
 operations = st.lists(
     st.one_of(
         st.builds(lambda n: Operation("task.create", {"number": n}), st.integers()),
         st.builds(
-            lambda k, i: Operation(k, {"id": i}), st.sampled_from(("task.update", "task.delete")), st.integers(1, 4)
+            lambda k, i, b: Operation(k, {"id": i}, budget=b),
+            st.sampled_from(("task.update", "task.update", "task.delete", "task.reminders")),
+            st.integers(1, 4),
+            st.sampled_from((None, None, *BUDGETS)),
         ),
         st.builds(lambda n: Operation("user.register", {"username": n}), st.sampled_from(("ada", "ADA", "bo"))),
         st.builds(
@@ -73,13 +79,10 @@ operations = st.lists(
 
 @hypothesis.settings(deadline=None, max_examples=200)
 @given(operations)
-def test_waves_hold_every_operation_once_and_each_subject_once_in_its_order(sequence: list[Operation]) -> None:
+def test_waves_hold_every_operation_once_and_each_subject_in_its_order(sequence: list[Operation]) -> None:
     waves = cut_into_waves(sequence)
     assert Counter(id(operation) for wave in waves for operation in wave) == Counter(map(id, sequence))
     assert all(waves)
-    for wave in waves:
-        subjects = [operation.subject for operation in wave if operation.subject is not None]
-        assert len(subjects) == len(set(subjects))
     for subject in {operation.subject for operation in sequence} - {None}:
         in_waves = [operation for wave in waves for operation in wave if operation.subject == subject]
         assert list(map(id, in_waves)) == [id(operation) for operation in sequence if operation.subject == subject]
@@ -87,10 +90,29 @@ def test_waves_hold_every_operation_once_and_each_subject_once_in_its_order(sequ
 
 @hypothesis.settings(deadline=None, max_examples=200)
 @given(operations)
+def test_a_wave_has_a_subject_once_or_changes_of_one_task_that_share_a_budget(sequence: list[Operation]) -> None:
+    for wave in cut_into_waves(sequence):
+        for subject in {operation.subject for operation in wave} - {None}:
+            same = [operation for operation in wave if operation.subject == subject]
+            assert len(same) == 1 or {operation.kind for operation in same} <= {"task.update", "task.delete"}
+            assert len({id(operation.budget) for operation in same}) == 1
+
+
+@hypothesis.settings(deadline=None, max_examples=200)
+@given(operations)
 def test_there_are_no_more_waves_than_the_busiest_subject_needs(sequence: list[Operation]) -> None:
-    counts = Counter(operation.subject for operation in sequence if operation.subject is not None)
-    longest = max(counts.values(), default=1 if sequence else 0)
+    runs: dict[Any, list[Any]] = defaultdict(list)  # what can be in one wave, of each subject
+    for operation in sequence:
+        run = (operation.kind in {"task.update", "task.delete"}, id(operation.budget))
+        if operation.subject is not None and not (run[0] and runs[operation.subject][-1:] == [run]):
+            runs[operation.subject].append(run)
+    longest = max(map(len, runs.values()), default=1 if sequence else 0)
     assert len(cut_into_waves(sequence)) == longest
+
+
+def test_a_thousand_changes_of_one_task_in_one_batch_are_one_wave() -> None:
+    changes = [{"op": op, "id": 1, "fields": {}} for op in ("update", "delete") * 500]
+    assert len(cut_into_waves(plan(command("task.batch", 7, {"operations": changes})).operations)) == 1
 
 
 def test_new_tasks_all_go_into_the_first_wave() -> None:

@@ -1,0 +1,230 @@
+"""What several operations on one task come to, one after the other, worked out without the database.
+
+A task is a row of `tasks` as JSON; the values that clients gave stay as they came, for PostgreSQL to read.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import asyncpg
+import orjson
+
+from core.commands import Effect
+from core.tasks.recurrence import Following
+from core.tasks.series import next_task, refused_rule
+
+State = dict[str, Any]
+
+ANSWERS_BYTES_MAXIMUM = 16 << 20
+"""Of JSON, for all results of one batch together."""
+
+# A task without its texts: names, numbers, times, and a rule.
+_BARE_BYTES = 1024
+_TEXTS = ("title", "description", "labels")
+_PATCHED = ("title", "description", "priority", "status", "due_date", "labels", "recurrence_from")
+_OPEN = frozenset({"pending", "in_progress", "blocked"})
+
+
+@dataclass(slots=True)
+class AnswerBudget:
+    """How many bytes the results of one batch may still take.
+
+    Once something did not go into it, nothing does: what a client has to send again is one piece.
+    """
+
+    left: int = ANSWERS_BYTES_MAXIMUM
+
+    @classmethod
+    def after(cls, results: Iterable[str]) -> "AnswerBudget":
+        """What some results have left."""
+        return cls(max(0, ANSWERS_BYTES_MAXIMUM - sum(map(len, results))))
+
+    @property
+    def is_spent(self) -> bool:
+        return self.left == 0
+
+    def take(self, size: int) -> bool:
+        """Whether there was room for `size` bytes."""
+        is_room = size <= self.left
+        self.left = self.left - size if is_room else 0
+        return is_room
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A task as it was found.
+
+    Attributes:
+        state: the row.
+        time_zone: of its user.
+        now: when the operations are carried out.
+        touched_at: what `updated_at` becomes.
+    """
+
+    state: State
+    time_zone: str
+    now: datetime
+    touched_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What one operation came to.
+
+    Attributes:
+        effect: None: 200, with the task in `state`.
+        state: the task after it, or as it was deleted; None where there is nothing to tell.
+        event: what channels are told; None: nothing.
+        following: the next task, where one that recurs was completed.
+    """
+
+    effect: Effect | None
+    state: State | None = None
+    event: str | None = None
+    following: Following | None = None
+
+
+class Folding:
+    """One task in the middle of its operations.
+
+    Attributes:
+        state: as it is now; None: there is none, or none any more.
+        is_changed: whether it is not as it was found.
+        detour: a state that it went through and that its reminders have to see before the last one: in it they were
+            moved or cancelled, and the last one alone would not do that.
+    """
+
+    def __init__(self, found: Found | None) -> None:
+        self._found = found
+        self.state: State | None = None if found is None else found.state
+        self._sizes = {} if self.state is None else {name: _size(self.state[name]) for name in _TEXTS}
+        self._detours: dict[int, State] = {}
+
+    @property
+    def is_changed(self) -> bool:
+        return self._found is not None and self.state is not self._found.state
+
+    @property
+    def detour(self) -> State | None:
+        if self.state is None or not self._detours:
+            return None
+        rank = max(self._detours)
+        return self._detours[rank] if rank > self._disturbance(self.state) else None
+
+    def apply(self, change: Mapping[str, Any], budget: AnswerBudget | None) -> Step:
+        """Carries out one operation.
+
+        Args:
+            change: as `change_tasks` takes it.
+            budget: which the task's JSON has to go into.
+
+        Raises:
+            asyncpg.DataError: a value that the database would not have taken.
+        """
+        task_id, state = change["id"], self.state
+        if budget is not None and budget.is_spent:
+            return Step(too_much(task_id))
+        if state is not None and change["op"] == "update" and (refusal := self._refused_rule(change)) is not None:
+            return Step(refusal)
+        if self._found is None or state is None:
+            return Step(untouched(change, None))
+        versions = change.get("if_versions")
+        if versions is not None and state["version"] not in versions:
+            return Step(untouched(change, state["version"]))
+        if change["op"] == "delete":
+            self.state = None
+            return Step(Effect(204, task_id=task_id), state, "task.deleted")
+        fields = change["fields"]
+        sizes = self._sizes | {name: _size(fields[name]) for name in _TEXTS if name in fields}
+        if budget is not None and not budget.take(_BARE_BYTES + sum(sizes.values())):
+            return Step(too_much(task_id))
+        if not fields:
+            return Step(None, state)
+        is_completed = fields.get("status") == "completed" and state["status"] != "completed"
+        self.state, self._sizes = self._patched(state, fields, is_completed=is_completed), sizes
+        self._detours[self._disturbance(self.state)] = self.state
+        if not is_completed:
+            return Step(None, self.state, "task.updated")
+        following = next_task(self._recurring(state), fields)
+        return Step(None, self.state, "task.completed", following)
+
+    def _patched(self, state: State, fields: Mapping[str, Any], *, is_completed: bool) -> State:
+        """As the statement for single updates does it."""
+        assert self._found is not None
+        patched = state | {name: fields[name] for name in _PATCHED if name in fields}
+        if is_completed:
+            patched["recurrence"] = None
+        elif "recurrence" in fields:
+            patched["recurrence"] = fields["recurrence"]
+        if "status" in fields:
+            since = state["completed_at"] or self._found.now
+            patched["completed_at"] = since if fields["status"] == "completed" else None
+        patched["updated_at"] = self._found.touched_at
+        patched["version"] += 1
+        return patched
+
+    def _refused_rule(self, change: Mapping[str, Any]) -> Effect | None:
+        assert self.state is not None
+        fields, due_date = change["fields"], self.state["due_date"]
+        if not fields.get("recurrence") or "due_date" in fields or due_date is None:
+            return None
+        return refused_rule(change["id"], fields["recurrence"], _moment(due_date))
+
+    def _recurring(self, state: State) -> dict[str, Any]:
+        assert self._found is not None
+        return {
+            "recurrence": state["recurrence"],
+            "recurrence_from": state["recurrence_from"],
+            "due_date": None if state["due_date"] is None else _moment(state["due_date"]),
+            "recurrence_local": None if state["recurrence_local"] is None else _moment(state["recurrence_local"]),
+            "time_zone": self._found.time_zone,
+            "now": self._found.now,
+        }
+
+    def _disturbance(self, state: State) -> int:
+        """What a state does to the reminders that the task had at first; the more the higher."""
+        assert self._found is not None
+        first = self._found.state
+        if first["due_date"] is None and first["reminder_rules"] is None:
+            return 0
+        is_moved, is_open = state["due_date"] != first["due_date"], state["status"] in _OPEN
+        if is_moved and is_open:
+            return 3 if state["due_date"] is not None else 4
+        return 2 if is_moved else 0 if is_open else 1
+
+
+def untouched(change: Mapping[str, Any], version: int | None) -> Effect:
+    """The refusal of a change of a task that stands at another version, or not at all (None)."""
+    task_id = change["id"]
+    # One that stands at a version though any would do was deleted by another lane while the statement waited for it.
+    if version is None or change.get("if_versions") is None:
+        return Effect.rejected("not-found", "There is no such task.", task_id=task_id)
+    return Effect.rejected(
+        "version-conflict",
+        f"The task is at version {version}: read it again and repeat the change.",
+        task_id=task_id,
+        current_version=version,
+    )
+
+
+def too_much(task_id: int) -> Effect:
+    """The refusal of an operation whose result does not go into the answer of its batch."""
+    return Effect.rejected(
+        "too-expensive",
+        f"The results of this batch would take more than {ANSWERS_BYTES_MAXIMUM >> 20} MiB together: send this "
+        "operation, and those behind it, in another one.",
+        task_id=task_id,
+    )
+
+
+def _size(value: Any) -> int:
+    return len(orjson.dumps(value))
+
+
+def _moment(text: str) -> datetime:
+    try:
+        return datetime.fromisoformat(text)
+    except (TypeError, ValueError):
+        raise asyncpg.DataError(f"no date: {text!r}") from None
