@@ -50,7 +50,7 @@ FAN_OUTS = [
                 GROUP  BY e.user_id, e.type
             ), judged AS MATERIALIZED (
                 SELECT kinds.*, sum(cardinality(event_ids) * cardinality(channel_ids))
-                                OVER (PARTITION BY user_id) > 100 AS is_much
+                                OVER (PARTITION BY user_id) > 500 AS is_much
                 FROM   kinds
                 WHERE  channel_ids <> '{}'
             ), put_off AS (
