@@ -1,17 +1,19 @@
-"""Deliveries of events that are many: made a chunk at a time, of one user after the other."""
+"""Deliveries of events that are many: made, or taken back, a chunk at a time, of one user after the other."""
 
 from dataclasses import dataclass
 
 from core.database import BOUNDED, FRESH_PLANS, Pool
 
 DELIVERIES_AT_ONCE = 1000
+_CHANNELS_OF_AN_EVENT = 50  # about: how many deliveries an event has is not known before they are looked for
 
 # Both in one statement: whoever dies in the middle has made none of them. A channel is one of those that wanted the
 # events when they happened; one that has been disabled since gets them all the same, and they end as its others do.
-_FAN_OUT = """
+_FAN_OUT = f"""
 WITH next AS MATERIALIZED (
-    SELECT id, user_id, event_ids, channel_ids,
-           greatest(1, $2 / greatest(1, cardinality(channel_ids)))::integer AS number
+    SELECT id, user_id, event_ids, channel_ids, is_void,
+           greatest(1, $2 / CASE WHEN is_void THEN {_CHANNELS_OF_AN_EVENT:d}
+                                 ELSE greatest(1, cardinality(channel_ids)) END)::integer AS number
     FROM   fan_outs
     WHERE  user_id > $1
     ORDER  BY user_id, id
@@ -24,9 +26,17 @@ WITH next AS MATERIALIZED (
            LATERAL (SELECT id FROM events WHERE id = ANY (next.event_ids[:next.number])) AS e,
            LATERAL (SELECT id FROM channels
                     WHERE  id = ANY (next.channel_ids) AND state <> 'deleted' FOR KEY SHARE) AS c
+    WHERE  NOT next.is_void
     ORDER  BY e.id, c.id
     ON     CONFLICT (event_id, channel_id) DO NOTHING
     RETURNING id
+), taken_back AS (
+    UPDATE deliveries AS d
+    SET    state = 'dead', next_attempt_at = NULL, lease_owner = NULL, lease_until = NULL,
+           last_error = 'cancelled: the task was closed, deleted or moved'
+    FROM   next
+    WHERE  next.is_void AND d.state IN ('pending', 'failed') AND d.event_id = ANY (next.event_ids[:next.number])
+    RETURNING d.id
 ), shortened AS (
     UPDATE fan_outs AS f
     SET    event_ids = next.event_ids[next.number + 1:]
@@ -37,13 +47,13 @@ WITH next AS MATERIALIZED (
     USING  next
     WHERE  f.id = next.id AND cardinality(next.event_ids) <= next.number
 )
-SELECT next.user_id, (SELECT count(*) FROM made) AS deliveries FROM next
-"""
+SELECT next.user_id, (SELECT count(*) FROM made) + (SELECT count(*) FROM taken_back) AS deliveries FROM next
+"""  # noqa: S608
 
 
 @dataclass(frozen=True, slots=True)
 class FannedOut:
-    """Some deliveries that were made: how many, and whose."""
+    """Some deliveries that were made or taken back: how many, and whose."""
 
     user_id: int
     deliveries: int
@@ -52,7 +62,8 @@ class FannedOut:
 async def fan_out(pool: Pool, *, after_user: int, at_once: int = DELIVERIES_AT_ONCE) -> FannedOut | None:
     """Makes up to `at_once` of the deliveries that events still lack, of the next user behind `after_user`.
 
-    Users take turns: behind the last comes the first. Each delivery is made once, whoever else is at work.
+    Users take turns: behind the last comes the first. Each delivery is made once, whoever else is at work. Of events
+    that were taken back the deliveries are ended, in the same way.
 
     Returns:
         None: there are no such events, or others are at work on all of them.

@@ -57,5 +57,7 @@ fan_outs = sa.Table(
     sa.Column("user_id", sa.BigInteger, nullable=False),
     sa.Column("event_ids", ARRAY(sa.BigInteger), nullable=False),
     sa.Column("channel_ids", ARRAY(sa.BigInteger), nullable=False),
+    # The deliveries that there are, are to be ended: what they tell of was taken back.
+    sa.Column("is_void", sa.Boolean, nullable=False, server_default="false"),
     sa.Index("fan_outs_user_id_id_idx", "user_id", "id"),
 )

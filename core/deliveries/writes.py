@@ -106,10 +106,12 @@ SELECT looked.last_channel, looked.channels, d.id, d.channel_id, d.user_id, d.at
        c.state AS channel_state, u.time_zone,
        e.type AS event, e.data::text,
        to_char(e.created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS created_at,
-       e.type = 'task.reminder' AND e.task_id IS NOT NULL AND NOT EXISTS (
+       e.type = 'task.reminder' AND e.task_id IS NOT NULL AND (NOT EXISTS (
            SELECT FROM tasks AS t
            WHERE  t.user_id = e.user_id AND t.id = e.task_id
-           AND    t.status IN ('pending', 'in_progress', 'blocked')) AS is_void
+           AND    t.status IN ('pending', 'in_progress', 'blocked')) OR EXISTS (
+           SELECT FROM fan_outs AS f
+           WHERE  f.user_id = e.user_id AND f.is_void AND e.id = ANY (f.event_ids))) AS is_void
 FROM   looked
        LEFT JOIN (claimed AS d
                   JOIN events   AS e ON e.id = d.event_id
@@ -121,6 +123,8 @@ _STILL_WANTED = """
 SELECT d.id
 FROM   deliveries AS d JOIN channels AS c ON c.id = d.channel_id
 WHERE  d.id = ANY ($2::bigint[]) AND d.lease_owner = $1 AND c.state = 'active'
+AND    NOT EXISTS (SELECT FROM fan_outs AS f
+                   WHERE  f.user_id = d.user_id AND f.is_void AND d.event_id = ANY (f.event_ids))
 """
 
 _RECORD = """
@@ -178,7 +182,7 @@ class ClaimedDelivery:
         url_encrypted: sealed, as the channel has it.
         secrets_encrypted: of a webhook, the newest first.
         is_disabled: whether its channel is, or is being deleted.
-        is_void: whether it is a reminder of a task that is not open any more.
+        is_void: whether it is a reminder of a task that is not open any more, or was taken back.
         data: of the event, as JSON.
         due_at: when it was to be sent; later than at first, if it was tried, put off, or claimed by a worker that died.
         redelivered_at: when its owner asked for it to be sent once more.

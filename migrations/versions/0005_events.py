@@ -19,14 +19,15 @@ MESSAGE_IDS = [
 ]
 
 FAN_OUTS = [
-    # Events whose deliveries are still to be made, and the channels that wanted them when they happened. No foreign
-    # keys: what is gone is passed over.
+    # Events whose deliveries are still to be made, and the channels that wanted them when they happened; or, void, to
+    # be ended. No foreign keys: what is gone is passed over.
     """
     CREATE TABLE fan_outs (
         id          bigint GENERATED ALWAYS AS IDENTITY CONSTRAINT fan_outs_pkey PRIMARY KEY,
         user_id     bigint NOT NULL,
         event_ids   bigint[] NOT NULL,
-        channel_ids bigint[] NOT NULL
+        channel_ids bigint[] NOT NULL,
+        is_void     boolean NOT NULL DEFAULT false
     )
     """,
     "CREATE INDEX fan_outs_user_id_id_idx ON fan_outs (user_id, id)",
@@ -81,7 +82,8 @@ FAN_OUTS = [
     END
     $$
     """,
-    # First what has no deliveries yet: that waits for whoever is making them, and the next statement sees them.
+    # First what has no deliveries yet: that waits for whoever is making them, and the next statement sees them. Each
+    # event may have as many as its user has channels: those of many are ended later, and not sent until then.
     """
     CREATE OR REPLACE FUNCTION void_reminders(of_users bigint[], of_tasks bigint[], are_void boolean[]) RETURNS void
     LANGUAGE plpgsql
@@ -99,7 +101,15 @@ FAN_OUTS = [
             UPDATE fan_outs
             SET    event_ids = ARRAY(SELECT e.id FROM unnest(event_ids) WITH ORDINALITY AS e (id, place)
                                      WHERE e.id <> ALL (void_events) ORDER BY e.place)
-            WHERE  user_id = ANY (of_users) AND event_ids && void_events;
+            WHERE  user_id = ANY (of_users) AND event_ids && void_events AND NOT is_void;
+            IF cardinality(void_events) > 100 THEN
+                INSERT INTO fan_outs (user_id, event_ids, channel_ids, is_void)
+                SELECT user_id, array_agg(id ORDER BY id), '{}', true
+                FROM   events
+                WHERE  id = ANY (void_events)
+                GROUP  BY user_id;
+                RETURN;
+            END IF;
             UPDATE deliveries
             SET    state = 'dead', next_attempt_at = NULL, lease_owner = NULL, lease_until = NULL,
                    last_error = 'cancelled: the task was closed, deleted or moved'
@@ -159,8 +169,15 @@ FORMER = [
            CROSS JOIN unnest(f.event_ids) AS wanted (id)
            JOIN events   AS e ON e.id = wanted.id
            JOIN channels AS c ON c.id = ANY (f.channel_ids)
+    WHERE  NOT f.is_void
     ORDER  BY e.id, c.id
     ON     CONFLICT (event_id, channel_id) DO NOTHING
+    """,
+    """
+    UPDATE deliveries
+    SET    state = 'dead', next_attempt_at = NULL, lease_owner = NULL, lease_until = NULL,
+           last_error = 'cancelled: the task was closed, deleted or moved'
+    WHERE  state IN ('pending', 'failed') AND event_id IN (SELECT unnest(event_ids) FROM fan_outs WHERE is_void)
     """,
     "DROP TABLE fan_outs",
     "ALTER TABLE deliveries DROP COLUMN message_id",

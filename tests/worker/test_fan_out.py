@@ -11,12 +11,13 @@ import pytest
 from core import clock
 from core.channels.signatures import Secret
 from core.deliveries.fanout import fan_out
+from core.deliveries.writes import claim_deliveries, still_wanted
 from core.encryption import SecretBox
 from core.maintenance.purges import purge_events
 from core.tasks.writes import CHANGES_AT_ONCE
 from tests.harness import connection, eventually
 from tests.receivers import message_ids, receiver
-from tests.worker.commands import apply, batch, insert_task
+from tests.worker.commands import apply, batch, insert_task, update
 from worker.deliveries import deliver
 from worker.runner import Services
 
@@ -203,14 +204,13 @@ async def test_events_that_are_still_to_be_fanned_out_outlive_their_retention(
     assert await purge_events(services.pool, retention_days=30) == MANY
 
 
-@pytest.mark.parametrize("fields", [{"due_date": "2099-05-01T00:00:00+00:00"}, {"status": "completed"}])
-async def test_a_reminder_that_is_taken_back_before_it_was_fanned_out_is_not_sent(
-    services: Services, owner: asyncpg.Connection, alice: int, fields: dict[str, Any]
-) -> None:
-    mine = await channels(owner, alice)
-    await owner.execute("UPDATE users SET reminder_offsets = '{PT1H}' WHERE id = $1", alice)
-    tasks = [await insert_task(owner, alice, due_date=clock.now()) for _ in range(MANY)]
-    await owner.execute("DELETE FROM events; DELETE FROM fan_outs")
+FIELDS = [{"due_date": "2099-05-01T00:00:00+00:00"}, {"status": "completed"}]
+
+
+async def remind(owner: asyncpg.Connection, user_id: int) -> list[int]:
+    """Tells of the reminders of `MANY` tasks, and returns the tasks."""
+    await owner.execute("UPDATE users SET reminder_offsets = '{PT1H}' WHERE id = $1", user_id)
+    tasks = [await insert_task(owner, user_id, due_date=clock.now()) for _ in range(MANY)]
     await owner.execute(
         """
         WITH told AS (
@@ -220,15 +220,50 @@ async def test_a_reminder_that_is_taken_back_before_it_was_fanned_out_is_not_sen
         )
         UPDATE reminders AS r SET state = 'sent', event_id = told.id FROM told WHERE r.task_id = told.task_id
         """,
-        alice,
+        user_id,
     )
+    return tasks
+
+
+@pytest.mark.parametrize("fields", FIELDS)
+async def test_a_reminder_that_is_taken_back_before_it_was_fanned_out_is_not_sent(
+    services: Services, owner: asyncpg.Connection, alice: int, fields: dict[str, Any]
+) -> None:
+    mine = await channels(owner, alice, events=["task.reminder"])
+    tasks = await remind(owner, alice)
     assert await waiting(owner) == MANY
     await apply(services, batch(alice, {"op": "update", "id": tasks[0], "fields": fields}))
-    await owner.execute("DELETE FROM events WHERE type <> 'task.reminder'")
     await fan_all_out(services)
     told = {row[0] for row in await owner.fetch("SELECT id FROM events WHERE task_id <> $1", tasks[0])}
     assert {event_id for event_id, _ in await made(owner)} == told
     assert len(await made(owner)) == (MANY - 1) * len(mine)
+
+
+@pytest.mark.parametrize("fields", FIELDS)
+async def test_many_that_are_taken_back_together_are_ended_later_and_not_sent_until_then(
+    services: Services, owner: asyncpg.Connection, alice: int, bob: int, fields: dict[str, Any]
+) -> None:
+    for user_id in (alice, bob):
+        await channels(owner, user_id, events=["task.reminder"])
+    tasks = await remind(owner, alice)
+    await remind(owner, bob)
+    await fan_all_out(services)
+    await apply(services, *(update(alice, task, fields) for task in tasks))
+    counted = "SELECT user_id, state, count(*) FROM deliveries GROUP BY user_id, state ORDER BY user_id"
+    assert [tuple(row) for row in await owner.fetch(counted)] == [
+        (alice, "pending", 3 * MANY),
+        (bob, "pending", 3 * MANY),
+    ]
+    claim = await claim_deliveries(services.pool, "me", after_channel=0, limit=2000, a_channel=9, rooms={})
+    assert {(delivery.user_id, delivery.is_void) for delivery in claim.deliveries} == {(alice, True), (bob, False)}
+    wanted = await still_wanted(services.pool, "me", [delivery.id for delivery in claim.deliveries])
+    assert wanted == {delivery.id for delivery in claim.deliveries if delivery.user_id == bob}
+    await fan_all_out(services)
+    assert [tuple(row) for row in await owner.fetch(counted)] == [
+        (alice, "dead", 3 * MANY),
+        (bob, "pending", 3 * MANY),
+    ]
+    assert await owner.fetchval("SELECT count(*) FROM fan_outs") == 0
 
 
 async def test_a_large_batch_makes_no_delivery_itself_and_all_of_them_arrive(
