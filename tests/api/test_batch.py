@@ -180,3 +180,19 @@ async def test_a_batch_leaves_one_job_whose_result_is_the_answer(service: Servic
     [job] = (await service.alice.get("/jobs")).items
     assert (job["kind"], job["state"], job["status_code"]) == ("task.batch", "succeeded", 207)
     assert job["result"] == {"results": results}
+
+
+async def test_changes_whose_results_would_not_fit_into_one_answer_are_refused_alone(service: Service) -> None:
+    """Each of them is answered with all of the task, whose characters take six bytes each."""
+    task = await create_task(service.alice, description="\x01" * 20_000)
+    changes = [{"op": "update", "id": task["id"], "fields": {"title": f"{n}"}} for n in range(200)]
+    results = await run(service.alice, {"op": "create", "fields": task_fields()}, *changes)
+    done = [result for result in results if "task" in result]
+    assert 100 < len(done) < 200
+    assert results[: len(done)] == done
+    for refused in results[len(done) :]:
+        assert (refused["status"], refused["error"]["type"]) == (422, "/problems/too-expensive")
+    now = await service.alice.get(f"/tasks/{task['id']}")
+    assert (now.json["title"], now.json["version"]) == (done[-1]["task"]["title"], len(done))
+    [again] = await run(service.alice, changes[-1])
+    assert again["status"] == 200
