@@ -8,6 +8,7 @@ import orjson
 from aiohttp import web
 from marshmallow import Schema, ValidationError, fields, validate, validates_schema
 
+from api.authority import still_admin
 from api.errors import Problem
 from api.http import Endpoint, json_response, not_found, read_body, read_json
 from api.keys import IDENTITY, POOL
@@ -107,13 +108,13 @@ _PARTITION_CREATE = PartitionCreate()
 
 async def get_partitions(request: web.Request) -> web.Response:
     """`GET /admin/partitions`."""
-    _require_admin(request)
+    await _require_admin(request)
     return json_response(f'{{"items":{await list_partitions(request.app[POOL])}}}')
 
 
 async def create_partition(request: web.Request) -> web.Response:
     """`POST /admin/partitions`: 202 with the job, once it is on record."""
-    _require_admin(request)
+    await _require_admin(request)
     given = await read_json(request, _PARTITION_CREATE)
     lower, upper = given.get("from_"), given.get("to")
     if "year" in given:
@@ -124,7 +125,7 @@ async def create_partition(request: web.Request) -> web.Response:
 
 async def detach_partition(request: web.Request) -> web.Response:
     """`POST /admin/partitions/{name}/detach`."""
-    _require_admin(request)
+    await _require_admin(request)
     await read_body(request)
     command = _command(request, "detach_partition", {"name": request.match_info["name"]})
     if not await _is_repeat(request, command):
@@ -138,7 +139,7 @@ async def detach_partition(request: web.Request) -> web.Response:
 
 async def attach_partition(request: web.Request) -> web.Response:
     """`POST /admin/partitions/{name}/attach`."""
-    _require_admin(request)
+    await _require_admin(request)
     await read_body(request)
     command = _command(request, "attach_partition", {"name": request.match_info["name"]})
     if not await _is_repeat(request, command) and (await _find_partition(request)).is_attached:
@@ -148,13 +149,13 @@ async def attach_partition(request: web.Request) -> web.Response:
 
 async def get_maintenance(request: web.Request) -> web.Response:
     """`GET /admin/maintenance`."""
-    _require_admin(request)
+    await _require_admin(request)
     return json_response(await list_maintenance(request.app[POOL], request[IDENTITY].user_id, clock.now()))
 
 
 async def run_maintenance(request: web.Request) -> web.Response:
     """`POST /admin/maintenance/{name}`: runs it now, whenever it is due."""
-    _require_admin(request)
+    await _require_admin(request)
     await read_body(request)
     name = request.match_info["name"]
     if name not in NAMES:
@@ -162,9 +163,9 @@ async def run_maintenance(request: web.Request) -> web.Response:
     return await _order(request, _command(request, name, {}))
 
 
-def _require_admin(request: web.Request) -> None:
+async def _require_admin(request: web.Request) -> None:
     """Raises a Problem, 403, before anything else is looked at."""
-    if not request[IDENTITY].is_admin:
+    if not await still_admin(request):
         raise Problem("forbidden", "Only admins may do this.")
 
 

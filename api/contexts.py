@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 
 from aiohttp import web
 
+from api.authority import seen_by_user
 from api.gateway import Gateway
 from api.keys import (
     BOOKKEEPING,
@@ -22,8 +23,10 @@ from api.keys import (
     REQUEST_LIMIT,
     SETTINGS,
     STORAGE,
+    UPLOADS,
 )
 from api.passwords import PasswordService
+from api.uploads import UploadsUnderWay
 from core import metrics
 from core.cache import CacheInvalidator, PageCache
 from core.commands import Command, Outcome
@@ -68,14 +71,20 @@ async def redis_servers(app: web.Application) -> AsyncIterator[None]:
 
 async def files(app: web.Application) -> AsyncIterator[None]:
     app[STORAGE] = Storage.of(app[SETTINGS])
+    app[UPLOADS] = UploadsUnderWay()
     yield
+
+
+async def _outcome_to_tell(app: web.Application, command: Command) -> Outcome | None:
+    outcome = await find_outcome(app[POOL], command)
+    return None if outcome is None else await seen_by_user(app[POOL], command, outcome)
 
 
 async def write_gateway(app: web.Application) -> AsyncIterator[None]:
     settings = app[SETTINGS]
 
     async def find(command: Command) -> Outcome | None:
-        return await within(FIND_SECONDS, find_outcome(app[POOL], command))
+        return await within(FIND_SECONDS, _outcome_to_tell(app, command))
 
     gateway = Gateway(app[QUEUE], settings, CacheInvalidator(app[CACHE_CLIENT], app[QUEUE]), find, app[BOOKKEEPING])
     app[GATEWAY] = gateway

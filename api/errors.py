@@ -19,7 +19,6 @@ PROBLEMS: dict[str, tuple[int, str]] = {
     "invalid-header": (400, "A header cannot be understood"),
     "authentication-required": (401, "Authentication is required"),
     "wrong-credentials": (401, "Wrong username or password"),
-    "forbidden": (403, "Not allowed"),
     "registration-closed": (403, "Registration is closed"),
     "wrong-password": (403, "The current password is wrong"),
     "export-expired": (410, "The file is not kept any more"),

@@ -6,6 +6,7 @@ import orjson
 from aiohttp import web
 from marshmallow import Schema, ValidationError, fields, pre_load, validate
 
+from api.authority import still_admin
 from api.errors import Problem
 from api.files import StoredFile, file_response
 from api.filters import TaskFilters, sort_name, task_filter, user_id_filter
@@ -184,6 +185,8 @@ async def get_export_file(request: web.Request) -> web.Response:
         raise not_ready("The export is not finished yet: read it again, with Prefer: wait=5, until it has succeeded.")
     if file.state != "succeeded":
         raise not_found("The export has no file, because it did not succeed.")
+    if file.all_users and not await still_admin(request):
+        raise Problem("forbidden", "This file holds everybody's tasks, and is for admins.")
     if file.is_expired or file.object is None:
         raise _expired()
     assert file.etag is not None
@@ -251,7 +254,7 @@ routes = [
         "Fetch the file of an export",
         {200: None, 206: None, 304: None},
         conditional=True,
-        problems=(404, 409, 410, 416),
+        problems=(403, 404, 409, 410, 416),
         media_type="text/csv",
         other_media_types=("application/x-ndjson", JSON, "text/calendar"),
         description="Its media type is that of the format. A download that broke off goes on with `Range` and "

@@ -10,12 +10,13 @@ from aiohttp.abc import AbstractStreamWriter
 from marshmallow import Schema, ValidationError, fields, validate
 
 from api.http import Endpoint, WholeNumber, invalid, page_limit, page_response, read_body, read_query
-from api.keys import IDENTITY, POOL, SETTINGS, STORAGE
+from api.keys import IDENTITY, POOL, SETTINGS, STORAGE, UPLOADS
 from api.longwork import Job, begin, find_work, path_job_id, when_ended, work_page
-from api.submission import build_command, perform, queued_job
-from api.uploads import receive, refused
-from core.errors import QueueUnavailable, StorageUnavailable
-from core.ids import MAXIMUM_ID, new_job_id
+from api.submission import build_command, perform, queued_job, read_idempotency_key
+from api.uploads import quota_problem, receive, refused
+from core.database import within
+from core.errors import DatabaseUnavailable, QueueUnavailable, StorageUnavailable
+from core.ids import MAXIMUM_ID, job_id_for_key, new_job_id
 from core.imports.errorfile import error_csv
 from core.imports.formats import FORMATS, recognise
 from core.imports.queries import (
@@ -26,14 +27,16 @@ from core.imports.queries import (
     read_import,
 )
 from core.imports.rows import Head
-from core.jobs import JobView
+from core.jobs import JobView, read_job
 from core.logs import get_logger
 from core.pagination import decode_cursor, encode_cursor, scope_digest
+from core.quotas import read_held, refusal_of
 from core.users.schemas import known_time_zone
 
 CSV = "text/csv"
 ANY_CSV = "csv"
 CERTAIN = 3
+HELD_SECONDS = 1.0
 
 log = get_logger()
 
@@ -194,10 +197,42 @@ _LIST_QUERY = ImportListQuery()
 async def create_import(request: web.Request) -> web.Response:
     """`POST /imports`: 202 with the import, once the file and its row are on disk."""
     given = read_query(request, _QUERY)
+    settings, user_id = request.app[SETTINGS], request[IDENTITY].user_id
+    stored = await _require_room(request)
+    with request.app[UPLOADS].room(user_id, stored=stored, limit=settings.quota_stored_bytes) as take:
+        return await _take_and_order(request, given, take)
+
+
+async def _require_room(request: web.Request) -> int:
+    """How many bytes the caller has stored.
+
+    A repeat of an import is answered as the first one was: its file is not kept.
+
+    Raises:
+        Problem: 409, a quota leaves no room for an import.
+    """
+    pool, user_id = request.app[POOL], request[IDENTITY].user_id
+    key = read_idempotency_key(request)
+    try:
+        if key is not None:
+            first = await within(HELD_SECONDS, read_job(pool, user_id, job_id_for_key(user_id, key)))
+            if first is not None:
+                return 0
+        held = await within(HELD_SECONDS, read_held(pool, user_id))
+    except DatabaseUnavailable:
+        return 0  # the worker judges when the database is back
+    refusal = refusal_of(request.app[SETTINGS], held, size=max(1, request.content_length or 0))
+    if refusal is not None:
+        raise quota_problem(refusal)
+    return held.stored_bytes
+
+
+async def _take_and_order(request: web.Request, given: dict[str, Any], take: Callable[[int], None]) -> web.Response:
     name = f"imports/{new_job_id()}"
     storage = request.app[STORAGE]
     async with storage.writer(name) as writer:
-        upload = await receive(request, writer, _inspector(given), maximum_bytes=request.app[SETTINGS].max_import_bytes)
+        maximum_bytes = request.app[SETTINGS].max_import_bytes
+        upload = await receive(request, writer, _inspector(given), maximum_bytes=maximum_bytes, take=take)
     dry_run = given.pop("dry_run", False)
     given.pop("format", None)
     payload = {

@@ -9,6 +9,7 @@ import orjson
 from aiohttp import web
 from marshmallow import Schema, fields, validate
 
+from api.authority import seen_job, seen_jobs
 from api.errors import Problem, Unauthenticated
 from api.http import (
     CommaSeparated,
@@ -100,7 +101,7 @@ async def list_own_jobs(request: web.Request) -> web.Response:
     merged = sorted([*jobs, *waiting], key=lambda job: (_comparable(job.created_at), job.id), reverse=True)
     page = merged[:limit]
     cursor = encode_cursor(scope, page[-1].created_at, page[-1].id) if len(merged) > limit else None
-    return page_response(request, f"[{','.join(job.body for job in page)}]", cursor)
+    return page_response(request, f"[{','.join(job.body for job in await seen_jobs(request, page))}]", cursor)
 
 
 async def _find_job(request: web.Request, job_id: str) -> JobView:
@@ -115,6 +116,8 @@ async def _find_job(request: web.Request, job_id: str) -> JobView:
         return await _queued_job(request, user_id, job_id)
 
     job = await row_or_queued(lambda: read_job(request.app[POOL], user_id, job_id), queued)
+    if job is not None:
+        job = _impersonal(job) if identity is None else await seen_job(request, job, job_id)
     if job is None:
         if identity is None:
             raise Unauthenticated("authentication-required", "Send an access token: Authorization: Bearer <token>.")
@@ -124,6 +127,15 @@ async def _find_job(request: web.Request, job_id: str) -> JobView:
             if await queued() is not None:
                 await _forget_pages(request)
     return job
+
+
+def _impersonal(job: JobView) -> JobView:
+    """A registration's job as everybody may see it who knows its id: how it went, and not who registered."""
+    content = orjson.loads(job.body)
+    content["result"] = None
+    if content["error"] is not None:
+        content["error"]["detail"] = content["error"]["title"]
+    return JobView(orjson.dumps(content).decode(), job.state, job.kind)
 
 
 async def _forget_pages(request: web.Request) -> None:
@@ -212,7 +224,8 @@ routes = [
         auth="optional",
         problems=(401, 404),
         description="With `Prefer: wait=N` the answer comes when the job has ended, or after N seconds. "
-        "An unfinished job's answer carries `Retry-After`. A registration's job is read without a token.",
+        "An unfinished job's answer carries `Retry-After`. A registration's job is read without a token, and "
+        "tells how it went: who was registered is answered to a repeat of the request with its `Idempotency-Key`.",
         path_id="uuid",
         headers=("Prefer",),
         answer_headers=("Retry-After",),

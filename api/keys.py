@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from api.gateway import Gateway
     from api.passwords import PasswordService
     from api.tokens import Tokens
+    from api.uploads import UploadsUnderWay
 
 
 SETTINGS: web.AppKey[Settings] = web.AppKey("settings", Settings)
@@ -28,6 +29,7 @@ QUEUE: "web.AppKey[ArqRedis]" = web.AppKey("queue")
 CACHE_CLIENT: "web.AppKey[Redis]" = web.AppKey("cache_client")
 CACHE: web.AppKey[PageCache] = web.AppKey("cache", PageCache)
 STORAGE: web.AppKey[Storage] = web.AppKey("storage", Storage)
+UPLOADS: "web.AppKey[UploadsUnderWay]" = web.AppKey("uploads")
 SECRETS: web.AppKey[SecretBox] = web.AppKey("secrets", SecretBox)
 GATEWAY: "web.AppKey[Gateway]" = web.AppKey("gateway")
 TOKENS: "web.AppKey[Tokens]" = web.AppKey("tokens")

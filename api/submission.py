@@ -94,7 +94,12 @@ def build_command(
     identity = request.get(IDENTITY)
     owner = user_id if user_id is not None else (identity.user_id if identity else ANONYMOUS)
     key = read_idempotency_key(request)
-    request[JOB_ID] = new_job_id() if key is None else job_id_for_key(owner, scope + key)
+    if key is None:
+        request[JOB_ID] = new_job_id()
+    elif owner == ANONYMOUS:  # whose jobs can be read by all who know their ids
+        request[JOB_ID] = request.app[TOKENS].secret_job_id(scope + key)
+    else:
+        request[JOB_ID] = job_id_for_key(owner, scope + key)
     return Command(
         id=request[JOB_ID],
         kind=kind,

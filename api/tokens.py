@@ -7,6 +7,7 @@ sessions table knows which generation is the newest. So a repeated login answers
 import hashlib
 import hmac
 import time
+import uuid
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -71,6 +72,7 @@ class Tokens:
                 fault = f"JWT_KEY_FILE must hold an unencrypted private key for {self._algorithm}"
                 raise SettingsError([f"{fault} ({settings.jwt_key_file})"]) from None
         self._fingerprint_key = hashlib.blake2b(b"tenfold fingerprints" + key, digest_size=32).digest()
+        self._job_id_key = hashlib.blake2b(b"tenfold job ids" + key, digest_size=32).digest()
         self._remembered: dict[str | None, tuple[Identity, float, float]] = {}
 
     @property
@@ -80,6 +82,13 @@ class Tokens:
     def fingerprint(self, content: bytes) -> str:
         """A keyed digest of a request: comparable, and of no use to guess a password from."""
         return hmac.new(self._fingerprint_key, content, hashlib.sha256).hexdigest()
+
+    def secret_job_id(self, text: str) -> str:
+        """The job id that `text` always leads to, and that nobody can reckon who has not our key (UUID version 8)."""
+        digest = bytearray(hmac.new(self._job_id_key, text.encode(), hashlib.sha256).digest()[:16])
+        digest[6] = 0x80 | digest[6] & 0x0F
+        digest[8] = 0x80 | digest[8] & 0x3F
+        return str(uuid.UUID(bytes=bytes(digest)))
 
     # -- issuing ------------------------------------------------------------------------------------------
 

@@ -1,9 +1,10 @@
 """Takes a file as it arrives: into the store of files piece by piece, never whole into memory."""
 
 import asyncio
+import contextlib
 import hashlib
 import warnings
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -19,10 +20,12 @@ from aiohttp.multipart import (
 from api.encodings import PIECE_BYTES, decoded_pieces, refuse_encoding
 from api.errors import Problem
 from api.http import broken_body, invalid
+from core.commands import Effect
 from core.imports.decompress import HEAD_BYTES, decompressed_head
 from core.imports.formats import head_of
 from core.imports.rows import Head, ImportRefused
 from core.storage import ObjectWriter
+from core.taskquota import quota_exceeded
 
 FILE_FIELD = "file"
 FILENAME_MAXIMUM = 255
@@ -64,8 +67,58 @@ class Upload:
     format: str
 
 
+class UploadsUnderWay:
+    """How many bytes of each user are being stored by this process, of which no import tells yet."""
+
+    def __init__(self) -> None:
+        self._bytes: dict[int, int] = {}
+
+    @contextlib.contextmanager
+    def room(self, user_id: int, *, stored: int, limit: int) -> Iterator[Callable[[int], None]]:
+        """Room for one upload, which counts as under way until this is left.
+
+        Args:
+            user_id: whose.
+            stored: what the user has stored already.
+            limit: bytes that one may have stored; 0: no limit.
+
+        Yields:
+            What takes so many bytes of it, and raises `Problem`, 409, where they are not left.
+        """
+        taken = 0
+
+        def take(size: int) -> None:
+            nonlocal taken
+            used = stored + self._bytes.get(user_id, 0)
+            if limit and used + size > limit:
+                raise quota_problem(quota_exceeded("stored_bytes", limit=limit, used=used))
+            taken += size
+            self._bytes[user_id] = self._bytes.get(user_id, 0) + size
+
+        try:
+            yield take
+        finally:
+            left = self._bytes.get(user_id, 0) - taken
+            if left:
+                self._bytes[user_id] = left
+            else:
+                self._bytes.pop(user_id, None)
+
+
+def quota_problem(refusal: Effect) -> Problem:
+    """What a worker would say, before it is asked."""
+    assert refusal.error is not None
+    extra = {name: refusal.error[name] for name in ("quota", "limit", "used")}
+    return Problem("quota-exceeded", refusal.error["detail"], **extra)
+
+
 async def receive(
-    request: web.Request, writer: ObjectWriter, inspect: Callable[[Head], str], *, maximum_bytes: int
+    request: web.Request,
+    writer: ObjectWriter,
+    inspect: Callable[[Head], str],
+    *,
+    maximum_bytes: int,
+    take: Callable[[int], None],
 ) -> Upload:
     """Stores the body, or the field `file` of a multipart body, and commits it when it is whole.
 
@@ -75,6 +128,7 @@ async def receive(
         inspect: tells the format from how the file begins, decompressed, as soon as that is there; called in a
             thread. May raise `Problem`.
         maximum_bytes: of the file.
+        take: is asked for room for each piece; may raise `Problem`.
 
     Raises:
         Problem: 400 it breaks off, 413 it is too large (told as soon as that shows), 422 there is no file in it, or it
@@ -90,6 +144,7 @@ async def receive(
     async for filename, piece in _pieces(request, maximum_bytes):
         if writer.bytes + len(piece) > maximum_bytes:
             raise _too_large(maximum_bytes)
+        take(len(piece))
         if len(beginning) < HEAD_BYTES:
             beginning += piece[: HEAD_BYTES - len(beginning)]
             if len(beginning) == HEAD_BYTES:

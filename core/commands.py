@@ -19,6 +19,7 @@ _CANONICAL_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z")
 # Why a worker refuses: the problem's name → (status, title). The name is the last part of the problem's `type`.
 REJECTIONS: dict[str, tuple[int, str]] = {
     "not-found": (404, "Not found"),
+    "forbidden": (403, "Not allowed"),
     "username-taken": (409, "The username is taken"),
     "version-conflict": (412, "The task has another version"),
     "validation-error": (422, "The request is not valid"),
@@ -26,7 +27,7 @@ REJECTIONS: dict[str, tuple[int, str]] = {
     "dropped": (409, "The write was dropped"),
     "too-expensive": (422, "It would take too much"),
     "invalid-token": (401, "The token is not valid"),
-    "too-many-channels": (409, "There are too many channels"),
+    "quota-exceeded": (409, "A quota is used up"),
     "channel-disabled": (409, "The channel is disabled"),
     "partition-conflict": (409, "The partition cannot be changed"),
     "job-not-cancellable": (409, "The job cannot be cancelled"),
@@ -37,6 +38,7 @@ REJECTIONS: dict[str, tuple[int, str]] = {
     "import-mapping-invalid": (422, "The mapping does not fit the file"),
     "import-too-large": (413, "The file is too large"),
     "import-too-many-errors": (422, "Too many rows failed"),
+    "storage-full": (507, "There is no room for files"),
     "internal-error": (500, "Something went wrong on our side"),
 }
 

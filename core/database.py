@@ -15,7 +15,7 @@ from sqlalchemy import MetaData
 from core.errors import DatabaseUnavailable, SchemaUnready
 from core.settings import Settings
 
-SCHEMA_REVISION = "0005"
+SCHEMA_REVISION = "0006"
 """The Alembic revision that this code needs; a test holds it to the newest migration."""
 
 API_ROLE = "tenfold_api"

@@ -29,6 +29,10 @@ class StorageUnavailable(TenfoldError):
     """The store of uploads and exports cannot be used just now; the same request may succeed later."""
 
 
+class StorageFull(StorageUnavailable):
+    """The store of uploads and exports has no room for a file."""
+
+
 class ObjectGone(TenfoldError):
     """A file that was uploaded or exported is not in the store (any more)."""
 

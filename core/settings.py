@@ -174,6 +174,13 @@ class Settings:
     rate_limit_per_minute: int = _variable(_integer(0, 100_000_000), default=100)
     login_rate_limit_per_minute: int = _variable(_integer(0, 100_000_000), default=10)
 
+    # quotas of a user; 0 switches one off
+    quota_tasks: int = _variable(_integer(0, 1_000_000_000), default=2_000_000)
+    quota_channels: int = _variable(_integer(0, 100_000), default=50)
+    quota_exports_kept: int = _variable(_integer(0, 1_000_000), default=50)
+    quota_stored_bytes: int = _variable(_integer(0, 1 << 50), default=5 << 30)
+    quota_waiting_jobs: int = _variable(_integer(0, 1_000_000), default=1000)
+
     # writes and jobs
     write_lanes: int = _variable(_integer(1, 256), default=1)
     write_wait_seconds: float = _variable(_seconds(0, 60), default=5.0)

@@ -5,6 +5,7 @@ returned from is on disk, also after a power cut.
 """
 
 import asyncio
+import errno
 import io
 import os
 import re
@@ -22,7 +23,7 @@ from obstore.exceptions import BaseError
 from obstore.store import LocalStore, ObjectStore, from_url
 
 from core import clock
-from core.errors import ObjectGone, StorageUnavailable
+from core.errors import ObjectGone, StorageFull, StorageUnavailable
 from core.settings import Settings
 
 # S3 takes parts from 5 MiB, and up to 10,000 of them. Two at a time bound the memory of an upload to 24 MiB.
@@ -44,7 +45,18 @@ def _told_plainly(name: str) -> Any:
     except _ABSENT as error:
         raise ObjectGone(f"the file {name} is not there any more") from error
     except (BaseError, OSError) as error:
+        if _tells_no_room(error):
+            raise StorageFull("the storage of files is full") from error
         raise StorageUnavailable("the storage of files cannot be used just now") from error
+
+
+def _tells_no_room(error: Exception) -> bool:
+    """Whether a disk is full, or a limit of the system's for this user or this file is reached.
+
+    Of a system's error obstore keeps nothing but the text.
+    """
+    numbers = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    return getattr(error, "errno", None) in numbers or any(f"(os error {number})" in str(error) for number in numbers)
 
 
 class Storage:

@@ -57,7 +57,7 @@ async def apply_batch(
         repeats = [command for command in commands if id(command) not in kept]
         async with services.pool.acquire() as connection:
             stored = await stored_outcomes(connection, [command.id for command in repeats])
-        applied += [applied_before(command, stored[command.id]) for command in repeats]
+        applied += await applied_before(services.pool, repeats, stored)
     return applied
 
 
@@ -94,7 +94,9 @@ async def _apply_together(
     carefully = False
     if all(command.kind == "task.create" for command in commands):
         try:
-            return await _create(services, commands, longest_seconds)
+            applied = await _create(services, commands, longest_seconds)
+            if applied is not None:
+                return applied
         except Exception as error:
             if is_transient(error):
                 raise
@@ -122,7 +124,8 @@ async def _apply_together(
             # are found then, so this ends.
             async with services.pool.acquire() as connection:
                 stored = await stored_outcomes(connection, [command.id for command in left])
-            earlier += [applied_before(command, stored[command.id]) for command in left if command.id in stored]
+            done_before = [command for command in left if command.id in stored]
+            earlier += await applied_before(services.pool, done_before, stored)
             left = [command for command in left if command.id not in stored]
             continue
         for work in works:
@@ -142,10 +145,16 @@ async def _record(connection: Connection, works: Sequence[Work]) -> None:
         raise AlreadyDone
 
 
-async def _create(services: Services, commands: Sequence[Command], longest_seconds: float) -> list[Applied]:
-    """The short way of most: nothing but new tasks, which no other command can have touched."""
+async def _create(services: Services, commands: Sequence[Command], longest_seconds: float) -> list[Applied] | None:
+    """The short way of most: nothing but new tasks, which no other command can have touched.
+
+    Returns:
+        None where a quota is in the way of some of them; nothing was changed.
+    """
     started = time.monotonic()
     async with services.pool.acquire() as connection:
+        if await services.quotas.tasks.refuse(connection, [command.user_id for command in commands]):
+            return None
         try:
             effects = await create_and_record_tasks(connection, commands, longest_seconds=longest_seconds)
         except Exception as error:
@@ -192,7 +201,8 @@ async def _refuse(services: Services, lease: LaneLease, command: Command) -> App
     except AlreadyDone:
         async with services.pool.acquire() as connection:
             stored = await stored_outcomes(connection, [command.id])
-        return applied_before(command, stored[command.id])
+        [applied] = await applied_before(services.pool, [command], stored)
+        return applied
     await set_aside(services, lease.lane, command)
     metrics.COMMANDS.labels(command.kind, "rejected").inc()
     return Applied(command, outcome_message(command, work.effect()), work.owners())

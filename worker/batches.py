@@ -184,7 +184,8 @@ class BatchRun:
         """Where another drain has carried out something of it, or all."""
         stored, slices = await where_batches_stand(self._services, [self.command.id])
         if self.command.id in stored:
-            return applied_before(self.command, stored[self.command.id])
+            [applied] = await applied_before(self._services.pool, [self.command], stored)
+            return applied
         self.carry_on(slices.get(self.command.id, []))
         return None
 
@@ -207,7 +208,7 @@ async def begin_batches(
     begun: list[BatchRun | Applied] = []
     for command in commands:
         if command.id in stored:
-            begun.append(applied_before(command, stored[command.id]))
+            begun += await applied_before(services.pool, [command], stored)
             continue
         run = BatchRun(services, lease, command, suspects)
         if command.id in slices:

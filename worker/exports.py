@@ -12,11 +12,12 @@ import time
 from core import metrics
 from core.commands import Effect
 from core.database import is_transient
-from core.errors import StorageUnavailable
+from core.errors import StorageFull, StorageUnavailable
 from core.exports.files import Selection, count_tasks, snapshot, write_file
 from core.exports.writes import (
     ClaimedExport,
     claim_export,
+    end_if_forbidden,
     fail_export,
     finish_export,
     release_export,
@@ -34,10 +35,27 @@ RELEASE_SECONDS = 2.0
 log = get_logger()
 
 
-class Progress:
-    """How far an export has come, and the digest of what was written."""
+class NoRoom(Exception):
+    """The file would pass its user's quota.
 
-    def __init__(self, writer: ObjectWriter) -> None:
+    Attributes:
+        left: how large it may become.
+    """
+
+    def __init__(self, left: int) -> None:
+        super().__init__(left)
+        self.left = left
+
+
+class Progress:
+    """How far an export has come, and the digest of what was written.
+
+    Attributes:
+        left: how large the file may become; None: no limit.
+    """
+
+    def __init__(self, writer: ObjectWriter, left: int | None) -> None:
+        self.left = left
         self.total: int | None = None
         self.rows = 0
         self._writer = writer
@@ -56,6 +74,9 @@ class Progress:
         self.rows += rows
 
     async def write(self, data: bytes) -> None:
+        """Raises NoRoom, StorageUnavailable."""
+        if self.left is not None and self.size + len(data) > self.left:
+            raise NoRoom(self.left)
         self._digest.update(data)
         await self._writer.write(data)
 
@@ -83,10 +104,23 @@ async def _run(services: Services, export: ClaimedExport) -> None:
     try:
         if export.attempts > ATTEMPTS_MAXIMUM:
             raise RuntimeError("an export was begun again and again, and never came to an end")
-        outcome = "succeeded" if await _write(services, export) else "cancelled"
+        if await end_if_forbidden(services.pool, export):
+            outcome = "failed"
+        elif await _write(services, export):
+            outcome = "succeeded"
+        else:
+            outcome = await _outcome_of_lost(services, export)
     except LeaseLost:
-        outcome = "cancelled"
+        outcome = await _outcome_of_lost(services, export)
         log.info("export cancelled, or taken over", export=export.id)
+    except NoRoom as error:
+        outcome = "failed"
+        await fail_export(services.pool, export, services.quotas.bytes_exceeded(error.left))
+    except StorageFull as error:
+        outcome = "failed"
+        log.error("there is no room for an export's file", export=export.id, error=repr(error.__cause__))
+        full = Effect.rejected("storage-full", "There was no room for the file: try again later.")
+        await fail_export(services.pool, export, full)
     except asyncio.CancelledError:
         await _release(services, export)
         raise
@@ -104,13 +138,18 @@ async def _run(services: Services, export: ClaimedExport) -> None:
         metrics.EXPORT_DURATION.labels(export.format, outcome).observe(time.perf_counter() - started)
 
 
+async def _outcome_of_lost(services: Services, export: ClaimedExport) -> str:
+    return "failed" if await end_if_forbidden(services.pool, export) else "cancelled"
+
+
 async def _write(services: Services, export: ClaimedExport) -> bool:
-    """Writes and records the file; False: by then the export had been cancelled, or taken over."""
+    """Writes and records the file; False: by then the export had been cancelled, taken over, or forbidden."""
     name = f"exports/{export.id}/{export.owner.rpartition('-')[2]}"
     async with services.storage.writer(name) as writer:
-        progress = Progress(writer)
+        progress = Progress(writer, await services.quotas.bytes_left(export.user_id, export_id=export.id))
 
         async def renew() -> bool:
+            progress.left = await services.quotas.bytes_left(export.user_id, export_id=export.id)
             return await renew_export(
                 services.pool, export, rows=progress.rows, size=progress.size, total=progress.total
             )

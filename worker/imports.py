@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import time
 from functools import partial
+from typing import Any
 
 import structlog
 
@@ -104,7 +105,7 @@ async def _carry_on(services: Services, claim: ClaimedImport) -> None:
         await _release(services, claim)
     except ImportRefused as refusal:
         outcome = "failed"
-        await _fail(services, claim, refusal.name, refusal.detail)
+        await _fail(services, claim, refusal.name, refusal.detail, **refusal.extra)
     except ObjectGone:
         outcome = "failed"
         await _fail(services, claim, "import-unreadable", "The uploaded file is not there any more: send it again.")
@@ -126,8 +127,8 @@ async def _carry_on(services: Services, claim: ClaimedImport) -> None:
         log.info("import run ended", outcome=outcome, seconds=round(time.monotonic() - started, 3))
 
 
-async def _fail(services: Services, claim: ClaimedImport, name: str, detail: str) -> None:
-    await fail_import(services.pool, claim, name, detail)
+async def _fail(services: Services, claim: ClaimedImport, name: str, detail: str, **extra: Any) -> None:
+    await fail_import(services.pool, claim, name, detail, **extra)
     metrics.IMPORTS_ENDED.labels(claim.format, "failed").inc()
 
 
@@ -215,7 +216,13 @@ class _Run:
             started = time.perf_counter()
             try:
                 self._counts = await write_chunk(
-                    self._services.pool, self._claim, before, chunk, self._reader.report, seconds=seconds
+                    self._services.pool,
+                    self._claim,
+                    before,
+                    chunk,
+                    self._reader.report,
+                    seconds=seconds,
+                    quota=self._services.quotas.tasks,
                 )
                 break
             except Exception as error:

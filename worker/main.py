@@ -16,6 +16,7 @@ from core.database import worker_pool
 from core.jobs import BULK_QUEUE, MAINTENANCE_QUEUE, TIME_QUEUE
 from core.lanes import WRITES_QUEUE
 from core.logs import event_log, get_logger
+from core.quotas import Quotas
 from core.redis import CACHE_REPLY_SECONDS, QUEUE_REPLY_SECONDS, cache_client, end_tasks, queue_client
 from core.redislink import Link
 from core.settings import Settings
@@ -89,6 +90,7 @@ async def connected(settings: Settings, stopping: asyncio.Event) -> AsyncIterato
     cache = cache_client(settings.redis_url)
     queue_link, cache_link = Link(queue, timeout=QUEUE_REPLY_SECONDS), Link(cache, timeout=CACHE_REPLY_SECONDS)
     lane_readers: dict[str, Link] = {}
+    quotas = Quotas(settings, pool)
     try:
         invalidator, storage = CacheInvalidator(cache, queue, link=cache_link), Storage.of(settings)
         log_write = event_log(settings, tier="worker", event="write")
@@ -101,11 +103,13 @@ async def connected(settings: Settings, stopping: asyncio.Event) -> AsyncIterato
             invalidator,
             storage,
             snapshots,
+            quotas,
             log_write,
             stopping,
             lane_readers=lane_readers,
         )
     finally:
+        await quotas.close()
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(asyncio.gather(pool.close(), snapshots.close()), 5)
         for link in (queue_link, cache_link, *lane_readers.values()):

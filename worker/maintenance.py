@@ -99,11 +99,10 @@ async def empty_suspect_cache(services: Services) -> int:
 
 
 async def sweep_exports(services: Services) -> int:
-    """Calls workers for exports that nobody carries out: a call was lost, or a worker died."""
+    """Calls workers for exports that nobody carries out, and deletes files that were given up: they count as stored."""
     if await exports_wait(services.pool) and await services.queue.zcard(BULK_QUEUE) < CALLS_MAXIMUM:
         await call_bulk(services.queue, "export")
-        return 1
-    return 0
+    return await _delete_expired_files(services)
 
 
 async def sweep_imports(services: Services) -> int:
@@ -145,13 +144,17 @@ async def purge_uploads(services: Services, _arguments: Arguments) -> int:
 
 async def delete_expired_exports(services: Services, _arguments: Arguments) -> int:
     """Deletes files past EXPORT_RETENTION_HOURS, and some days later the exports themselves."""
+    removed = await _delete_expired_files(services)
+    return removed + await purge_exports(services.pool)
+
+
+async def _delete_expired_files(services: Services) -> int:
     removed = 0
     while expired := await expired_files(services.pool, limit=EXPIRED_AT_ONCE):
         for name in expired.values():
             await services.storage.delete(name)
         await forget_files(services.pool, list(expired))
         removed += len(expired)
-    removed += await purge_exports(services.pool)
     return removed
 
 
@@ -309,6 +312,10 @@ async def _carry_out(services: Services, claim: ClaimedRun) -> None:
     started = time.perf_counter()
     outcome = "failed"
     try:
+        if not claim.is_allowed:
+            outcome = "refused"
+            await fail_run(services.pool, claim, "forbidden", "Whoever ordered it is no admin any more.")
+            return
         if claim.attempts > ATTEMPTS_MAXIMUM:
             log.error("a run of maintenance was left in the middle again and again", attempts=claim.attempts)
             await fail_run(services.pool, claim, "internal-error", "It broke off again and again.")

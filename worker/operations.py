@@ -7,9 +7,10 @@ from typing import Any
 import orjson
 
 from core import metrics
+from core.authority import current_admins, seen_outcome
 from core.channels.writes import create_channels, delete_channels, rotate_secrets, try_channels, update_channels
 from core.commands import Command, Effect
-from core.database import Connection
+from core.database import Connection, Pool
 from core.deliveries.writes import redeliver
 from core.exports.writes import cancel_exports, create_exports
 from core.ids import MAXIMUM_ID, is_job_id
@@ -20,7 +21,7 @@ from core.maintenance.writes import order_maintenance
 from core.notifications.writes import mark_notifications
 from core.reminders.writes import set_reminders
 from core.tasks.folding import AnswerBudget
-from core.tasks.writes import change_tasks, create_tasks
+from core.tasks.writes import change_tasks, create_tasks, owners_of_tasks
 from core.users.writes import open_sessions, register_users, revoke_sessions, rotate_sessions, update_users
 
 log = get_logger()
@@ -127,10 +128,28 @@ class Applied:
     owners: frozenset[int] | None
 
 
-def applied_before(command: Command, stored: StoredOutcome) -> Applied:
-    """A command whose job's row was found."""
-    owners = None if command.payload.get("any_owner") else frozenset({command.user_id})
-    return Applied(command, stored.answer_to(command), owners)
+async def applied_before(
+    pool: Pool, repeats: Sequence[Command], stored: dict[str, StoredOutcome]
+) -> list[Applied]:
+    """Commands whose jobs' rows were found; who is no admin (any more) is told what is about tasks of his own."""
+    as_admin = [command.user_id for command in repeats if command.payload.get("any_owner")]
+    unsaid = [stored[command.id].task_id for command in repeats if command.kind == "task.reminders"]
+    admins: frozenset[int] = frozenset()
+    owners_of: dict[int, int] = {}
+    if as_admin or unsaid:
+        async with pool.acquire() as connection:
+            admins = await current_admins(connection, as_admin)
+            owners_of = await owners_of_tasks(connection, [task_id for task_id in unsaid if task_id is not None])
+    applied = []
+    for command in repeats:
+        first = stored[command.id]
+        outcome = first.answer_to(command)
+        if command.user_id not in admins:
+            owner = owners_of.get(first.task_id or 0, command.user_id)
+            outcome = seen_outcome(outcome, command.user_id, is_of_other=owner != command.user_id)
+        owners = None if command.payload.get("any_owner") else frozenset({command.user_id})
+        applied.append(Applied(command, outcome, owners))
+    return applied
 
 
 def results_text(effects: Sequence[Effect]) -> str:

@@ -21,6 +21,7 @@ from core.cache import CacheInvalidator
 from core.database import Pool, is_transient
 from core.logs import get_logger
 from core.partitions import ensure_partitions
+from core.quotas import Quotas
 from core.redis import (
     QUEUE_REPLY_SECONDS,
     REDIS_FAULTS,
@@ -63,6 +64,7 @@ class Services:
     storage: Storage
     snapshots: Pool
     """For exports, whose transactions last: they must not take all connections from those who renew leases."""
+    quotas: Quotas
     log_write: Callable[[dict[str, Any]], None]
     """Writes the line of a write that was carried out."""
     stopping: asyncio.Event = field(default_factory=asyncio.Event)

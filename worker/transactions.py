@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
 
 from core import metrics
+from core.authority import current_admins, forbidden
 from core.commands import Effect
 from core.database import (
     Connection,
@@ -104,7 +105,7 @@ class _Attempt:
     async def either_way(self, carefully: bool) -> Sequence[Work]:
         if not carefully:
             try:
-                return await self._transact(_apply_wave)
+                return await self._transact(self._apply_wave)
             except Exception as error:
                 if is_transient(error) or isinstance(error, AlreadyDone | Overdue | LaneLost):
                     raise
@@ -132,7 +133,7 @@ class _Attempt:
             try:
                 async with lane_transaction(connection, self._lease, longest_seconds=self._longest_seconds):
                     await _find_owners(connection, operations)
-                    for wave in cut_into_waves(operations):
+                    for wave in cut_into_waves([op for op in operations if op.effect is None]):
                         await apply_wave(connection, wave)
                     await self._record(connection, works)
             except Exception as error:
@@ -142,11 +143,24 @@ class _Attempt:
                 raise
         return works
 
+    async def _apply_wave(self, connection: Connection, wave: Sequence[Operation]) -> None:
+        sets: dict[tuple[WriteInSet, int], list[Operation]] = defaultdict(list)
+        for operation in wave:
+            sets[HANDLERS[operation.kind], id(operation.budget)].append(operation)
+        for (handler, _), operations in sets.items():
+            arguments = [operation.arguments for operation in operations]
+            refused = await self._services.quotas.refuse(connection, operations[0].kind, arguments)
+            for place, effect in refused.items():
+                operations[place].effect = effect
+            allowed = [operation for place, operation in enumerate(operations) if place not in refused]
+            if allowed:
+                await _write_in_set(connection, handler, allowed)
+
     async def _apply_wave_carefully(self, connection: Connection, wave: Sequence[Operation]) -> None:
         """As a set where that goes well, else half by half, so that a few poisonous operations cost few statements."""
         try:
             async with savepoint(connection):
-                await _apply_wave(connection, wave)
+                await self._apply_wave(connection, wave)
         except Exception as error:
             # Accepted writes wait for a migration that is still to come; they are not refused for it.
             if is_transient(error) or is_schema_fault(error):
@@ -162,26 +176,26 @@ class _Attempt:
 
 
 async def _find_owners(connection: Connection, operations: Sequence[Operation]) -> None:
-    """An admin names any task, but tasks are found by owner and id."""
+    """An admin names any task, but tasks are found by owner and id; who is no admin any more has his own alone."""
     foreign = [op for op in operations if op.kind in OF_A_TASK and op.arguments.get("any_owner")]
     if foreign:
+        admins = await current_admins(connection, [op.arguments["user_id"] for op in foreign])
         owners = await owners_of_tasks(connection, [op.arguments["id"] for op in foreign])
         for operation in foreign:
-            operation.arguments["user_id"] = owners.get(operation.arguments["id"], operation.arguments["user_id"])
+            caller, task_id = operation.arguments["user_id"], operation.arguments["id"]
+            if caller not in admins and owners.get(task_id) != caller:
+                operation.effect = forbidden(task_id=task_id)
+            operation.arguments["user_id"] = owners.get(task_id, caller)
 
 
-async def _apply_wave(connection: Connection, wave: Sequence[Operation]) -> None:
-    sets: dict[tuple[WriteInSet, int], list[Operation]] = defaultdict(list)
-    for operation in wave:
-        sets[HANDLERS[operation.kind], id(operation.budget)].append(operation)
-    for (handler, _), operations in sets.items():
-        arguments = [operation.arguments for operation in operations]
-        if operations[0].is_change:
-            effects = await change_tasks(connection, arguments, operations[0].budget)
-        else:
-            effects = await handler(connection, arguments)
-        for operation, effect in zip(operations, effects, strict=True):
-            operation.effect = effect
+async def _write_in_set(connection: Connection, handler: WriteInSet, operations: Sequence[Operation]) -> None:
+    arguments = [operation.arguments for operation in operations]
+    if operations[0].is_change:
+        effects = await change_tasks(connection, arguments, operations[0].budget)
+    else:
+        effects = await handler(connection, arguments)
+    for operation, effect in zip(operations, effects, strict=True):
+        operation.effect = effect
 
 
 def _effect_of_fault(operation: Operation, error: Exception) -> Effect:

@@ -11,16 +11,12 @@ from core.channels.schemas import TEST_EVENT
 from core.commands import Effect
 from core.database import Connection, Pool, delete_in_chunks
 
-CHANNELS_MAXIMUM = 50
-"""The most that a user may have."""
-
 DELETED_AT_ONCE = 1000
 
 _CREATE = f"""
 WITH c AS (
     INSERT INTO channels (user_id, kind, url_encrypted, url_masked, secrets_encrypted, events, quiet_hours)
-    SELECT $1, $2, $3, $4, $5, $6::text[], $7::json
-    WHERE  (SELECT count(*) FROM (SELECT FROM channels WHERE user_id = $1 AND state <> 'deleted' LIMIT $8) AS had) < $8
+    VALUES ($1, $2, $3, $4, $5, $6::text[], $7::json)
     RETURNING *
 )
 SELECT {CHANNEL_JSON} AS channel FROM c
@@ -107,15 +103,8 @@ async def create_channels(connection: Connection, creations: Sequence[dict[str, 
             None if wanted["secret"] is None else [base64.b64decode(wanted["secret"])],
             wanted["events"],
             _json(wanted["quiet_hours"]),
-            CHANNELS_MAXIMUM,
         )
-        effects.append(
-            Effect(201, channel)
-            if channel is not None
-            else Effect.rejected(
-                "too-many-channels", f"There are {CHANNELS_MAXIMUM} channels already, and more a user may not have."
-            )
-        )
+        effects.append(Effect(201, channel))
     return effects
 
 

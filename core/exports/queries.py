@@ -15,7 +15,7 @@ _EXPORT_JSON = f"""
 """  # noqa: S608
 
 _JOINED = """
-    SELECT e.format, e.filters, e.rows, e.bytes, e.expires_at, e.object, e.etag, jobs.*
+    SELECT e.format, e.filters, e.all_users, e.rows, e.bytes, e.expires_at, e.object, e.etag, jobs.*
     FROM   exports AS e JOIN jobs USING (id)
     WHERE  e.user_id = me::bigint
 """
@@ -27,7 +27,7 @@ FROM   set_config('app.user_id', $1, true) AS me,
 """  # noqa: S608
 
 _FILE = f"""
-SELECT j.state, j.format, j.object, j.etag, j.bytes, j.finished_at, j.expires_at <= now() AS is_expired
+SELECT j.state, j.format, j.all_users, j.object, j.etag, j.bytes, j.finished_at, j.expires_at <= now() AS is_expired
 FROM   set_config('app.user_id', $1, true) AS me,
        LATERAL ({_JOINED} AND e.id = $2::text::uuid LIMIT 1) AS j
 """  # noqa: S608
@@ -48,11 +48,13 @@ class ExportFile:
 
     Attributes:
         state: of the export; all else is known of one that has succeeded.
+        all_users: whether it holds everybody's tasks, which is for admins.
         is_expired: whether its time is over, be it that it was given up.
     """
 
     state: str
     format: str
+    all_users: bool
     object: str | None
     etag: str | None
     bytes: int | None
@@ -82,6 +84,7 @@ async def read_export_file(pool: AnyPool, user_id: int, export_id: str) -> Expor
     return ExportFile(
         row["state"],
         row["format"],
+        row["all_users"],
         row["object"],
         row["etag"],
         row["bytes"],

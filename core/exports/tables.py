@@ -24,6 +24,10 @@ exports = sa.Table(
     sa.Column("lease_owner", sa.Text),
     sa.Column("lease_until", sa.TIMESTAMP(timezone=True)),
     sa.Column("expires_at", sa.TIMESTAMP(timezone=True)),
+    # When an export of this user was last begun, since this one was ordered; null: none was.
+    sa.Column("turn_at", sa.TIMESTAMP(timezone=True)),
     sa.CheckConstraint("format IN ('csv', 'ndjson', 'json', 'ics')", name="format"),
     sa.Index("exports_user_id_id_idx", "user_id", "id"),
+    sa.Index("exports_user_id_idx", "user_id", postgresql_where=sa.text("object IS NOT NULL OR expires_at IS NULL")),
+    sa.Index("exports_expires_at_idx", "expires_at", postgresql_where=sa.text("object IS NOT NULL")),
 )

@@ -9,6 +9,7 @@ from typing import Any
 
 import orjson
 
+from core.authority import current_admins, forbidden
 from core.commands import Effect
 from core.database import Connection, Pool, delete_in_chunks
 from core.jobs import BEGUN
@@ -63,17 +64,19 @@ async def create_exports(connection: Connection, creations: Sequence[dict[str, A
     Args:
         connection: in a transaction.
         creations: `job_id`, `user_id`, `format`, `filters` (as `TaskFilter.from_query` takes them, and `sort`),
-            `all_users` (an admin's: everybody's tasks).
+            `all_users` (everybody's tasks, which is for those who are admins now).
     """
+    admins = await current_admins(connection, [c["user_id"] for c in creations if c["all_users"]])
+    begun = [c for c in creations if not c["all_users"] or c["user_id"] in admins]
     await connection.execute(
         _CREATE,
-        [creation["job_id"] for creation in creations],
-        [creation["user_id"] for creation in creations],
-        [creation["format"] for creation in creations],
-        [orjson.dumps(creation["filters"]).decode() for creation in creations],
-        [creation["all_users"] for creation in creations],
+        [creation["job_id"] for creation in begun],
+        [creation["user_id"] for creation in begun],
+        [creation["format"] for creation in begun],
+        [orjson.dumps(creation["filters"]).decode() for creation in begun],
+        [creation["all_users"] for creation in begun],
     )
-    return [Effect(BEGUN) for _ in creations]
+    return [Effect(BEGUN) if creation in begun else forbidden() for creation in creations]
 
 
 async def cancel_exports(connection: Connection, cancellations: Sequence[dict[str, Any]]) -> list[Effect]:
@@ -133,10 +136,11 @@ _WAITING = """
                        AND    other.id <> e.id
                        AND    other.expires_at IS NULL
                        AND    other.lease_until > now())
-    ORDER  BY e.lease_until NULLS LAST, j.created_at, e.id
+    ORDER  BY e.turn_at NULLS FIRST, j.created_at, e.id
 """
 
-# Of a user's exports one runs at a time, so that nobody takes all places.
+# Of a user's exports one runs at a time, so that nobody takes all places; and whoever has had a turn waits behind those
+# who have had none.
 _CLAIM = f"""
 WITH next AS MATERIALIZED (
     {_WAITING}
@@ -149,6 +153,13 @@ WITH next AS MATERIALIZED (
     FROM   next
     WHERE  e.id = next.id
     RETURNING e.*
+), siblings AS MATERIALIZED (
+    SELECT e.id
+    FROM   exports AS e JOIN claimed ON claimed.user_id = e.user_id AND claimed.id <> e.id
+    WHERE  e.expires_at IS NULL
+    FOR    UPDATE OF e SKIP LOCKED
+), behind AS (
+    UPDATE exports AS e SET turn_at = now() FROM siblings WHERE e.id = siblings.id
 ), begun AS (
     UPDATE jobs AS j
     SET    state       = CASE WHEN claimed.expires_at IS NULL THEN 'processing' ELSE 'cancelled' END,
@@ -169,6 +180,7 @@ WITH kept AS (
     WHERE  id = $1::text::uuid
     AND    lease_owner = $2
     AND    expires_at IS NULL
+    AND    (NOT all_users OR EXISTS (SELECT FROM users AS u WHERE u.id = exports.user_id AND u.role = 'admin'))
     RETURNING id
 )
 UPDATE jobs
@@ -193,6 +205,7 @@ WITH done AS (
     WHERE  id = $1::text::uuid
     AND    lease_owner = $2
     AND    expires_at IS NULL
+    AND    (NOT all_users OR EXISTS (SELECT FROM users AS u WHERE u.id = exports.user_id AND u.role = 'admin'))
     RETURNING id
 )
 UPDATE jobs
@@ -202,6 +215,7 @@ FROM   done
 WHERE  jobs.id = done.id
 """
 
+# With a condition, for those alone that hold everybody's tasks and were ordered by somebody who is no admin any more.
 _FAIL = """
 WITH done AS (
     UPDATE exports
@@ -209,6 +223,8 @@ WITH done AS (
     WHERE  id = $1::text::uuid
     AND    lease_owner = $2
     AND    expires_at IS NULL
+    AND    (NOT $5 OR all_users
+                      AND NOT EXISTS (SELECT FROM users AS u WHERE u.id = exports.user_id AND u.role = 'admin'))
     RETURNING id
 )
 UPDATE jobs
@@ -263,7 +279,18 @@ async def finish_export(
 
 async def fail_export(pool: Pool, export: ClaimedExport, effect: Effect) -> None:
     """Ends the export with what `effect`, a refusal, says."""
-    await pool.execute(_FAIL, export.id, export.owner, effect.status_code, orjson.dumps(effect.error).decode())
+    await _fail(pool, export, effect, if_forbidden=False)
+
+
+async def end_if_forbidden(pool: Pool, export: ClaimedExport) -> bool:
+    """Ends an export of everybody's tasks whose orderer is no admin any more; returns whether it is one."""
+    return export.all_users and await _fail(pool, export, forbidden(), if_forbidden=True)
+
+
+async def _fail(pool: Pool, export: ClaimedExport, effect: Effect, *, if_forbidden: bool) -> bool:
+    error = orjson.dumps(effect.error).decode()
+    status = await pool.execute(_FAIL, export.id, export.owner, effect.status_code, error, if_forbidden)
+    return status == "UPDATE 1"
 
 
 # -- looking after --------------------------------------------------------------------------------------------

@@ -8,9 +8,10 @@ from core.database import Connection, Pool, locked_transaction
 from core.imports.claims import ClaimedImport, Counts, counts_of
 from core.imports.reading import Chunk
 from core.imports.rowerrors import as_json, keep_errors
-from core.imports.rows import FileReport
+from core.imports.rows import FileReport, ImportRefused
 from core.imports.taskrows import CHUNK_SECONDS, write_rows
 from core.leases import LEASE_SECONDS, LeaseLost
+from core.taskquota import TaskQuota
 from core.tasks.tables import import_lock
 
 # Nobody wants to be told of each row: the end of the import is an event of its own.
@@ -43,7 +44,14 @@ WHERE  id = $1::text::uuid
 
 
 async def write_chunk(
-    pool: Pool, claim: ClaimedImport, before: Counts, chunk: Chunk, report: FileReport, *, seconds: float
+    pool: Pool,
+    claim: ClaimedImport,
+    before: Counts,
+    chunk: Chunk,
+    report: FileReport,
+    *,
+    seconds: float,
+    quota: TaskQuota,
 ) -> Counts:
     """Writes a chunk's tasks, its errors and the checkpoint, all or nothing; safe to repeat after a lost connection.
 
@@ -54,12 +62,14 @@ async def write_chunk(
         chunk: as it was read.
         report: what reading has told about the file so far.
         seconds: of work since the last checkpoint.
+        quota: of the user's tasks.
 
     Returns:
         The counts behind the chunk.
 
     Raises:
         LeaseLost: the import was cancelled, or somebody else carries it on; nothing was written.
+        ImportRefused: the chunk would pass the quota; nothing of it was written.
     """
     async with (
         pool.acquire() as connection,
@@ -74,6 +84,8 @@ async def write_chunk(
             raise LeaseLost
         await connection.execute(_QUIETLY)
         done = await write_rows(connection, claim, before, chunk)
+        if done.created and not claim.dry_run:
+            await _require_room(connection, claim, quota, done.created)
         errors = sorted([*chunk.errors, *done.errors], key=lambda error: (error.number, error.ordinal))
         kept, kept_bytes = await keep_errors(connection, claim, before, errors)
         after = Counts(
@@ -87,6 +99,13 @@ async def write_chunk(
         )
         await _checkpoint(connection, claim, before, after, chunk.bytes_read, report, seconds)
     return after
+
+
+async def _require_room(connection: Connection, claim: ClaimedImport, quota: TaskQuota, created: int) -> None:
+    refusal = await quota.refuse_made(connection, claim.user_id, created)
+    if refusal is not None and refusal.error is not None:
+        extra = {name: refusal.error[name] for name in ("quota", "limit", "used")}
+        raise ImportRefused("quota-exceeded", refusal.error["detail"], **extra)
 
 
 async def _checkpoint(

@@ -57,12 +57,14 @@ class ImportRefused(Exception):
         name: of the problem: `import-empty`, `import-unreadable`, `import-wrong-format`, `import-too-large`,
             `import-mapping-invalid`, `import-format-unknown`.
         detail: what is wrong, where (line, byte, column name), and what to do.
+        extra: further members of the problem.
     """
 
-    def __init__(self, name: str, detail: str) -> None:
+    def __init__(self, name: str, detail: str, **extra: Any) -> None:
         super().__init__(detail)
         self.name = name
         self.detail = detail
+        self.extra = extra
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,6 +37,7 @@ imports = sa.Table(
     sa.Column("lease_until", sa.TIMESTAMP(timezone=True)),
     sa.Column("turn_at", sa.TIMESTAMP(timezone=True), nullable=False, server_default=sa.func.now()),
     sa.Index("imports_user_id_id_idx", "user_id", "id"),
+    sa.Index("imports_user_id_idx", "user_id", postgresql_where=sa.text("object IS NOT NULL")),
     sa.Index("imports_turn_at_idx", "turn_at", postgresql_where=sa.text("object IS NOT NULL")),
 )
 

@@ -234,9 +234,9 @@ async def finish_import(pool: Pool, claim: ClaimedImport) -> None:
     await pool.execute(_END, claim.id, claim.owner, "succeeded", 200, None)
 
 
-async def fail_import(pool: Pool, claim: ClaimedImport, name: str, detail: str) -> None:
-    """The import ends with a problem of a kind in `REJECTIONS`; what was written stays."""
-    content = problem(name, detail)
+async def fail_import(pool: Pool, claim: ClaimedImport, name: str, detail: str, **extra: Any) -> None:
+    """The import ends with a problem of a kind in `REJECTIONS`, with members `extra`; what was written stays."""
+    content = problem(name, detail, **extra)
     if content["status"] == UNPROCESSABLE:
         content["errors"] = {"file": [detail]}
     await pool.execute(_END, claim.id, claim.owner, "failed", content["status"], orjson.dumps(content).decode())

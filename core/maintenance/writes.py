@@ -12,6 +12,7 @@ from typing import Any
 
 import orjson
 
+from core.authority import current_admins, forbidden
 from core.commands import Effect, problem
 from core.database import Connection, Pool
 from core.jobs import BEGUN
@@ -42,15 +43,17 @@ async def order_maintenance(connection: Connection, orders: Sequence[dict[str, A
 
     Args:
         connection: in a transaction.
-        orders: `job_id`, `name`, and the run's `arguments`.
+        orders: `job_id`, `user_id` (refused unless that is an admin now), `name`, and the run's `arguments`.
     """
+    admins = await current_admins(connection, [order["user_id"] for order in orders])
+    allowed = [order for order in orders if order["user_id"] in admins]
     await connection.execute(
         _ORDER,
-        [order["name"] for order in orders],
-        [order["job_id"] for order in orders],
-        [orjson.dumps(order.get("arguments", {})).decode() for order in orders],
+        [order["name"] for order in allowed],
+        [order["job_id"] for order in allowed],
+        [orjson.dumps(order.get("arguments", {})).decode() for order in allowed],
     )
-    return [Effect(BEGUN) for _ in orders]
+    return [Effect(BEGUN) if order["user_id"] in admins else forbidden() for order in orders]
 
 
 # -- by the clock ---------------------------------------------------------------------------------------------
@@ -86,6 +89,7 @@ class ClaimedRun:
     Attributes:
         owner: the name of this claim.
         job_id: of the job to which it belongs, where an admin has ordered it.
+        is_allowed: whether whoever ordered it is an admin still.
         attempts: how many claims there have been, this one included.
     """
 
@@ -95,6 +99,7 @@ class ClaimedRun:
     arguments: dict[str, Any]
     job_id: str | None
     attempts: int
+    is_allowed: bool
 
 
 # A queued run may have a lease without an owner: until then it rests, after a fault that passes. What an admin has
@@ -122,7 +127,10 @@ WITH next AS MATERIALIZED (
     WHERE  j.id = claimed.job_id
     AND    j.state = 'queued'
 )
-SELECT id, name, arguments::text, job_id::text, attempts FROM claimed
+SELECT c.id, c.name, c.arguments::text, c.job_id::text, c.attempts,
+       c.job_id IS NULL OR EXISTS (SELECT FROM jobs AS j JOIN users AS u ON u.id = j.user_id
+                                   WHERE  j.id = c.job_id AND u.role = 'admin') AS is_allowed
+FROM   claimed AS c
 """
 
 _RENEW = """
@@ -169,7 +177,7 @@ async def claim_run(pool: Pool, owner: str) -> ClaimedRun | None:
     if row is None:
         return None
     arguments = orjson.loads(row["arguments"])
-    return ClaimedRun(row["id"], owner, row["name"], arguments, row["job_id"], row["attempts"])
+    return ClaimedRun(row["id"], owner, row["name"], arguments, row["job_id"], row["attempts"], row["is_allowed"])
 
 
 async def renew_run(pool: Pool, claim: ClaimedRun) -> bool:

@@ -1,6 +1,6 @@
 """Reads of reminders."""
 
-from core.database import AnyPool, fetch_row
+from core.database import AnyPool, fetch_row, fetch_rows
 from core.tasks.queries import Caller
 
 REMINDERS_JSON = """
@@ -34,3 +34,24 @@ async def read_reminders(pool: AnyPool, caller: Caller, task_id: int) -> str | N
     """
     row = await fetch_row(pool, _OF_ALL if caller.is_admin else _OF_OWN, str(caller.user_id), task_id)
     return None if row is None else row["reminders"]
+
+
+_NOT_OF_OWN = """
+SELECT j.id::text
+FROM   set_config('app.user_id', $1, true) AS me,
+       LATERAL (SELECT id FROM jobs
+                WHERE  user_id = me::bigint
+                AND    id = ANY ($2::text[]::uuid[])
+                AND    NOT EXISTS (SELECT FROM tasks AS t WHERE t.user_id = me::bigint AND t.id = jobs.task_id)
+                LIMIT  $3) AS j
+"""
+
+
+async def jobs_of_others_tasks(pool: AnyPool, user_id: int, job_ids: list[str]) -> set[str]:
+    """Those of the user's `task.reminders` jobs whose task is not (any more) the user's own.
+
+    Raises:
+        DatabaseUnavailable: the database cannot answer.
+    """
+    rows = await fetch_rows(pool, _NOT_OF_OWN, str(user_id), job_ids, len(job_ids))
+    return {row["id"] for row in rows}

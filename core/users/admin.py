@@ -71,7 +71,7 @@ async def list_users(settings: Settings) -> list[dict[str, Any]]:
 
 
 async def promote(settings: Settings, username: str, role: str = "admin") -> None:
-    """Gives a user a role; takes effect at once for new tokens and within half a minute for old ones.
+    """Gives a user a role. What an admin may do ends at once with it; a new admin waits for half a minute at the most.
 
     Raises:
         UserFault: there is no such user.

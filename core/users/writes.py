@@ -35,13 +35,18 @@ RETURNING {USER_JSON} AS profile
 
 _REVOKE_ALL = "UPDATE sessions SET revoked_at = now() WHERE user_id = $1 AND revoked_at IS NULL"
 
+# The role is the one of this moment: the login may have waited in its lane.
 _OPEN_SESSION = """
-INSERT INTO sessions (id, user_id, expires_at)
-SELECT $1::uuid, id, $3::text::timestamptz
-FROM   users
-WHERE  id = $2
-RETURNING json_build_object('session_id', id, 'generation', generation, 'issued_at', created_at,
-                            'expires_at', expires_at, 'role', $4::text)::text AS session
+WITH opened AS (
+    INSERT INTO sessions (id, user_id, expires_at)
+    SELECT $1::uuid, id, $3::text::timestamptz
+    FROM   users
+    WHERE  id = $2
+    RETURNING *
+)
+SELECT json_build_object('session_id', s.id, 'generation', s.generation, 'issued_at', s.created_at,
+                         'expires_at', s.expires_at, 'role', u.role)::text AS session
+FROM   opened AS s JOIN users AS u ON u.id = s.user_id
 """
 
 # Only the newest generation may be exchanged; the family lives on with the next.
@@ -102,12 +107,10 @@ async def update_users(connection: Connection, updates: Sequence[dict[str, Any]]
 
 
 async def open_sessions(connection: Connection, logins: Sequence[dict[str, Any]]) -> list[Effect]:
-    """Starts refresh-token families; each of `logins` has `session_id`, `user_id`, `role` and `expires_at`."""
+    """Starts refresh-token families; each of `logins` has `session_id`, `user_id` and `expires_at`."""
     effects = []
     for login in logins:
-        session = await connection.fetchval(
-            _OPEN_SESSION, login["session_id"], login["user_id"], login["expires_at"], login["role"]
-        )
+        session = await connection.fetchval(_OPEN_SESSION, login["session_id"], login["user_id"], login["expires_at"])
         effects.append(Effect(200, session) if session is not None else _gone())
     return effects
 

@@ -1,0 +1,100 @@
+"""Whether an admin still is one, where that is not PostgreSQL's to judge: tokens and outcomes outlive a role.
+
+Stored outcomes are shown to their user as he may see them now: others' tasks are for those who are admins still.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+
+import orjson
+from aiohttp import web
+
+from api.keys import IDENTITY, POOL
+from core.authority import holds_others, seen_outcome, without_others
+from core.commands import Command, Outcome
+from core.database import AnyPool
+from core.jobs import JobView, ListedJob
+from core.reminders.queries import jobs_of_others_tasks
+from core.users.queries import current_role
+
+_REMINDERS = "task.reminders"
+"""The kind of job whose result does not say whose the task is."""
+
+
+async def still_admin(request: web.Request) -> bool:
+    """Whether the caller is an admin now.
+
+    Raises:
+        DatabaseUnavailable: the database cannot answer.
+    """
+    return request[IDENTITY].is_admin and await _is_admin(request.app[POOL], request[IDENTITY].user_id)
+
+
+async def _is_admin(pool: AnyPool, user_id: int) -> bool:
+    return await current_role(pool, user_id) == "admin"
+
+
+async def seen_by_user(pool: AnyPool, command: Command, outcome: Outcome) -> Outcome:
+    """What the outcome of an earlier delivery of a command may tell its user now.
+
+    Raises:
+        DatabaseUnavailable: the database cannot answer.
+    """
+    user_id = command.user_id
+    if command.kind == _REMINDERS and outcome.result is not None:
+        if await jobs_of_others_tasks(pool, user_id, [command.id]) and not await _is_admin(pool, user_id):
+            return Outcome(**seen_outcome(asdict(outcome), user_id, is_of_other=True))
+    elif holds_others(outcome.result, user_id) and not await _is_admin(pool, user_id):
+        return Outcome(**seen_outcome(asdict(outcome), user_id))
+    return outcome
+
+
+async def seen_job(request: web.Request, job: JobView, job_id: str) -> JobView | None:
+    """The caller's job; None where it tells of nothing but a task that he may not see (any more).
+
+    Raises:
+        DatabaseUnavailable: the database cannot answer.
+    """
+    seen = await _seen_bodies(request, {job_id: job.body})
+    return replace(job, body=seen[job_id]) if job_id in seen else None
+
+
+async def seen_jobs(request: web.Request, jobs: Sequence[ListedJob]) -> list[ListedJob]:
+    """The caller's jobs without those of which `seen_job` shows nothing.
+
+    Raises:
+        DatabaseUnavailable: the database cannot answer.
+    """
+    seen = await _seen_bodies(request, {job.id: job.body for job in jobs})
+    return [replace(job, body=seen[job.id]) for job in jobs if job.id in seen]
+
+
+async def _seen_bodies(request: web.Request, bodies: dict[str, str]) -> dict[str, str]:
+    user_id = request[IDENTITY].user_id
+    hidden: set[str] = set()
+    if of_reminders := [job_id for job_id, body in bodies.items() if _tells_reminders(body)]:
+        hidden = await jobs_of_others_tasks(request.app[POOL], user_id, of_reminders)
+    others = {job_id for job_id, body in bodies.items() if holds_others(body, user_id)}
+    if not (hidden or others) or await still_admin(request):
+        return bodies
+    seen = {}
+    for job_id, body in bodies.items():
+        left: str | None = body
+        if job_id in others:
+            left = _without_others(body, user_id)
+        if left is not None and job_id not in hidden:
+            seen[job_id] = left
+    return seen
+
+
+def _tells_reminders(body: str) -> bool:
+    return f'"kind":"{_REMINDERS}"' in body and '"result":null' not in body
+
+
+def _without_others(body: str, user_id: int) -> str | None:
+    content = orjson.loads(body)
+    left = without_others(orjson.dumps(content["result"]).decode(), user_id)
+    if left.result is None:
+        return None
+    content["result"] = orjson.Fragment(left.result)
+    return orjson.dumps(content).decode()

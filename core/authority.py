@@ -1,0 +1,67 @@
+"""What admins may do beyond their own, judged anew when it happens: the request that knew the role may be long gone.
+
+Reads are judged by PostgreSQL, whose policies ask for the role that a caller has now. Here is what is left: commands
+and long work when they are carried out, and outcomes that were stored while somebody was an admin.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+import orjson
+
+from core.commands import Effect
+from core.database import Connection
+
+_CURRENT_ADMINS = "SELECT id FROM users WHERE id = ANY ($1::bigint[]) AND role = 'admin'"
+
+_OWNER = '"user_id":'  # as a task has it; within a text the quotes would be escaped
+
+
+async def current_admins(connection: Connection, user_ids: Iterable[int]) -> frozenset[int]:
+    """Those of the users who are admins now."""
+    wanted = list(set(user_ids))
+    if not wanted:
+        return frozenset()
+    return frozenset(row["id"] for row in await connection.fetch(_CURRENT_ADMINS, wanted))
+
+
+def forbidden(*, task_id: int | None = None) -> Effect:
+    """The refusal of what only admins may do."""
+    return Effect.rejected("forbidden", "Only admins may do this.", task_id=task_id)
+
+
+def holds_others(text: str | None, user_id: int) -> bool:
+    """Whether finished JSON holds tasks of anybody but the user."""
+    return text is not None and text.count(_OWNER) != text.count(f"{_OWNER}{user_id},")
+
+
+def without_others(result: str, user_id: int) -> Effect:
+    """A stored result for one who may not see others' tasks (any more): not found, of a batch those items alone."""
+    gone = Effect.rejected("not-found", "There is no such task.")
+    content: Any = orjson.loads(result)
+    if "results" not in content:
+        return gone
+    hidden = {"status": gone.status_code, "error": gone.error}
+    results = [hidden if "task" in item and item["task"]["user_id"] != user_id else item for item in content["results"]]
+    return Effect(207, orjson.dumps({"results": results}).decode())
+
+
+def seen_outcome(message: dict[str, Any], user_id: int, *, is_of_other: bool = False) -> dict[str, Any]:
+    """An outcome in its wire form, as one sees it who may see nothing but his own.
+
+    Args:
+        message: the outcome.
+        user_id: who sees it.
+        is_of_other: whether it is known to be about another's task, also where the result does not say so.
+    """
+    if message["result"] is None or not (is_of_other or holds_others(message["result"], user_id)):
+        return message
+    left = without_others(message["result"], user_id)
+    return {
+        **message,
+        "status_code": left.status_code,
+        "result": left.result,
+        "error": left.error,
+        "task_id": None,
+        "version": None,
+    }

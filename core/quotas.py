@@ -1,0 +1,183 @@
+"""Quotas: how much one user may have of what takes room or others' time; 0 is no limit.
+
+They are judged when a command is applied, in its transaction, where a user's commands come one after the other.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from core.commands import Effect
+from core.database import AnyPool, Connection, Pool, fetch_row
+from core.settings import Settings
+from core.taskquota import TaskQuota, quota_exceeded
+
+_CHANNELS = """
+SELECT user_id, count(*) AS channels
+FROM   channels
+WHERE  user_id = ANY ($1::bigint[]) AND state <> 'deleted'
+GROUP  BY user_id
+"""
+
+# An import whose job has no row yet was begun by this very transaction. A file that was given up takes room until it
+# has been deleted.
+_FILES = """
+    (SELECT count(*) FROM exports AS e WHERE e.user_id = u.user_id AND e.expires_at IS NULL)
+    + (SELECT count(*) FROM imports AS i LEFT JOIN jobs AS j USING (id)
+       WHERE  i.user_id = u.user_id AND i.object IS NOT NULL
+       AND    (j.state IS NULL OR j.state IN ('queued', 'processing'))) AS waiting_jobs,
+    (SELECT count(*) FROM exports AS e
+     WHERE  e.user_id = u.user_id AND (e.object IS NOT NULL OR e.expires_at IS NULL)
+     AND    (e.expires_at IS NULL OR e.expires_at > now())) AS exports_kept,
+    (SELECT coalesce(sum(e.bytes), 0) FROM exports AS e
+     WHERE  e.user_id = u.user_id AND (e.object IS NOT NULL OR e.expires_at IS NULL)
+     AND    e.id IS DISTINCT FROM $2::text::uuid)
+    + (SELECT coalesce(sum(i.bytes), 0) FROM imports AS i
+       WHERE  i.user_id = u.user_id AND i.object IS NOT NULL) AS stored_bytes
+"""
+
+_HELD = f"""
+SELECT u.user_id, {_FILES},
+       (SELECT count(*) FROM maintenance_runs AS m JOIN jobs AS j ON j.id = m.job_id
+        WHERE  m.state IN ('queued', 'running') AND j.user_id = u.user_id) AS maintenance
+FROM   unnest($1::bigint[]) AS u (user_id)
+"""  # noqa: S608
+
+_OWN = f"""
+SELECT held.*
+FROM   set_config('app.user_id', $1, true) AS me,
+       LATERAL (SELECT {_FILES} FROM (SELECT me::bigint AS user_id) AS u LIMIT 1) AS held
+"""  # noqa: S608
+
+
+@dataclass(slots=True)
+class Held:
+    """What a user has of long work and its files."""
+
+    waiting_jobs: int
+    exports_kept: int
+    stored_bytes: int
+
+
+async def read_held(pool: AnyPool, user_id: int) -> Held:
+    """What the caller has, for a refusal before anything is sent; the worker judges again.
+
+    Raises:
+        DatabaseUnavailable: the database cannot answer.
+    """
+    row = await fetch_row(pool, _OWN, str(user_id), None)
+    assert row is not None, "sums and counts always give a row"
+    return Held(row["waiting_jobs"], row["exports_kept"], int(row["stored_bytes"]))
+
+
+class Quotas:
+    """All quotas, as a worker judges them; one a process."""
+
+    def __init__(self, settings: Settings, pool: Pool) -> None:
+        self.tasks = TaskQuota(pool, settings.quota_tasks)
+        self._pool = pool
+        self._settings = settings
+        self._checks = {
+            "channel.create": self._refuse_channels,
+            "export": self._refuse_exports,
+            "import": self._refuse_imports,
+            "maintenance": self._refuse_maintenance,
+        }
+
+    async def close(self) -> None:
+        """Ends what goes on in the background."""
+        await self.tasks.close()
+
+    async def refuse(self, connection: Connection, kind: str, arguments: Sequence[dict[str, Any]]) -> dict[int, Effect]:
+        """Place → the refusal, for those operations of a kind that would pass a quota of their user.
+
+        Args:
+            connection: in the transaction that would carry them out.
+            kind: of the operations.
+            arguments: of each, with `user_id`.
+        """
+        if kind == "task.create":
+            return await self.tasks.refuse(connection, [one["user_id"] for one in arguments])
+        check = self._checks.get(kind)
+        return {} if check is None else await check(connection, arguments)
+
+    async def bytes_left(self, user_id: int, *, export_id: str) -> int | None:
+        """How large the file of an export may become, beside what its user has stored otherwise; None: no limit."""
+        limit = self._settings.quota_stored_bytes
+        if not limit:
+            return None
+        row = await self._pool.fetchrow(_HELD, [user_id], export_id)
+        assert row is not None, "there is a row for each user who is asked for"
+        return max(0, limit - int(row["stored_bytes"]))
+
+    def bytes_exceeded(self, left: int) -> Effect:
+        """The refusal of a file that has no room in what `bytes_left` has told."""
+        limit = self._settings.quota_stored_bytes
+        return quota_exceeded("stored_bytes", limit=limit, used=limit - left)
+
+    async def _refuse_channels(self, connection: Connection, arguments: Sequence[dict[str, Any]]) -> dict[int, Effect]:
+        limit = self._settings.quota_channels
+        rows = await connection.fetch(_CHANNELS, [one["user_id"] for one in arguments]) if limit else []
+        used = Counter({row["user_id"]: row["channels"] for row in rows})
+        refused = {}
+        for place, one in enumerate(arguments):
+            if limit and used[one["user_id"]] >= limit:
+                refused[place] = quota_exceeded("channels", limit=limit, used=used[one["user_id"]])
+            else:
+                used[one["user_id"]] += 1
+        return refused
+
+    async def _refuse_exports(self, connection: Connection, arguments: Sequence[dict[str, Any]]) -> dict[int, Effect]:
+        return await self._refuse_files(connection, arguments, exports=1)
+
+    async def _refuse_imports(self, connection: Connection, arguments: Sequence[dict[str, Any]]) -> dict[int, Effect]:
+        return await self._refuse_files(connection, arguments, exports=0)
+
+    async def _refuse_maintenance(
+        self, connection: Connection, arguments: Sequence[dict[str, Any]]
+    ) -> dict[int, Effect]:
+        return await self._refuse_files(connection, arguments, exports=0)
+
+    async def _refuse_files(
+        self, connection: Connection, arguments: Sequence[dict[str, Any]], *, exports: int
+    ) -> dict[int, Effect]:
+        users = list({one["user_id"] for one in arguments})
+        held = {
+            row["user_id"]: Held(
+                row["waiting_jobs"] + row["maintenance"], row["exports_kept"], int(row["stored_bytes"])
+            )
+            for row in await connection.fetch(_HELD, users, None)
+        }
+        refused = {}
+        for place, one in enumerate(arguments):
+            have, size = held[one["user_id"]], one.get("bytes", 0)
+            refusal = refusal_of(self._settings, have, exports=exports, size=size)
+            if refusal is not None:
+                refused[place] = refusal
+            else:
+                have.waiting_jobs += 1
+                have.exports_kept += exports
+                have.stored_bytes += size
+        return refused
+
+
+def refusal_of(settings: Settings, held: Held, *, exports: int = 0, size: int = 0) -> Effect | None:
+    """The refusal of long work for a user who has so much already; None: there is room.
+
+    Args:
+        settings: with the quotas.
+        held: what the user has.
+        exports: how many are to be added.
+        size: bytes that are to be stored; of an export nobody knows, and it only must not be begun without room.
+    """
+    limit = settings.quota_waiting_jobs
+    if limit and held.waiting_jobs >= limit:
+        return quota_exceeded("waiting_jobs", limit=limit, used=held.waiting_jobs)
+    limit = settings.quota_exports_kept
+    if limit and exports and held.exports_kept + exports > limit:
+        return quota_exceeded("exports_kept", limit=limit, used=held.exports_kept)
+    limit, size = settings.quota_stored_bytes, max(size, exports)
+    if limit and size and held.stored_bytes + size > limit:
+        return quota_exceeded("stored_bytes", limit=limit, used=held.stored_bytes)
+    return None
