@@ -20,19 +20,19 @@ STATEMENTS = [
     "ALTER TABLE exports ADD COLUMN turn_at timestamptz",
     # As the owner, whom row-level security does not bind: the policy of `users` asks for this very answer.
     """
-    CREATE FUNCTION is_admin_now(user_id bigint) RETURNS boolean
+    CREATE FUNCTION caller_is_admin_now() RETURNS boolean
     LANGUAGE sql STABLE PARALLEL SAFE SECURITY DEFINER SET search_path = public, pg_temp
     BEGIN ATOMIC
-        SELECT EXISTS (SELECT FROM users AS u WHERE u.id = user_id AND u.role = 'admin');
+        SELECT EXISTS (SELECT FROM users AS u WHERE u.id = current_app_user() AND u.role = 'admin');
     END
     """,
-    "REVOKE ALL ON FUNCTION is_admin_now(bigint) FROM PUBLIC",
-    "GRANT EXECUTE ON FUNCTION is_admin_now(bigint) TO tenfold_api",
+    "REVOKE ALL ON FUNCTION caller_is_admin_now() FROM PUBLIC",
+    "GRANT EXECUTE ON FUNCTION caller_is_admin_now() TO tenfold_api",
     # What the API believes of a role may be half a minute old.
     """
     CREATE OR REPLACE FUNCTION current_app_user_is_admin() RETURNS boolean
     LANGUAGE sql STABLE PARALLEL SAFE
-    RETURN coalesce(current_setting('app.role', true), '') = 'admin' AND is_admin_now(current_app_user())
+    RETURN coalesce(current_setting('app.role', true), '') = 'admin' AND caller_is_admin_now()
     """,
 ]
 
@@ -49,7 +49,7 @@ def downgrade() -> None:
         LANGUAGE sql STABLE PARALLEL SAFE
         RETURN current_app_user() IS NOT NULL AND coalesce(current_setting('app.role', true), '') = 'admin'
         """,
-        "DROP FUNCTION is_admin_now(bigint)",
+        "DROP FUNCTION caller_is_admin_now()",
         "ALTER TABLE exports DROP COLUMN turn_at",
         "DROP INDEX exports_expires_at_idx",
         "DROP INDEX exports_user_id_idx",

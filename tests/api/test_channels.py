@@ -187,7 +187,8 @@ async def test_a_user_may_have_fifty_channels_and_no_more(service: Service) -> N
         service.alice.id,
     )
     answer = await service.alice.post("/channels", {"url": "https://example.com/"})
-    assert (answer.status, answer.json["type"]) == (409, "/problems/too-many-channels")
+    assert (answer.status, answer.json["type"]) == (409, "/problems/quota-exceeded")
+    assert (answer.json["quota"], answer.json["limit"], answer.json["used"]) == ("channels", 50, 50)
     await make_channel(service.bob)
 
 

@@ -4,11 +4,15 @@ import asyncio
 import time
 import uuid
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 import pytest
 
+from api.tokens import Tokens
+from core.commands import ANONYMOUS
+from core.ids import job_id_for_key
 from tests.api.problems import assert_problem
 from tests.conftest import MakeService
 from tests.factories import create_task, create_tasks, task_fields
@@ -101,10 +105,37 @@ async def test_a_registrations_job_can_be_seen_without_a_token(make_service: Mak
     await service.worker.start()
     done = await service.anonymous.get(accepted.headers["Location"], headers={"Prefer": "wait=5"})
     assert (done.json["state"], done.json["status_code"]) == ("succeeded", 201)
-    assert done.json["result"]["username"] == "ada"
-    assert body["password"] not in done.body.decode()
-    assert "argon2" not in done.body.decode()
+    assert done.json["result"] is None
+    for told in ("ada", body["password"], "argon2"):
+        assert told not in done.body.decode()
+    again = await service.anonymous.post("/auth/register", body, headers=ASYNC)
+    refused = await service.anonymous.get(again.headers["Location"], headers={"Prefer": "wait=5"})
+    assert (refused.json["state"], refused.json["error"]["type"]) == ("rejected", "/problems/username-taken")
+    assert "ada" not in refused.body.decode()
     assert_problem(await service.anonymous.get(f"/jobs/{NO_JOB}"), 401, "authentication-required")
+
+
+async def test_the_id_of_a_registrations_job_cannot_be_reckoned_from_its_key(service: Service) -> None:
+    body = {"username": "Ada", "email": "ada@example.com", "password": "an engine 4 analysis"}
+    headers = {"Idempotency-Key": "guess-me"}
+    first = await service.anonymous.post("/auth/register", body, headers=headers)
+    assert first.status == 201
+    guessed = job_id_for_key(ANONYMOUS, "register:ada:guess-me")
+    assert_problem(await service.anonymous.get(f"/jobs/{guessed}"), 401, "authentication-required")
+    [job] = await service.rows("SELECT id::text FROM jobs WHERE kind = 'user.register'")
+    assert (await service.anonymous.get(f"/jobs/{job['id']}")).json["result"] is None
+    again = await service.anonymous.post("/auth/register", body, headers=headers)
+    assert (again.status, again.json) == (201, first.json)
+    assert again.headers["Idempotent-Replayed"] == "true"
+    assert Tokens(service.settings).secret_job_id("register:ada:guess-me") == job["id"]
+    other = replace(service.settings, jwt_secret_key=service.settings.jwt_secret_key[::-1])
+    assert Tokens(other).secret_job_id("register:ada:guess-me") != job["id"]
+
+
+async def test_the_ids_of_users_jobs_follow_from_user_and_key_as_ever(service: Service) -> None:
+    await service.alice.post("/tasks", task_fields(), headers={"Idempotency-Key": "mine"})
+    namespace = uuid.UUID("5d0f7b5e-9c7d-4c0a-8a35-0d8e4a1f6c10")
+    assert (await service.alice.get(f"/jobs/{uuid.uuid5(namespace, f'{service.alice.id}:mine')}")).status == 200
 
 
 # -- waiting --------------------------------------------------------------------------------------------------
