@@ -23,6 +23,7 @@ HTTP_DURATION = Histogram(
 )  # fmt: skip
 HTTP_IN_FLIGHT = Gauge("tenfold_http_requests_in_flight", "Requests being worked on now.", multiprocess_mode="livesum")
 RATE_LIMITED = Counter("tenfold_rate_limited_requests_total", "Requests refused with 429.", ["limit"])
+QUOTA_REFUSALS = Counter("tenfold_quota_refusals_total", "What was refused because a quota is used up.", ["quota"])
 EVENT_LOOP_LAG = Gauge(
     "tenfold_event_loop_lag_seconds", "How late the event loop woke a sleeper, last measured.", ["tier"],
     multiprocess_mode="livemax",

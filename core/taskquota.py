@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
+from core import metrics
 from core.commands import Effect
 from core.database import Connection, Pool
 from core.logs import get_logger
@@ -56,6 +57,7 @@ class _Known:
 
 def quota_exceeded(quota: str, *, limit: int, used: int) -> Effect:
     """The refusal of what would pass a quota; `quota` is its setting's name in small letters without `quota_`."""
+    metrics.QUOTA_REFUSALS.labels(quota).inc()
     return Effect.rejected(
         "quota-exceeded",
         f"Of {quota.replace('_', ' ')} {used} are in use, and a user may have {limit}: give some up first.",

@@ -78,5 +78,5 @@ async def insert_task(owner: asyncpg.Connection, user_id: int, **fields: Any) ->
     return task_id
 
 
-async def new_user(owner: asyncpg.Connection) -> int:
-    return await insert_user(owner, f"user-{uuid.uuid4().hex[:12]}")
+async def new_user(owner: asyncpg.Connection, *, role: str = "user") -> int:
+    return await insert_user(owner, f"user-{uuid.uuid4().hex[:12]}", role=role)

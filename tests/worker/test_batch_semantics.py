@@ -163,7 +163,8 @@ class Side:
 
     async def prepare(self, owner: asyncpg.Connection) -> None:
         for name in USERS:
-            self.users[name] = await insert_user(owner, f"{self.mark}-{name}")
+            role = "admin" if name == "admin" else "user"
+            self.users[name] = await insert_user(owner, f"{self.mark}-{name}", role=role)
         for target in TARGETS[:5]:
             whose = "alice" if target == "deleted" else target.split()[0]
             self.tasks[target] = await owner.fetchval(

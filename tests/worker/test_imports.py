@@ -512,7 +512,13 @@ async def test_who_was_presumed_dead_writes_nothing_more(
     assert await claim_import(services.pool, "heir") is not None
     with pytest.raises(LeaseLost):
         await chunks.write_chunk(
-            services.pool, sleeper, sleeper.counts, await read_whole(services, sleeper), FileReport(), seconds=0
+            services.pool,
+            sleeper,
+            sleeper.counts,
+            await read_whole(services, sleeper),
+            FileReport(),
+            seconds=0,
+            quota=services.quotas.tasks,
         )
     assert await titles(owner, alice) == []
 
@@ -524,8 +530,9 @@ async def test_a_chunk_that_was_committed_before_its_answer_was_lost_is_not_writ
     claim = await claim_import(services.pool, "me")
     assert claim is not None
     chunk = await read_whole(services, claim)
-    first = await chunks.write_chunk(services.pool, claim, claim.counts, chunk, FileReport(), seconds=0)
-    assert await chunks.write_chunk(services.pool, claim, claim.counts, chunk, FileReport(), seconds=0) == first
+    written = (services.pool, claim, claim.counts, chunk, FileReport())
+    first = await chunks.write_chunk(*written, seconds=0, quota=services.quotas.tasks)
+    assert await chunks.write_chunk(*written, seconds=0, quota=services.quotas.tasks) == first
     assert len(await titles(owner, alice)) == 3
 
 

@@ -206,6 +206,8 @@ async def test_the_newest_runs_of_each_job_are_kept(services: Services, owner: a
 
 
 async def order(services: Services, user_id: int, name: str, arguments: dict[str, Any] | None = None) -> str:
+    """Has a user, who becomes an admin, order maintenance."""
+    await services.pool.execute("UPDATE users SET role = 'admin' WHERE id = $1", user_id)
     ordered = command("maintenance", user_id, {"name": name, "arguments": arguments or {}}, created_at=TAKEN_AT)
     [outcome] = await apply(services, ordered)
     assert outcome["status_code"] == 202

@@ -1,4 +1,4 @@
-"""The quota of tasks in a worker, exact near it and free far from it; exports that are forbidden, too large, or many."""
+"""The quota of tasks in a worker, exact near it and free far from it; exports that are forbidden, large, or many."""
 
 import asyncio
 import resource

@@ -156,7 +156,7 @@ async def test_a_rule_that_ends_before_the_due_date_that_the_task_has_is_refused
 async def test_an_admin_who_completes_a_users_task_makes_the_next_one_of_that_user(
     services: Services, owner: asyncpg.Connection, alice: int
 ) -> None:
-    admin = await new_user(owner)
+    admin = await new_user(owner, role="admin")
     task = await new_task(services, alice, **WEEKLY)
     await asyncio.gather(
         apply(services, update(admin, task["id"], COMPLETED, any_owner=True), lane=0),
