@@ -214,7 +214,7 @@ routes = [
         body=PartitionCreate,
         headers=("Prefer", "Idempotency-Key"),
         answer_headers=("Location", "Retry-After"),
-        problems=(403,),
+        problems=(403, 409),
         description="Maintenance makes what is needed by itself. The job is rejected where a partition, be it a "
         "detached one, is for a part of that time already.",
     ),
@@ -256,6 +256,6 @@ routes = [
         {202: Job},
         headers=("Prefer", "Idempotency-Key"),
         answer_headers=("Location", "Retry-After"),
-        problems=(400, 403, 404, 413, 422),
+        problems=(400, 403, 404, 409, 413, 422),
     ),
 ]

@@ -218,7 +218,7 @@ routes = [
         "Export tasks as a file",
         {202: Export},
         body=ExportCreate,
-        problems=(400, 422),
+        problems=(400, 403, 409, 422),
         headers=("Prefer", "Idempotency-Key"),
         answer_headers=("Location", "Retry-After"),
         description="CSV for spreadsheets, NDJSON or JSON for programs, iCalendar for calendars; what is exported as "

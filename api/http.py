@@ -98,6 +98,9 @@ class RejectionSchema(Schema):
         },
     )
     current_version = fields.Integer(metadata={"description": "the task's, where the condition named another"})
+    quota = fields.String(metadata={"description": "which quota is used up, such as `tasks`", "example": "tasks"})
+    limit = fields.Integer(metadata={"description": "of the quota", "format": "int64"})
+    used = fields.Integer(metadata={"description": "of the quota", "format": "int64"})
 
 
 class ProblemSchema(RejectionSchema):

@@ -417,6 +417,7 @@ routes = [
         {202: Import},
         query=ImportQuery,
         takes_file=True,
+        problems=(409,),
         headers=("Prefer", "Idempotency-Key", "Content-Disposition"),
         answer_headers=("Location", "Retry-After"),
         description="The file is the body as it is, of any content type, or the field `file` of a form; gzip and zstd "

@@ -47,7 +47,7 @@ routes = [
         {200: Reminders},
         body=SetReminders,
         is_write=True,
-        problems=(404,),
+        problems=(403, 404),
         description="They stand instead of the offsets of the user (`PATCH /user/me`) and follow the due date when "
         "that is moved. `null` gives the task those of its user again, `[]` none at all.",
     ),

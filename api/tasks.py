@@ -161,7 +161,16 @@ async def _read_fields(request: web.Request, load: Callable[[Any], dict[str, Any
 
 
 routes = [
-    Endpoint("POST", "/tasks", create_task, "Create a task", {201: Task}, body=TaskCreate, is_write=True),
+    Endpoint(
+        "POST",
+        "/tasks",
+        create_task,
+        "Create a task",
+        {201: Task},
+        body=TaskCreate,
+        is_write=True,
+        problems=(409,),
+    ),
     Endpoint(
         "POST",
         "/tasks/batch",
@@ -191,7 +200,7 @@ routes = [
         body=TaskUpdate,
         is_write=True,
         conditional=True,
-        problems=(404,),
+        problems=(403, 404),
         operation_id="put_task",
         description="The same as PATCH: what the body does not name stays as it is.",
     ),
@@ -204,7 +213,7 @@ routes = [
         body=TaskUpdate,
         is_write=True,
         conditional=True,
-        problems=(404,),
+        problems=(403, 404),
         description="A JSON merge patch (RFC 7396): `null` clears `description`, `due_date` and `labels`; what the "
         "body does not name stays as it is.",
     ),
@@ -216,6 +225,6 @@ routes = [
         {204: None},
         is_write=True,
         conditional=True,
-        problems=(404, 413),
+        problems=(403, 404, 413),
     ),
 ]

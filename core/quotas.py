@@ -3,7 +3,7 @@
 They are judged when a command is applied, in its transaction, where a user's commands come one after the other.
 """
 
-from collections import Counter
+import collections
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -119,7 +119,7 @@ class Quotas:
     async def _refuse_channels(self, connection: Connection, arguments: Sequence[dict[str, Any]]) -> dict[int, Effect]:
         limit = self._settings.quota_channels
         rows = await connection.fetch(_CHANNELS, [one["user_id"] for one in arguments]) if limit else []
-        used = Counter({row["user_id"]: row["channels"] for row in rows})
+        used = collections.Counter({row["user_id"]: row["channels"] for row in rows})
         refused = {}
         for place, one in enumerate(arguments):
             if limit and used[one["user_id"]] >= limit:

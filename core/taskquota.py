@@ -6,8 +6,8 @@ quota everybody is counted again, at the quota each time, as far as that is quic
 """
 
 import asyncio
+import collections
 import time
-from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
@@ -100,7 +100,7 @@ class TaskQuota:
         """
         if not self._limit or not user_ids:
             return {}
-        wanted = Counter(user_ids)
+        wanted = collections.Counter(user_ids)
         now = time.monotonic()
         doubtful = [user_id for user_id, tasks in wanted.items() if not self._has_room(user_id, tasks, now)]
         if not doubtful:

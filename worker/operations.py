@@ -128,9 +128,7 @@ class Applied:
     owners: frozenset[int] | None
 
 
-async def applied_before(
-    pool: Pool, repeats: Sequence[Command], stored: dict[str, StoredOutcome]
-) -> list[Applied]:
+async def applied_before(pool: Pool, repeats: Sequence[Command], stored: dict[str, StoredOutcome]) -> list[Applied]:
     """Commands whose jobs' rows were found; who is no admin (any more) is told what is about tasks of his own."""
     as_admin = [command.user_id for command in repeats if command.payload.get("any_owner")]
     unsaid = [stored[command.id].task_id for command in repeats if command.kind == "task.reminders"]

@@ -101,7 +101,7 @@ def _add_answers(spec: APISpec, endpoints: Sequence[Endpoint]) -> None:
     for status, (component, description, headers) in PROBLEM_ANSWERS.items():
         types = ", ".join(f"`/problems/{name}`" for name, (found, _) in PROBLEMS.items() if found == status)
         usual = ["X-Request-Id", "RateLimit", "RateLimit-Policy"]
-        if status in {401, 404, 409, 412, 422}:  # what a worker may have said
+        if status in {401, 403, 404, 409, 412, 422}:  # what a worker may have said
             usual += ["Idempotent-Replayed", "Preference-Applied"]
         spec.components.response(
             component,
