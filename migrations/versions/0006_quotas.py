@@ -1,7 +1,7 @@
 """Quotas: what a user has stored is summed up quickly, exports are taken in turns; admins are those who are it now.
 
 Revision ID: 0006
-Revises: 0004
+Revises: 0005
 """
 
 from alembic import op
