@@ -142,19 +142,18 @@ class BatchRun:
         return plan_batch(self.command, self._position, self._position + size, self._budget)
 
     async def _record(self, connection: Connection, works: Sequence[Work]) -> None:
+        """Also the last slice takes its place, so that no drain that holds this batch, too, can take it meanwhile."""
         [work] = works
+        effects = [operation.effect for operation in work.operations if operation.effect is not None]
+        if not await record_slice(
+            connection, self.command.id, Slice(self._position, len(effects), results_text(effects))
+        ):
+            raise AlreadyDone
         if self._is_last(work):
             if await record_jobs(connection, [(self.command, self._effect(work))]) != 1:
                 raise AlreadyDone
-            if self._results:
-                await forget_slices(connection, self.command.id)
-            return
-        effects = [operation.effect for operation in work.operations if operation.effect is not None]
-        done = Slice(self._position, len(effects), results_text(effects))
-        if not await record_slice(connection, self.command.id, done):
-            raise AlreadyDone
-        # In this order: whoever ends the batch removes its slices and writes the job's row in one transaction.
-        if await stored_outcomes(connection, [self.command.id]):
+            await forget_slices(connection, self.command.id)
+        elif await stored_outcomes(connection, [self.command.id]):  # ended since, and its slices are gone
             raise AlreadyDone
 
     def _is_last(self, work: Work) -> bool:

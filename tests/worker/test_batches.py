@@ -82,13 +82,31 @@ async def test_a_batch_that_two_lanes_hold_is_carried_out_once_between_them(
     services: Services, owner: asyncpg.Connection, alice: int
 ) -> None:
     """Its lane may have changed with WRITE_LANES, and a client's repeat goes to the new one."""
-    command = batch(alice, *creations(400), id=None)
-    repeat = batch(alice, *creations(400), id=command.id, created_at=TAKEN_LATER)
-    outcomes = await asyncio.gather(*(apply(services, one, lane=lane) for one, lane in ((command, "0"), (repeat, "1"))))
-    first, second = (outcome["result"] for [outcome] in outcomes)
-    assert first == second
-    assert await count(owner) == 400
-    assert await count(owner, "batch_slices") == 0
+    for size in (2, 60, 100, 400):
+        before = await count(owner)
+        command = batch(alice, *creations(size))
+        repeat = batch(alice, *creations(size), id=command.id, created_at=TAKEN_LATER)
+        outcomes = await asyncio.gather(apply(services, command, lane="0"), apply(services, repeat, lane="1"))
+        first, second = (outcome["result"] for [outcome] in outcomes)
+        assert first == second
+        assert await count(owner) - before == size
+        assert await count(owner, "batch_slices") == 0
+
+
+async def test_the_last_slice_takes_its_place_so_that_another_drains_slice_cannot(
+    services: Services, owner: asyncpg.Connection, alice: int
+) -> None:
+    command = batch(alice, *creations(30))
+    [slow] = await begin_batches(services, await claim_lane(services.pool, "0"), [command])
+    [quick] = await begin_batches(services, await claim_lane(services.pool, "1"), [command])
+    assert isinstance(slow, BatchRun)
+    assert isinstance(quick, BatchRun)
+    slow._size = 10
+    assert await slow.step() is None
+    quick._size = 30  # all of it at once: it has not heard of the other's slice
+    done = [await finish(quick), await finish(slow)]
+    assert done[0].outcome["result"] == done[1].outcome["result"]
+    assert await count(owner) == 30
 
 
 async def test_a_repeat_of_a_batch_that_has_ended_changes_nothing(
