@@ -46,7 +46,7 @@ class AlreadyDone(Exception):
     """Something of it was carried out before: nothing was changed, and the earlier outcome is the true one."""
 
 
-class Overdue(Exception):
+class Overdue(TimeoutError):
     """It took longer than it may, or the database did; nothing was changed."""
 
 
