@@ -30,9 +30,10 @@ from api.uploads import UploadsUnderWay
 from core import metrics
 from core.cache import CacheInvalidator, PageCache
 from core.commands import Command, Outcome
-from core.database import ReadPool, api_pool, pool_counts, within
+from core.database import api_pool, pool_counts, within
 from core.jobs import find_outcome
 from core.ratelimit import RateLimiter
+from core.readpool import ReadPool
 from core.redis import CACHE_REPLY_SECONDS, cache_client, end_tasks, queue_client
 from core.redislink import Link
 from core.storage import Storage
@@ -45,7 +46,7 @@ FIND_SECONDS = 1.0
 
 
 async def database(app: web.Application) -> AsyncIterator[None]:
-    app[POOL] = ReadPool(await api_pool(app[SETTINGS]))
+    app[POOL] = ReadPool(await api_pool(app[SETTINGS]), seconds=app[SETTINGS].read_timeout_seconds)
     yield
     with contextlib.suppress(TimeoutError):
         await asyncio.wait_for(app[POOL].close(), POOL_CLOSE_SECONDS)

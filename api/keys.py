@@ -7,9 +7,9 @@ from aiohttp import web
 from api.identity import Identity
 from core.bookkeeping import Bookkeeping
 from core.cache import PageCache
-from core.database import ReadPool
 from core.encryption import SecretBox
 from core.ratelimit import RateLimiter
+from core.readpool import ReadPool
 from core.settings import Settings
 from core.storage import Storage
 

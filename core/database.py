@@ -13,6 +13,7 @@ import asyncpg
 from sqlalchemy import MetaData
 
 from core.errors import DatabaseUnavailable, SchemaUnready
+from core.readpool import ReadPool
 from core.settings import Settings
 
 SCHEMA_REVISION = "0006"
@@ -21,6 +22,7 @@ SCHEMA_REVISION = "0006"
 API_ROLE = "tenfold_api"
 WORKER_ROLE = "tenfold_worker"
 
+CONNECT_SECONDS = 5.0
 LONGEST_TRANSACTION_SECONDS = 10
 LOCK_SECONDS = 5
 _UNPRUNED = "SET LOCAL enable_partition_pruning = off"
@@ -118,7 +120,13 @@ async def _no_reset(_connection: Connection) -> None:
 
 
 async def create_pool(
-    url: str, settings: Settings, *, role: str | None, application: str, size: int | None = None
+    url: str,
+    settings: Settings,
+    *,
+    role: str | None,
+    application: str,
+    size: int | None = None,
+    seconds: float | None = None,
 ) -> Pool:
     """A lazy pool: it connects at the first use, so that a service starts while PostgreSQL is away.
 
@@ -128,6 +136,7 @@ async def create_pool(
         role: assumed at connection start, so that nothing is ever done with the owner's rights.
         application: shown in `pg_stat_activity`.
         size: most connections; `database_pool_size` unless given.
+        seconds: the longest that a statement may take; `database_timeout_seconds` unless given.
     """
     server_settings = {"application_name": application, "timezone": "UTC"}
     if role is not None:
@@ -137,8 +146,8 @@ async def create_pool(
         min_size=0,
         max_size=size or settings.database_pool_size,
         max_inactive_connection_lifetime=0,  # a timer for each use costs more than an idle connection
-        timeout=5,
-        command_timeout=settings.database_timeout_seconds,
+        timeout=min(CONNECT_SECONDS, seconds or CONNECT_SECONDS),
+        command_timeout=seconds or settings.database_timeout_seconds,
         server_settings=server_settings,
         reset=_no_reset,
     )
@@ -146,9 +155,14 @@ async def create_pool(
 
 async def api_pool(settings: Settings) -> Pool:
     """The API's pool: `tenfold_api` may only SELECT, under row-level security."""
+    seconds = settings.read_timeout_seconds
     if settings.api_database_url:
-        return await create_pool(settings.api_database_url, settings, role=None, application="tenfold api")
-    return await create_pool(settings.database_url, settings, role=API_ROLE, application="tenfold api")
+        return await create_pool(
+            settings.api_database_url, settings, role=None, application="tenfold api", seconds=seconds
+        )
+    return await create_pool(
+        settings.database_url, settings, role=API_ROLE, application="tenfold api", seconds=seconds
+    )
 
 
 async def worker_pool(settings: Settings, *, size: int | None = None) -> Pool:
@@ -158,73 +172,6 @@ async def worker_pool(settings: Settings, *, size: int | None = None) -> Pool:
             settings.worker_database_url, settings, role=None, application="tenfold worker", size=size
         )
     return await create_pool(settings.database_url, settings, role=WORKER_ROLE, application="tenfold worker", size=size)
-
-
-RETURNED_AFTER_READS = 1000
-"""Now and then a connection goes back: the pool renews those that have been used very often."""
-
-
-class ReadPool:
-    """Statements in autocommit, on connections that stay borrowed from a pool.
-
-    asyncpg's pool makes two objects and a task for each use of a connection: as much processor time as sending a
-    statement and reading its row.
-    """
-
-    def __init__(self, pool: Pool) -> None:
-        """
-        Args:
-            pool: nobody else's; closed with this.
-        """
-        self._pool = pool
-        self._slots = asyncio.Semaphore(pool.get_max_size())
-        self._kept: list[asyncpg.pool.PoolConnectionProxy] = []
-        self._reads = 0
-        self._is_closing = False
-
-    async def fetch(self, sql: str, *arguments: Any) -> list[asyncpg.Record]:
-        """As `asyncpg.Pool.fetch`."""
-        async with self._slots:
-            connection = self._kept.pop() if self._kept else await self._pool.acquire()
-            try:
-                rows: list[asyncpg.Record] = await connection.fetch(sql, *arguments)
-            except BaseException:
-                # It may be broken, or busy with what was given up: the pool sees to that.
-                await self._pool.release(connection)
-                raise
-            self._reads += 1
-            if self._is_closing or self._reads % RETURNED_AFTER_READS == 0:
-                await self._pool.release(connection)
-            else:
-                self._kept.append(connection)
-            return rows
-
-    async def expire_connections(self) -> None:
-        """What is connected and idle is not used again."""
-        await self._pool.expire_connections()
-        await self._return_kept()
-
-    async def close(self) -> None:
-        """Waits for the statements under way."""
-        self._is_closing = True
-        await self._return_kept()
-        await self._pool.close()
-
-    async def _return_kept(self) -> None:
-        while self._kept:
-            await self._pool.release(self._kept.pop())
-
-    def get_idle_size(self) -> int:
-        """As `asyncpg.Pool.get_idle_size`."""
-        return self._pool.get_idle_size() + len(self._kept)
-
-    def get_size(self) -> int:
-        """As `asyncpg.Pool.get_size`."""
-        return self._pool.get_size()
-
-    def get_max_size(self) -> int:
-        """As `asyncpg.Pool.get_max_size`."""
-        return self._pool.get_max_size()
 
 
 AnyPool = Pool | ReadPool
@@ -250,6 +197,8 @@ async def fetch_rows(pool: AnyPool, sql: str, *arguments: Any) -> list[asyncpg.R
         try:
             return await pool.fetch(sql, *arguments)
         except Exception as error:
+            if isinstance(error, TimeoutError):  # an OSError, too; who has waited for long does not wait twice
+                raise
             if not (isinstance(error, _BROKEN_CONNECTION) or _tells_closed_transport(error)):
                 raise
             # After a restart of the server every pooled connection is broken, and says so only when used.
@@ -272,8 +221,8 @@ async def fetch_row(pool: AnyPool, sql: str, *arguments: Any) -> asyncpg.Record 
 async def within(seconds: float, question: Coroutine[Any, Any, T]) -> T:
     """The answer to a question that can be done without.
 
-    asyncpg's own timeout does not bound the wait: when it has passed, the cancelling is waited for as long again, and
-    a connection of an exhausted pool for ever. That goes on here by itself.
+    Of a pool of asyncpg, its own timeout does not bound the wait: when it has passed, the cancelling is waited for as
+    long again, and a connection of an exhausted pool for ever. That goes on here by itself.
 
     Raises:
         DatabaseUnavailable: there was none in time.

@@ -141,6 +141,7 @@ class Settings:
     worker_database_url: str | None = _variable(_postgres_url, default=None, secret=True)
     database_pool_size: int = _variable(_integer(1, 1000), default=20)
     database_timeout_seconds: float = _variable(_seconds(0.1, 600), default=10.0)
+    read_timeout_seconds: float = _variable(_seconds(0.1, 600), default=3.0)
 
     # Redis-protocol servers
     redis_url: str = _variable(_redis_url, secret=True)

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import itertools
 import uuid
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 import asyncpg
 import orjson
+import psutil
 import redis.asyncio
 from aiohttp import ClientSession, web
 from arq.connections import ArqRedis
@@ -139,6 +140,20 @@ async def away(server: Server) -> AsyncIterator[None]:
         yield
     finally:
         await start(server)
+
+
+@contextlib.contextmanager
+def frozen(server: Server) -> Iterator[None]:
+    """Inside, the server and all its processes stand still: connections stay open, and nothing is answered."""
+    processes = [psutil.Process(server.pid), *psutil.Process(server.pid).children(recursive=True)]
+    for process in processes:
+        process.suspend()
+    try:
+        yield
+    finally:
+        for process in processes:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.resume()
 
 
 @contextlib.asynccontextmanager

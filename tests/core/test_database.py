@@ -8,14 +8,13 @@ from typing import Any
 import asyncpg
 import pytest
 
-from core import database
+from core import readpool
 from core.database import (
     API_ROLE,
     BOUNDED,
     WORKER_ROLE,
     AnyPool,
     Pool,
-    ReadPool,
     applied_revision,
     create_pool,
     delete_in_chunks,
@@ -28,6 +27,7 @@ from core.database import (
     savepoint,
 )
 from core.errors import DatabaseUnavailable
+from core.readpool import ReadPool
 from core.settings import Settings
 from ops.ports import free_port
 from tests.harness import eventually
@@ -188,7 +188,7 @@ async def test_who_gives_up_waiting_for_a_connection_takes_no_place(reads_of_two
 async def test_a_connection_goes_back_now_and_then_so_that_the_pool_renews_it(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(database, "RETURNED_AFTER_READS", 5)
+    monkeypatch.setattr(readpool, "RETURNED_AFTER_READS", 5)
     async with asyncpg.create_pool(settings.database_url, min_size=0, max_size=1, max_queries=10) as renewing:
         pool = ReadPool(renewing)
         pids = [(await pool.fetch("SELECT pg_backend_pid()"))[0][0] for _ in range(30)]
