@@ -160,9 +160,7 @@ async def api_pool(settings: Settings) -> Pool:
         return await create_pool(
             settings.api_database_url, settings, role=None, application="tenfold api", seconds=seconds
         )
-    return await create_pool(
-        settings.database_url, settings, role=API_ROLE, application="tenfold api", seconds=seconds
-    )
+    return await create_pool(settings.database_url, settings, role=API_ROLE, application="tenfold api", seconds=seconds)
 
 
 async def worker_pool(settings: Settings, *, size: int | None = None) -> Pool:

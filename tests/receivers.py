@@ -69,15 +69,15 @@ async def message_ids(owner: asyncpg.Connection) -> set[str]:
 
 
 @contextlib.asynccontextmanager
-async def receiver() -> AsyncIterator[Receiver]:
-    """One on a free port of this machine."""
+async def receiver(*, listens_on: str = "127.0.0.1") -> AsyncIterator[Receiver]:
+    """One on a free port of this machine; on "0.0.0.0" each address of 127.0.0.0/8 leads to it."""
     found = Receiver()
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", found.handle)
     runner = web.AppRunner(app, shutdown_timeout=0.1)
     await runner.setup()
     try:
-        site = web.TCPSite(runner, "127.0.0.1", 0)
+        site = web.TCPSite(runner, listens_on, 0)
         await site.start()
         found.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
         yield found

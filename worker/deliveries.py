@@ -1,15 +1,15 @@
 """Delivers: claims what is due, sends it, and records what came of it.
 
 One loop in each process keeps many deliveries on their way. Each channel and each host has a limited number of places,
-so that a slow receiver holds up nobody but itself, and a worker claims no more than it will soon have sent.
+which users share, so that a slow receiver holds up nobody but its owner; and a worker claims no more than it will soon
+have sent.
 """
 
 import asyncio
 import contextlib
-import itertools
 import time
 import traceback
-from collections import deque
+from collections import Counter, deque
 from datetime import datetime
 
 from core import clock, metrics
@@ -35,7 +35,7 @@ from core.jobs import call_time
 from core.leases import new_lease_owner
 from core.logs import get_logger
 from worker.apprises import PROCESSES_MAXIMUM, AppriseClient
-from worker.places import QUICK_SECONDS, STALLED_PACE, STALLED_SECONDS, Channel, Group
+from worker.places import QUICK_SECONDS, STALLED_PACE, STALLED_SECONDS, Channel, Group, fair_share, next_to_send
 from worker.runner import Services
 from worker.webhooks import WebhookClient
 
@@ -93,6 +93,7 @@ class Sender:
         self._results: list[Result] = []
         self._next_channel = 0
         self._fanned_out = 0  # the user whose deliveries were made last
+        self._found_in_round = 0
         self._looked_at = time.monotonic()
         self._opened: dict[tuple[int, str, bytes], str] = {}
 
@@ -143,7 +144,9 @@ class Sender:
             self._give_back_stalled()
         if not is_ending and free > 0:
             found = await self._claim(min(free, CLAIMED_AT_ONCE))
-            is_round_over = self._next_channel == 0
+            self._found_in_round += found
+            if is_round_over := self._next_channel == 0:
+                found, self._found_in_round = self._found_in_round, 0
         if not (self._results or self._tasks or found or is_fanning_out) and (is_ending or is_round_over):
             return True
         await self._gather(PAUSE_SECONDS if found or is_fanning_out or not is_round_over else IDLE_PAUSE_SECONDS)
@@ -180,7 +183,7 @@ class Sender:
             # Where it is not ours any more, this changes nothing.
             self._results.extend(_given_back(d, seconds=0.0) for d in channel.waiting if d.id in unwanted)
             channel.waiting = deque(left)
-            self._note_waiting(channel)
+            channel.queue()
 
     def _claimed(self) -> int:
         busy = map(self._channels.__getitem__, self._busy)
@@ -197,23 +200,38 @@ class Sender:
             self._groups = {name: group for name, group in self._groups.items() if group.members}
             self._opened.clear()
 
-    def _rooms(self) -> dict[int, int]:
-        """How many to claim for the channels for which that is another number than for any; forgets who was busy."""
-        rooms = {channel_id: self._channels[channel_id].room for channel_id in self._busy}
+    def _rooms(self) -> tuple[dict[int, int], list[int]]:
+        """How many to claim for the channels for which that is another number than for any; and users who have enough.
+
+        Forgets who was busy.
+        """
+        claimed: Counter[int] = Counter()
+        for channel_id in self._busy:
+            channel = self._channels[channel_id]
+            claimed[channel.user_id] += len(channel.waiting) + channel.sending
+        all_claimed = claimed.total()
+        shares = {user_id: fair_share(CLAIMED_MAXIMUM, all_claimed, held) for user_id, held in claimed.items()}
+        sated = [user_id for user_id, share in shares.items() if not share]
+        rooms = {}
+        for channel_id in self._busy:
+            channel = self._channels[channel_id]
+            rooms[channel_id] = min(channel.room, shares[channel.user_id])
+            shares[channel.user_id] -= rooms[channel_id]
         self._busy = {channel_id for channel_id in self._busy if self._channels[channel_id].is_busy}
         for group in self._groups.values():
-            if group.is_closed:
-                rooms |= {channel_id: 0 for channel_id, channel in group.members.items() if not channel.sending}
-        return rooms
+            rooms |= group.rooms()
+        return rooms, sated
 
     async def _claim(self, limit: int) -> int:
+        rooms, sated = self._rooms()
         claim = await claim_deliveries(
             self._services.pool,
             self._owner,
             after_channel=self._next_channel,
             limit=limit,
             a_channel=SENDING_A_CHANNEL,
-            rooms=self._rooms(),
+            rooms=rooms,
+            sated=sated,
         )
         self._next_channel = claim.next_channel
         moment = clock.now()
@@ -274,11 +292,11 @@ class Sender:
             return None
         if delivery.kind == WEBHOOK:
             host = self._group(f"webhooks {host_of(url, WEBHOOK)}", SENDING_A_HOST)
-            channel = Channel(SENDING_A_CHANNEL, (host,), delivery.url_encrypted)
+            channel = Channel(delivery.user_id, SENDING_A_CHANNEL, (host,), delivery.url_encrypted)
         else:
             host = self._group(f"services {host_of(url, delivery.kind)}", SENDING_A_SERVICES_HOST)
             groups = (host, self._group("services", PROCESSES_MAXIMUM))
-            channel = Channel(SENDING_A_SERVICES_CHANNEL, groups, delivery.url_encrypted)
+            channel = Channel(delivery.user_id, SENDING_A_SERVICES_CHANNEL, groups, delivery.url_encrypted)
         self._channels[delivery.channel_id] = channel
         for group in channel.groups:
             group.members[delivery.channel_id] = channel
@@ -300,21 +318,11 @@ class Sender:
             if now - delivery.claimed_at > LEASE_SECONDS - LEASE_LEFT_SECONDS:
                 self._results.append(_given_back(delivery))
                 continue
-            for counted in channel.counted:
-                if not counted.sending:
-                    counted.heard_at = now
-                counted.sending += 1
+            channel.take(now)
             task = asyncio.create_task(self._send(channel, delivery))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
-        self._note_waiting(channel)
-
-    def _note_waiting(self, channel: Channel) -> None:
-        for group in channel.groups:
-            if channel.waiting:
-                group.waiting.setdefault(channel)
-            else:
-                group.waiting.pop(channel, None)
+        channel.queue()
 
     async def _send(self, channel: Channel, delivery: ClaimedDelivery) -> None:
         loop = asyncio.get_running_loop()
@@ -331,10 +339,7 @@ class Sender:
             log.error("a delivery failed here", delivery=delivery.id, error=type(error).__name__, where=where)
             attempt = Attempt("The delivery failed on our side.")
         finally:
-            full = [group for group in channel.groups if group.is_full]
-            for counted in channel.counted:
-                counted.heard_at = time.monotonic()
-                counted.sending -= 1
+            channel.give(time.monotonic())
         seconds = loop.time() - started
         metrics.DELIVERY_DURATION.labels(_kind_label(delivery)).observe(seconds)
         self._results.append(_outcome(delivery, attempt))
@@ -347,17 +352,8 @@ class Sender:
         if attempt.error is not None:
             # From now on it is tried one at a time; what was claimed ahead goes back.
             self._give_back(channel)
-        self._pass_on(channel, full)
-
-    def _pass_on(self, channel: Channel, full: list[Group]) -> None:
-        """Gives a free place to the channel that had it; in a group that was full, to the one that has the fewest."""
-        best: Channel | None = None
-        for rival in itertools.chain.from_iterable(group.waiting for group in full):
-            if rival.can_send and (best is None or rival.sending < best.sending):
-                best = rival
-                if not best.sending:  # mostly the first: there may be thousands
-                    break
-        self._start(best or channel)
+        while (following := next_to_send(channel.groups)) is not None:
+            self._start(following)
 
     async def _attempt(self, delivery: ClaimedDelivery) -> Attempt:
         url = self._url(delivery)
@@ -384,10 +380,10 @@ class Sender:
     def _give_back(self, channel: Channel) -> None:
         self._results.extend(_given_back(delivery) for delivery in channel.waiting)
         channel.waiting.clear()
-        self._note_waiting(channel)
+        channel.queue()
 
     def _give_back_of(self, group: Group) -> None:
-        for channel in list(group.waiting):
+        for channel in group.waiting_channels():
             self._give_back_held_up(channel)
 
     def _give_back_stalled(self) -> None:
@@ -398,7 +394,7 @@ class Sender:
                 channel.is_quick = False
                 self._give_back(channel)
         for group in self._groups.values():
-            if group.is_quick and group.is_full and group.heard_at < longest_ago:
+            if group.is_quick and group.waiting and group.heard_at < longest_ago:
                 group.pace = STALLED_PACE
                 self._give_back_of(group)
 

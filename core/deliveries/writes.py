@@ -75,20 +75,23 @@ WITH RECURSIVE waiting (channel_id, number) AS (
     WHERE  w.number < $3
 ), picked AS MATERIALIZED (
     SELECT due.id, due.next_attempt_at
-    FROM   waiting AS w
-           JOIN channels AS c ON c.id = w.channel_id
-           LEFT JOIN unnest($6::bigint[], $7::integer[]) AS known (id, room) ON known.id = w.channel_id,
+    FROM   (SELECT w.channel_id, c.failing_since, c.state, known.room
+            FROM   waiting AS w
+                   JOIN channels AS c ON c.id = w.channel_id
+                   LEFT JOIN unnest($6::bigint[], $7::integer[]) AS known (id, room) ON known.id = w.channel_id
+            WHERE  (c.held_until IS NULL OR c.held_until <= now() OR c.state <> 'active')
+            AND    c.user_id <> ALL ($9::bigint[])
+            ORDER  BY w.number) AS w,
            LATERAL (SELECT d.id, d.next_attempt_at
                     FROM   deliveries AS d
                     WHERE  d.channel_id = w.channel_id
                     AND    d.state IN ('pending', 'failed')
                     AND    d.next_attempt_at <= now()
                     ORDER  BY d.next_attempt_at
-                    LIMIT  greatest(0, CASE WHEN c.failing_since IS NULL OR c.state <> 'active'
-                                            THEN coalesce(known.room, $5)
-                                            ELSE least(1, coalesce(known.room, 1)) END)
+                    LIMIT  greatest(0, CASE WHEN w.failing_since IS NULL OR w.state <> 'active'
+                                            THEN coalesce(w.room, $5)
+                                            ELSE least(1, coalesce(w.room, 1)) END)
                     FOR    UPDATE SKIP LOCKED) AS due
-    WHERE  c.held_until IS NULL OR c.held_until <= now() OR c.state <> 'active'
     LIMIT  $4
 ), claimed AS (
     UPDATE deliveries AS d
@@ -247,9 +250,16 @@ class Result:
 
 
 async def claim_deliveries(
-    pool: Pool, owner: str, *, after_channel: int, limit: int, a_channel: int, rooms: Mapping[int, int]
+    pool: Pool,
+    owner: str,
+    *,
+    after_channel: int,
+    limit: int,
+    a_channel: int,
+    rooms: Mapping[int, int],
+    sated: Sequence[int] = (),
 ) -> Claim:
-    """Claims what is due, from the channels behind one.
+    """Claims what is due, from the channels behind one, in their order.
 
     Args:
         pool: of the worker.
@@ -258,6 +268,7 @@ async def claim_deliveries(
         limit: the most that are claimed.
         a_channel: the most of one channel; of one that fails, one.
         rooms: the same for channels of which the worker has some at hand already.
+        sated: users of whom nothing is claimed.
     """
     claimed_at = time.monotonic()
     rows = await _fetch_freshly_planned(
@@ -271,9 +282,12 @@ async def claim_deliveries(
         list(rooms),
         list(rooms.values()),
         LEASE_SECONDS,
+        sated,
     )
-    is_all = rows[0]["channels"] < CHANNELS_A_CLAIM
     deliveries = [_claimed(row, claimed_at) for row in rows if row["id"] is not None]
+    if len(deliveries) >= limit:  # those behind have their turn next, however much is due in front
+        return Claim(deliveries, max(delivery.channel_id for delivery in deliveries))
+    is_all = rows[0]["channels"] < CHANNELS_A_CLAIM
     return Claim(deliveries, 0 if is_all else rows[0]["last_channel"])
 
 

@@ -84,7 +84,7 @@ async def test_while_a_server_hangs_reads_are_refused_at_once_and_then_work_agai
 
 
 async def _answers(pool: ReadPool) -> bool:
-    return (await read(pool))[0] == 7
+    return bool((await read(pool))[0] == 7)
 
 
 async def test_a_server_that_hung_leaves_no_place_taken(breakable: ReadPool, breakable_servers: Servers) -> None:
@@ -131,7 +131,7 @@ async def test_a_statement_that_takes_too_long_is_ended_and_makes_nobody_doubt_t
         count = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'SELECT pg_sleep(60)%' AND state = 'active'"
 
         async def is_ended() -> bool:
-            return (await pool.fetch(count))[0][0] == 0
+            return bool((await pool.fetch(count))[0][0] == 0)
 
         await eventually(is_ended, timeout=2)
 

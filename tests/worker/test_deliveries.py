@@ -1,7 +1,10 @@
 """Deliveries in the worker: made once, tried again as planned, fair to all, and never lost."""
 
 import asyncio
+import contextlib
 import re
+import time
+from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -19,10 +22,12 @@ from core.deliveries.schedule import RETRY_SECONDS
 from core.deliveries.writes import DISABLED_AFTER_DAYS, Claim, claim_deliveries, record_results
 from core.deliveries.writes import Result as Recorded
 from core.encryption import SecretBox
-from tests.harness import connection
-from tests.receivers import Received, Receiver, message_ids, receiver
+from core.redis import end_tasks
+from tests.harness import connection, insert_user
+from tests.receivers import Received, Receiver, message_ids, raw_receiver, receiver
 from tests.worker.commands import apply, command, insert_task
 from worker import deliveries
+from worker.apprises import PROCESSES_MAXIMUM
 from worker.deliveries import deliver
 from worker.runner import Services
 
@@ -484,9 +489,12 @@ async def test_all_channels_of_a_host_together_have_a_limited_number_of_places(
     for number in range(4):
         channel_id = await channel(services, owner, alice, f"{hook.url}/{number}")
         await events(owner, alice, channel_id, 40)
+    for number in range(8):
+        somebody = await insert_user(owner, f"user{number}")
+        await events(owner, somebody, await channel(services, owner, somebody, f"{hook.url}/{number}"), 40)
     await deliver(services)
-    assert hook.most_at_once == deliveries.SENDING_A_HOST
-    assert len(hook.received) == 160
+    assert 0.9 * deliveries.SENDING_A_HOST < hook.most_at_once <= deliveries.SENDING_A_HOST
+    assert len(hook.received) == 480
 
 
 async def test_a_channel_that_fails_is_tried_one_at_a_time(
@@ -540,16 +548,149 @@ async def test_receivers_that_were_quick_and_hang_now_leave_room_for_others(
     running = asyncio.create_task(deliver(services))
     async with receiver() as other_hook:
         async with asyncio.timeout(5):
-            while len(hook.received) < 200 + deliveries.SENDING_A_HOST:
+            while len(hook.received) < 200 + deliveries.SENDING_A_HOST // 2:
                 await asyncio.sleep(0.01)
         other = await channel(services, owner, alice, other_hook.url.replace("127.0.0.1", "localhost"))
         await events(owner, alice, other, 10)
         async with asyncio.timeout(8):
             while len(other_hook.received) < 10:
                 await asyncio.sleep(0.01)
-    assert len(hook.received) == 200 + deliveries.SENDING_A_HOST
+    assert len(hook.received) == 200 + deliveries.SENDING_A_HOST // 2
     released.set()
     await running
+
+
+async def test_of_one_host_a_user_with_slow_receivers_leaves_places_for_others(
+    services: Services, owner: asyncpg.Connection, alice: int, hook: Receiver
+) -> None:
+    released = asyncio.Event()
+
+    async def hang_for_alice(received: Received) -> web.StreamResponse:
+        if received.path.startswith("/alice"):
+            await released.wait()
+        return web.Response()
+
+    hook.answer = hang_for_alice
+    for number in range(50):
+        await events(owner, alice, await channel(services, owner, alice, f"{hook.url}/alice/{number}"), 100)
+    running = asyncio.create_task(deliver(services))
+    async with asyncio.timeout(5):
+        while len(hook.received) < deliveries.SENDING_A_HOST // 2:
+            await asyncio.sleep(0.01)
+    for name in ("bob", "carol", "dave"):
+        somebody = await insert_user(owner, name)
+        await events(owner, somebody, await channel(services, owner, somebody, f"{hook.url}/{name}"))
+        started = time.monotonic()
+        while f"/{name}" not in {received.path for received in hook.received}:
+            await asyncio.sleep(0.01)
+            assert time.monotonic() - started < 2
+    assert hook.most_at_once <= deliveries.SENDING_A_HOST // 2 + 1
+    await end_tasks([running])
+    released.set()
+
+
+async def test_a_place_of_one_host_goes_to_the_user_who_holds_the_fewest(
+    services: Services, owner: asyncpg.Connection, alice: int, hook: Receiver
+) -> None:
+    async def take_a_moment(_received: Received) -> web.StreamResponse:
+        await asyncio.sleep(0.3)
+        return web.Response()
+
+    hook.answer = take_a_moment
+    bob = await insert_user(owner, "bob")
+    for number in range(20):
+        await events(owner, alice, await channel(services, owner, alice, f"{hook.url}/alice/{number}"), 20)
+    await events(owner, bob, await channel(services, owner, bob, f"{hook.url}/bob"), 400)
+    running = asyncio.create_task(deliver(services))
+    async with asyncio.timeout(15):
+        while len(hook.received) < 300:
+            await asyncio.sleep(0.01)
+    await end_tasks([running])
+    turns = Counter(received.path.split("/")[1] for received in hook.received[150:])
+    assert turns["bob"] > 0.7 * turns["alice"]
+
+
+async def test_one_user_with_much_that_is_due_does_not_hold_up_what_another_claims(
+    services: Services, owner: asyncpg.Connection, alice: int, hook: Receiver
+) -> None:
+    async with receiver(listens_on="0.0.0.0") as many:  # noqa: S104
+        for number in range(2, 52):
+            address = many.url.replace("127.0.0.1", f"127.0.0.{number}")
+            await events(owner, alice, await channel(services, owner, alice, address), 400)
+        running = asyncio.create_task(deliver(services))
+        async with asyncio.timeout(20):
+            while len(many.received) < 2000:
+                await asyncio.sleep(0.002)
+        bob = await insert_user(owner, "bob")
+        await events(owner, bob, await channel(services, owner, bob, hook.url))
+        before = len(many.received)
+        async with asyncio.timeout(20):
+            while not hook.received:
+                await asyncio.sleep(0.002)
+        assert len(many.received) - before < 5000
+        await end_tasks([running])
+
+
+async def test_a_claim_that_is_full_goes_on_behind_what_it_took(
+    services: Services, owner: asyncpg.Connection, alice: int
+) -> None:
+    channels = [await channel(services, owner, alice, "http://127.0.0.1/") for _ in range(3)]
+    for channel_id in channels:
+        await events(owner, alice, channel_id, 5)
+    after, seen = 0, []
+    for _ in range(3):
+        claim = await claim_deliveries(services.pool, "me", after_channel=after, limit=2, a_channel=4, rooms={})
+        after = claim.next_channel
+        seen.append({delivery.channel_id for delivery in claim.deliveries})
+    assert seen == [{channel_id} for channel_id in channels]
+
+
+async def test_of_a_user_who_has_enough_nothing_is_claimed(
+    services: Services, owner: asyncpg.Connection, alice: int
+) -> None:
+    bob = await insert_user(owner, "bob")
+    for user in (alice, bob):
+        await events(owner, user, await channel(services, owner, user, "http://127.0.0.1/"))
+    claim = await claim_deliveries(services.pool, "me", after_channel=0, limit=9, a_channel=9, rooms={}, sated=[alice])
+    assert [delivery.user_id for delivery in claim.deliveries] == [bob]
+
+
+@pytest.mark.timeout(60)
+async def test_slow_services_of_some_users_leave_processes_for_the_others(
+    services: Services, owner: asyncpg.Connection, alice: int, hook: Receiver
+) -> None:
+    """Each place of Apprise is a process that waits for up to 20 seconds."""
+    hanging: Counter[str] = Counter()
+
+    async def hang(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        host = str(writer.get_extra_info("sockname")[0])
+        hanging[host] += 1
+        await asyncio.sleep(60)
+
+    async def service_of(user_id: int, url: str) -> int:
+        box = SecretBox.of(services.settings)
+        address = f"gotify://{url.removeprefix('http://')}/AbCdEfGhIjKlMnO"
+        sealed = box.seal(address, user_id=user_id, purpose="url")
+        return await channel(services, owner, user_id, url, kind="gotify", url_encrypted=sealed, secrets_encrypted=[])
+
+    async with contextlib.AsyncExitStack() as stack:
+        for number in range(2, 14):
+            url = await stack.enter_async_context(raw_receiver(hang, f"127.0.0.{number}"))
+            await events(owner, alice, await service_of(alice, url), 3, event="channel.test")
+        running = asyncio.create_task(deliver(services))
+        stack.push_async_callback(end_tasks, [running])
+        async with asyncio.timeout(15):
+            while hanging.total() < PROCESSES_MAXIMUM // 2:
+                await asyncio.sleep(0.01)
+        for name in ("bob", "carol"):
+            somebody = await insert_user(owner, name)
+            before = len(hook.received)
+            await events(owner, somebody, await service_of(somebody, hook.url), event="channel.test")
+            started = time.monotonic()
+            while len(hook.received) == before:
+                await asyncio.sleep(0.01)
+                assert time.monotonic() - started < 8, "a process takes a second or two to start"
+        assert hanging.total() == PROCESSES_MAXIMUM // 2
 
 
 async def test_a_channel_whose_address_was_changed_takes_places_of_its_new_host(
@@ -577,7 +718,7 @@ async def test_a_channel_whose_address_was_changed_takes_places_of_its_new_host(
         assert await sender.run()
     finally:
         await sender.close()
-    assert hook.most_at_once == deliveries.SENDING_A_HOST
+    assert hook.most_at_once == deliveries.SENDING_A_HOST // 2
     assert await states(owner) == {"delivered": 204}
 
 
