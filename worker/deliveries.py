@@ -35,7 +35,7 @@ from core.jobs import call_time
 from core.leases import new_lease_owner
 from core.logs import get_logger
 from worker.apprises import PROCESSES_MAXIMUM, AppriseClient
-from worker.places import QUICK_SECONDS, STALLED_PACE, STALLED_SECONDS, Channel, Group, fair_share, next_to_send
+from worker.places import QUICK_SECONDS, STALLED_PACE, STALLED_SECONDS, Channel, Group, next_to_send
 from worker.runner import Services
 from worker.webhooks import WebhookClient
 
@@ -143,7 +143,8 @@ class Sender:
         if free < CLAIMED_AT_ONCE:
             self._give_back_stalled()
         if not is_ending and free > 0:
-            found = await self._claim(min(free, CLAIMED_AT_ONCE))
+            # Half of what is free is left for users who come with the next claim.
+            found = await self._claim(min((free + 1) // 2, CLAIMED_AT_ONCE))
             self._found_in_round += found
             if is_round_over := self._next_channel == 0:
                 found, self._found_in_round = self._found_in_round, 0
@@ -209,14 +210,9 @@ class Sender:
         for channel_id in self._busy:
             channel = self._channels[channel_id]
             claimed[channel.user_id] += len(channel.waiting) + channel.sending
-        all_claimed = claimed.total()
-        shares = {user_id: fair_share(CLAIMED_MAXIMUM, all_claimed, held) for user_id, held in claimed.items()}
-        sated = [user_id for user_id, share in shares.items() if not share]
-        rooms = {}
-        for channel_id in self._busy:
-            channel = self._channels[channel_id]
-            rooms[channel_id] = min(channel.room, shares[channel.user_id])
-            shares[channel.user_id] -= rooms[channel_id]
+        free = CLAIMED_MAXIMUM - claimed.total()
+        sated = [user_id for user_id, held in claimed.items() if held >= free]
+        rooms = {channel_id: self._channels[channel_id].room for channel_id in self._busy}
         self._busy = {channel_id for channel_id in self._busy if self._channels[channel_id].is_busy}
         for group in self._groups.values():
             rooms |= group.rooms()

@@ -22,11 +22,6 @@ STALLED_PACE = 1.0
 PACE_WEIGHT = 0.1
 
 
-def fair_share(all_places: int, taken: int, held: int) -> int:
-    """How many more somebody may take who holds some of what is taken."""
-    return max(0, (all_places - taken - held + 1) // 2)
-
-
 @dataclass(eq=False, slots=True)
 class Group:
     """Channels that share places: those of one host, or all that send through Apprise.
