@@ -56,7 +56,7 @@ async def redis_servers(app: web.Application) -> AsyncIterator[None]:
     settings = app[SETTINGS]
     app[QUEUE] = queue_client(settings.queue_redis_url)
     app[CACHE_CLIENT] = cache_client(settings.redis_url)
-    link = Link(app[CACHE_CLIENT], timeout=CACHE_REPLY_SECONDS, gathers=True)
+    link = Link(app[CACHE_CLIENT], timeout=CACHE_REPLY_SECONDS, gathers=True, name="cache server")
     app[CACHE] = PageCache(link, ttl_seconds=settings.cache_ttl_seconds)
     app[REQUEST_LIMIT] = RateLimiter(link, name="request", per_minute=settings.rate_limit_per_minute)
     app[LOGIN_LIMIT] = RateLimiter(link, name="login", per_minute=settings.login_rate_limit_per_minute)

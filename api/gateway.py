@@ -27,6 +27,7 @@ from core.database import within
 from core.errors import DatabaseUnavailable, QueueUnavailable
 from core.jobs import key_reuse
 from core.logs import get_logger
+from core.outages import Outage
 from core.redis import QUEUE_REPLY_SECONDS, REDIS_FAULTS, end_tasks, reply
 from core.redislink import Link
 from core.settings import Settings
@@ -196,16 +197,17 @@ class Gateway:
                 lane.look_after()
 
     async def _listen_forever(self) -> None:
+        outage = Outage("queue server, to hear outcomes")
         while True:
             subscription = Link(self._queue, timeout=QUEUE_REPLY_SECONDS, on_message=self._hear, repeats=False)
             try:
                 await subscription.send(("SUBSCRIBE", lanes.outcomes_channel(self.origin)))
                 self._subscribed.set()
+                outage.over()
                 await self._look_up_pending()
                 await self._until_interrupted(subscription)
             except REDIS_FAULTS as error:
-                log.warning("outcomes subscription interrupted", error=repr(error))
-                await asyncio.sleep(0.2)
+                await asyncio.sleep(outage.noticed(error))
             finally:
                 await subscription.close()
 

@@ -22,6 +22,7 @@ from redis.asyncio import Redis
 
 from core import metrics
 from core.logs import get_logger
+from core.outages import Outage
 from core.redis import REDIS_FAULTS, reply
 from core.redislink import Link
 
@@ -117,17 +118,19 @@ class PageCache:
 
     async def watch_flag(self, queue: ArqRedis) -> None:
         """Keeps `suspect` true to the flag; runs as long as the process. Unable to watch, it passes the cache by."""
+        outage = Outage("queue server, to watch the cache's flag")
         while True:
             try:
                 async with queue.pubsub() as subscription:
                     await subscription.subscribe(SUSPECT_CHANNEL)
+                    outage.over()
                     while True:
                         # Reading the flag after each message also covers one that was lost before.
                         message = await subscription.get_message(ignore_subscribe_messages=False, timeout=1.0)
                         self._note(bool(await queue.exists(SUSPECT_FLAG)) or (message or {}).get("data") == b"raise")
-            except REDIS_FAULTS:
+            except REDIS_FAULTS as error:
                 self._note(True)
-                await asyncio.sleep(0.25)
+                await asyncio.sleep(outage.noticed(error))
 
     def _note(self, suspect: bool) -> None:
         if suspect and not self.suspect:
@@ -159,6 +162,7 @@ class CacheInvalidator:
         self._cache = cache
         self._queue = queue
         self._link = link
+        self._outage = Outage("cache server, to forget users")
 
     async def forget_users(self, user_ids: Iterable[int]) -> None:
         """Removes what is cached for the users; if that fails, makes every process pass the cache by.
@@ -173,8 +177,10 @@ class CacheInvalidator:
         try:
             await (self._cache.unlink(*keys) if self._link is None else self._link.send(("UNLINK", *keys)))
         except REDIS_FAULTS as error:
-            log.warning("cache not reachable", error=repr(error))
+            self._outage.noticed(error)
             await self.distrust_everything()
+        else:
+            self._outage.over()
 
     async def distrust_everything(self) -> None:
         """Raises the flag: nobody reads the cache until it has been emptied.
@@ -182,8 +188,9 @@ class CacheInvalidator:
         Raises:
             redis.RedisError, OSError: the queue server cannot be reached.
         """
-        log.warning("cache flagged as suspect")
-        await self._queue.set(SUSPECT_FLAG, secrets.token_hex(8))
+        before = await self._queue.set(SUSPECT_FLAG, secrets.token_hex(8), get=True)
+        if before is None:  # else it was up already
+            log.warning("cache flagged as suspect")
         await self._queue.publish(SUSPECT_CHANNEL, "raise")
         await asyncio.sleep(_FLAG_SPREADS_SECONDS)
 

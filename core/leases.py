@@ -45,6 +45,7 @@ async def kept_lease(renew: Renew, *, every_seconds: float) -> AsyncIterator[Non
             try:
                 yield
             finally:
+                renewing.add_done_callback(lambda task: task.cancelled() or task.exception())  # heard, come what may
                 renewing.cancel()
                 await asyncio.wait({renewing})
                 if not renewing.cancelled() and (fault := renewing.exception()) is not None:

@@ -1,4 +1,4 @@
-"""What is away: said once when it begins and once when it is over, and looked for less and less often."""
+"""What is away: told once when it begins and once when it is over, and looked for less and less often meanwhile."""
 
 import random
 import time
@@ -11,38 +11,48 @@ LONGEST_PAUSE_SECONDS = 1.0
 log = get_logger()
 
 
-class Outage:
-    """What one component knows of something that it needs. One warning an outage, and one line at its end."""
+def pause(times: int, *, longest: float = LONGEST_PAUSE_SECONDS) -> float:
+    """Seconds to wait after so many faults in a row: doubling, and jittered, so that a fleet does not return as one."""
+    full: float = min(longest, FIRST_PAUSE_SECONDS * 2 ** min(times, 16))
+    return full * random.uniform(0.5, 1.0)  # noqa: S311
 
-    def __init__(self, what: str) -> None:
+
+class Outage:
+    """What one component knows of something that it needs: a warning at the beginning, a line at the end."""
+
+    def __init__(self, of: str) -> None:
         """
         Args:
-            what: is away, and for whom, as the log shall tell it.
+            of: what is away, and for what it is needed, as the log shall tell it.
         """
-        self._what = what
+        self._of = of
         self._since: float | None = None
-        self._times = 0
+        self._faults = 0
 
     @property
     def lasts(self) -> bool:
         return self._since is not None
 
     def noticed(self, error: BaseException) -> float:
-        """It is away (still); returns in how many seconds to look again.
-
-        Doubling to `LONGEST_PAUSE_SECONDS`, and jittered, so that a fleet does not return as one.
-        """
+        """It is away, or still away; returns in how many seconds to look again, at most `LONGEST_PAUSE_SECONDS`."""
         if self._since is None:
             self._since = time.monotonic()
-            self._times = 0
-            log.warning("outage begins", of=self._what, error=repr(error))
-        self._times += 1
-        longest: float = min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2 ** min(self._times, 16))
-        return longest * random.uniform(0.5, 1.0)  # noqa: S311
+            self._faults = 0
+            log.warning("outage begins", of=self._of, error=repr(error))
+        self._faults += 1
+        return pause(self._faults)
 
     def over(self) -> None:
-        """It answers. Says so if there was an outage, and how long it was."""
+        """It answers: says so if it was away, and for how long."""
         if self._since is not None:
             seconds = round(time.monotonic() - self._since, 3)
             self._since = None
-            log.info("outage is over", of=self._what, seconds=seconds, faults=self._times)
+            log.info("outage is over", of=self._of, seconds=seconds, faults=self._faults)
+
+
+class Outages(dict[str, Outage]):
+    """Those of one process, by what they are of."""
+
+    def __missing__(self, of: str) -> Outage:
+        outage = self[of] = Outage(of)
+        return outage

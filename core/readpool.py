@@ -46,7 +46,7 @@ class ReadPool:
         self._returning: set[asyncio.Task[None]] = set()
         self._looking: asyncio.Task[None] | None = None
         self._looked_since = 0.0
-        self._outage = Outage("database")
+        self._outage = Outage("database, to read")
 
     async def fetch(self, sql: str, *arguments: Any) -> list[asyncpg.Record]:
         """As `asyncpg.Pool.fetch`.

@@ -20,12 +20,16 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import InvalidResponse, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from core.outages import Outage, pause
 from core.redis import REDIS_FAULTS, end_tasks
 
 Argument = str | bytes | int | float
 OnMessage = Callable[[bytes], None]
 
 _MESSAGE = b"message"
+
+# So long at most nothing is tried after attempts to connect that failed: what is sent meanwhile fails at once.
+LONGEST_REST_SECONDS = 0.25
 
 
 @dataclass(eq=False, slots=True)
@@ -55,6 +59,7 @@ class Link:
         on_message: OnMessage | None = None,
         repeats: bool = True,
         gathers: bool = False,
+        name: str | None = None,
     ) -> None:
         """
         Args:
@@ -65,6 +70,7 @@ class Link:
                 a connection is more than a way to the server: a subscription, a transaction.
             gathers: whether what is sent within one turn of the event loop leaves together, at its end. For what each
                 request asks: a system call for each would cost more than all else that asking does.
+            name: of the server, for the log: its outages are told. None: whoever uses the link tells them.
         """
         self._client = client
         self._timeout = timeout
@@ -76,6 +82,10 @@ class Link:
         self._connecting: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._is_closed = False
+        self._outage = None if name is None else Outage(name)
+        self._failed = 0
+        self._fault: Exception = RedisConnectionError("the server cannot be reached")
+        self._rests_until = 0.0
 
     def send(self, *commands: tuple[Argument, ...]) -> asyncio.Future[list[Any]]:
         """Sends commands, one or more, where the connection is open at once or (`gathers`) at the end of the turn.
@@ -96,11 +106,14 @@ class Link:
         if self._is_closed:
             question.fail(RedisConnectionError("the link is closed"))
             return question.answered
-        if self._wire is None:
+        if self._wire is not None:
+            self._wire.ask(question)
+        elif question.asked_at < self._rests_until:
+            question.fail(self._fault)
+            return question.answered
+        else:
             self._waiting.append(question)
             self._connect()
-        else:
-            self._wire.ask(question)
         if self._timer is None:
             self._timer = loop.call_later(self._timeout, self._look_at_oldest)
         return question.answered
@@ -132,18 +145,32 @@ class Link:
         connection: AbstractConnection = self._client.connection_pool.make_connection()  # type: ignore[no-untyped-call]
         try:
             await connection.connect()  # type: ignore[no-untyped-call]
-            if _transport_of(connection).is_closing():
+            if connection._writer is None or _transport_of(connection).is_closing():
                 raise RedisConnectionError("the server closed the connection at once")
-        except REDIS_FAULTS as error:
+        except Exception as error:  # whatever it is: who waits must learn of it, and nobody looks at this task
             await connection.disconnect(nowait=True)
-            self._fail(self._waiting, error)
+            self._note_failed(error)
             return
         except asyncio.CancelledError:
             await connection.disconnect(nowait=True)
             raise
+        self._failed = 0
+        if self._outage is not None:
+            self._outage.over()
         self._wire = _Wire(connection, self._on_message, self._on_lost, self._gathers)
         while self._waiting:
             self._wire.ask(self._waiting.popleft())
+
+    def _note_failed(self, error: Exception) -> None:
+        fault = error if isinstance(error, REDIS_FAULTS) else RedisConnectionError(repr(error))
+        self._failed += 1
+        self._fault = RedisConnectionError(str(fault))  # without a traceback that grows with each who is told
+        if self._failed > 2:
+            rest = pause(self._failed - 2, longest=LONGEST_REST_SECONDS)
+            self._rests_until = asyncio.get_running_loop().time() + rest
+        if self._outage is not None:
+            self._outage.noticed(fault)
+        self._fail(self._waiting, fault)
 
     def _on_lost(self, wire: "_Wire", error: Exception) -> None:
         self._wire = None

@@ -119,16 +119,18 @@ class Sender:
         Raises:
             Exception: a fault that does not pass, or one that does with nothing to be recorded.
         """
+        outage = self._services.outages["database, to deliver"]
         while True:
             is_ending = self._services.stopping.is_set()
             try:
-                if await self._step(is_ending):
+                is_done = await self._step(is_ending)
+                outage.over()
+                if is_done:
                     return not is_ending
             except Exception as error:
                 if is_ending or not is_transient(error) or not (self._tasks or self._results):
                     raise
-                log.warning("deliveries wait for the database", error=repr(error))
-                await asyncio.sleep(IDLE_PAUSE_SECONDS)
+                await asyncio.sleep(outage.noticed(error))
 
     async def _step(self, is_ending: bool) -> bool:
         """Records, claims, and waits a moment for what comes of it; returns whether there is nothing left."""

@@ -45,9 +45,18 @@ EVERY_TWO_SECONDS = frozenset(range(0, 60, 2))
 
 
 def clockwork() -> list[CronJob]:
-    """Every worker looks for itself whether something has come due: what is claimed keeps them apart."""
+    """Every worker looks for itself whether something has come due: what is claimed keeps them apart.
+
+    What fails for a fault that passes is left to the next look. Repeated, each look would be one more for as long as a
+    server is away.
+    """
     return [
-        cron(with_policy(job).coroutine, name=job.__name__, second=set(EVERY_TWO_SECONDS), unique=False)
+        cron(
+            with_policy(job, is_repeated=False).coroutine,
+            name=job.__name__,
+            second=set(EVERY_TWO_SECONDS),
+            unique=False,
+        )
         for job in TIMED_JOBS
     ]
 

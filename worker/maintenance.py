@@ -289,13 +289,15 @@ async def run_due_maintenance(services: Services) -> None:
     What cannot be done now is left to the next look, in five seconds: repeated, each look would be one more in the
     queue for as long as PostgreSQL is away.
     """
+    outage = services.outages["what maintenance needs"]
     try:
         await note_ticks(services.pool, clock.now())
         await run_maintenance(services)
+        outage.over()
     except Exception as error:
         if not _will_pass(error):
             raise
-        log.warning("maintenance is put off", error=repr(error))
+        outage.noticed(error)
 
 
 async def run_maintenance(services: Services) -> None:
@@ -390,10 +392,12 @@ def _swept(name: str, sweep: Sweep) -> Callable[[Services], Awaitable[None]]:
         seconds = time.perf_counter() - started
         metrics.MAINTENANCE_DURATION.labels(name, "failed" if fault else "succeeded").observe(seconds)
         await _record(services, name, seconds=seconds, rows=rows, error=type(fault).__name__ if fault else None)
+        outage = services.outages[f"what {name} looks at"]
         if fault is None:
+            outage.over()
             metrics.MAINTENANCE_LAST_SUCCESS.labels(name).set(time.time())
         elif _will_pass(fault):
-            log.warning("a sweep failed, the next will follow", sweep=name, error=repr(fault))
+            outage.noticed(fault)
         else:
             raise fault
 
@@ -415,6 +419,11 @@ def schedule() -> list[CronJob]:
     """This worker's own copy of the schedule: arq keeps the next run of each entry in it."""
     jobs = [run_due_maintenance, *(_swept(name, sweep) for name, sweep in SWEEPS.items())]
     return [
-        cron(with_policy(job).coroutine, name=job.__name__, second=set(EVERY_FIVE_SECONDS), **ONCE_A_TICK)
+        cron(
+            with_policy(job, is_repeated=False).coroutine,
+            name=job.__name__,
+            second=set(EVERY_FIVE_SECONDS),
+            **ONCE_A_TICK,
+        )
         for job in jobs
     ]

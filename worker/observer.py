@@ -8,15 +8,12 @@ from core.database import is_schema_fault, is_transient, pool_counts, within
 from core.errors import DatabaseUnavailable
 from core.imports.writes import unfinished_imports
 from core.jobs import QUEUES
-from core.logs import get_logger
 from core.maintenance.writes import last_successes
 from core.partitions import partition_bounds, time_left
 from core.redis import REDIS_FAULTS
 from worker.runner import Services
 
 OBSERVE_SECONDS = 5.0
-
-log = get_logger()
 
 
 async def observe_forever(services: Services) -> None:
@@ -27,17 +24,21 @@ async def observe_forever(services: Services) -> None:
         metrics.EVENT_LOOP_LAG.labels("worker").set(max(0.0, time.monotonic() - before - OBSERVE_SECONDS))
         for state, count in pool_counts(services.pool).items():
             metrics.DATABASE_POOL.labels("worker", state).set(count)
+        outage = services.outages["queue server, to observe it"]
         try:
             await _observe_queue_server(services)
+            outage.over()
         except REDIS_FAULTS as error:
-            log.warning("queue server not observed", error=repr(error))
+            outage.noticed(error)
         for name, observation in (("imports", _observe_imports), ("maintenance", _observe_maintenance)):
+            outage = services.outages[f"database, to observe {name}"]
             try:
                 await within(OBSERVE_SECONDS, observation(services))
+                outage.over()
             except Exception as error:
                 if not (is_transient(error) or is_schema_fault(error) or isinstance(error, DatabaseUnavailable)):
                     raise
-                log.warning("not observed", what=name, error=repr(error))
+                outage.noticed(error)
 
 
 async def _observe_maintenance(services: Services) -> None:

@@ -20,6 +20,7 @@ from core import metrics
 from core.cache import CacheInvalidator
 from core.database import Pool, is_transient
 from core.logs import get_logger
+from core.outages import Outage, Outages
 from core.partitions import ensure_partitions
 from core.quotas import Quotas
 from core.redis import (
@@ -81,6 +82,8 @@ class Services:
     """What `lane_reader` has opened, to be closed with the process."""
     busy_at: dict[str, float] = field(default_factory=dict)
     """Lane of single writes → when this process last began to apply something of it (`time.monotonic()`)."""
+    outages: Outages = field(default_factory=Outages)
+    """What this process has noticed to be away."""
 
     def lane_reader(self, lane: str) -> Link:
         """The connection on which a lane's drain waits for entries: nothing else could be asked on it meanwhile."""
@@ -124,17 +127,24 @@ def retry_delay(attempt: int) -> float:
     return longest * random.uniform(0.5, 1.0)  # noqa: S311
 
 
-def with_policy(job: Job) -> Function:
-    """Wraps a job for arq: transient faults become `Retry`, which arq would otherwise drop; all runs are counted."""
+def with_policy(job: Job, *, is_repeated: bool = True) -> Function:
+    """Wraps a job for arq: transient faults become `Retry`, which arq would otherwise drop; all runs are counted.
+
+    Args:
+        job: its kind is its function's name.
+        is_repeated: else a run that failed for a transient fault is left to the next one, which comes by the clock.
+    """
     kind = job.__name__
 
     async def run(ctx: dict[str, Any], *arguments: Any) -> Any:
         started = time.perf_counter()
         outcome = "failed"
+        outage = ctx["services"].outages[f"what {kind} needs"]
         with structlog.contextvars.bound_contextvars(job=ctx["job_id"], kind=kind):
             try:
                 result = await job(ctx["services"], *arguments)
                 outcome = "succeeded"
+                outage.over()
                 return result
             except asyncio.CancelledError:
                 outcome = "cancelled"  # by a shutdown: arq runs it again; or by its timeout
@@ -143,11 +153,13 @@ def with_policy(job: Job) -> Function:
                 if not (is_transient(error) or isinstance(error, REDIS_FAULTS)):
                     log.exception("job failed")
                     raise
+                outage.noticed(error)
+                if not is_repeated:
+                    outcome = "postponed"
+                    return None
                 outcome = "retried"
-                delay = retry_delay(ctx["job_try"])
                 metrics.JOB_RETRIES.labels(kind).inc()
-                log.warning("job will be run again", error=repr(error), delay_seconds=round(delay, 3))
-                raise Retry(defer=delay) from error
+                raise Retry(defer=retry_delay(ctx["job_try"])) from error
             finally:
                 ctx["outcome"] = outcome
                 metrics.JOB_DURATION.labels(kind, outcome).observe(time.perf_counter() - started)
@@ -277,10 +289,11 @@ async def serve_queue(queue: QueueOfJobs, services: Services, stop: asyncio.Even
     arq's worker ends when its server does, and its counters are then not to be trusted: it is replaced.
     """
     unfinished: set[str] = set()
+    outage = services.outages[f"queue server, for {queue.name}"]
     while not stop.is_set():
         pool = queue_client(services.settings.queue_redis_url)
         worker = build_worker(queue, services, pool)
-        main = asyncio.create_task(_work(worker, unfinished), name=f"{queue.name} worker")
+        main = asyncio.create_task(_work(worker, unfinished, outage), name=f"{queue.name} worker")
         helpers = [asyncio.create_task(worker.listen_for_wakes(), name=f"{queue.name} wakes")]
         if queue.lease_seconds is not None:
             helpers.append(asyncio.create_task(worker.keep_leases(), name=f"{queue.name} leases"))
@@ -295,18 +308,21 @@ async def serve_queue(queue: QueueOfJobs, services: Services, stop: asyncio.Even
             job.cancel()
         if worker.tasks:
             await asyncio.wait(worker.tasks.values(), timeout=RECORD_SECONDS)
-        await end_tasks([main, *helpers, stopping, *worker.tasks.values()])
+        # And the jobs once more: where arq's task has ended before, nobody has heard how its job ended.
+        await end_tasks([main, *helpers, stopping, *worker.tasks.values(), *worker.job_tasks.values()])
         [fault] = await asyncio.gather(main, return_exceptions=True)
         with contextlib.suppress(*REDIS_FAULTS):
             await pool.aclose(close_connection_pool=True)
         unfinished |= worker.unfinished
         if not stop.is_set():
-            log.warning("queue server away, worker starts again", queue=queue.name, error=repr(fault))
+            pause = outage.noticed(fault or ConnectionError("the worker has ended"))
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(stop.wait(), RESTART_SECONDS)
+                await asyncio.wait_for(stop.wait(), pause)
 
 
-async def _work(worker: WokenWorker, unfinished: set[str]) -> None:
+async def _work(worker: WokenWorker, unfinished: set[str], outage: Outage) -> None:
+    await worker.pool.ping()
+    outage.over()
     await worker.release(unfinished)
     unfinished.clear()
     await worker.async_run()

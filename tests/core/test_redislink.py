@@ -25,9 +25,10 @@ from redis.asyncio import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import InvalidResponse, RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
+from structlog.testing import capture_logs
 
 from core.redis import cache_client, end_tasks
-from core.redislink import Link, OnMessage
+from core.redislink import LONGEST_REST_SECONDS, Link, OnMessage
 from core.settings import Settings
 from ops.dev.servers import ValkeyServer
 from tests.harness import away, eventually
@@ -375,6 +376,61 @@ async def test_where_the_server_is_away_everybody_hears_so() -> None:
         outcomes = await asyncio.gather(*(link.send(("PING",)) for _ in range(5)), return_exceptions=True)
         assert all(isinstance(outcome, RedisConnectionError) for outcome in outcomes)
         assert len(outcomes) == 5
+
+
+@on_both_loops
+async def test_a_server_that_is_away_is_not_tried_for_each_who_asks_and_its_outage_is_told_once(
+    own_server: ValkeyServer,
+) -> None:
+    async with client_of(own_server.url()) as client:
+        usual = client.connection_pool.connection_class
+        attempts = 0
+
+        class Counted(usual):  # type: ignore[misc,valid-type]
+            async def connect(self) -> None:
+                nonlocal attempts
+                attempts += 1
+                await super().connect()
+
+        client.connection_pool.connection_class = Counted
+        link = Link(client, timeout=60.0, name="a server")
+        try:
+            with capture_logs() as lines:
+                async with away(own_server):
+                    until = asyncio.get_running_loop().time() + 1.0
+                    asked = 0
+                    while asyncio.get_running_loop().time() < until:
+                        assert isinstance(await outcome_of(link.send(("PING",))), RedisConnectionError)
+                        asked += 1
+                        await asyncio.sleep(0.001)
+                assert asked > 50
+                assert attempts < 20
+                async with asyncio.timeout(2 * LONGEST_REST_SECONDS):
+                    while isinstance(await outcome_of(link.send(("PING",))), Exception):
+                        await asyncio.sleep(0.01)
+            assert [line["event"] for line in lines] == ["outage begins", "outage is over"]
+        finally:
+            await link.close()
+
+
+@on_both_loops
+async def test_whoever_asks_learns_of_an_attempt_to_connect_that_ends_in_whatever_it_may() -> None:
+    unexpected: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: unexpected.append(context))
+    async with client_of(NOWHERE) as client:
+
+        class Broken(client.connection_pool.connection_class):  # type: ignore[misc,name-defined]
+            async def connect(self) -> None:
+                raise RuntimeError("the handler is closed")
+
+        client.connection_pool.connection_class = Broken
+        link = Link(client, timeout=60.0)
+        try:
+            assert isinstance(await outcome_of(link.send(("PING",))), RedisConnectionError)
+        finally:
+            await link.close()
+    gc.collect()
+    assert unexpected == []
 
 
 @on_both_loops

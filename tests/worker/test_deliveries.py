@@ -613,7 +613,7 @@ async def test_a_place_of_one_host_goes_to_the_user_who_holds_the_fewest(
 async def test_one_user_with_much_that_is_due_does_not_hold_up_what_another_claims(
     services: Services, owner: asyncpg.Connection, alice: int, hook: Receiver
 ) -> None:
-    async with receiver(listens_on="0.0.0.0") as many:  # noqa: S104
+    async with receiver(listens_on="0.0.0.0") as many:
         for number in range(2, 52):
             address = many.url.replace("127.0.0.1", f"127.0.0.{number}")
             await events(owner, alice, await channel(services, owner, alice, address), 400)
