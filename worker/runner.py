@@ -315,7 +315,7 @@ async def serve_queue(queue: QueueOfJobs, services: Services, stop: asyncio.Even
             await pool.aclose(close_connection_pool=True)
         unfinished |= worker.unfinished
         if not stop.is_set():
-            pause = outage.noticed(fault or ConnectionError("the worker has ended"))
+            pause = max(RESTART_SECONDS, outage.noticed(fault or ConnectionError("the worker has ended")))
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), pause)
 
