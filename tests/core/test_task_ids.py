@@ -132,7 +132,7 @@ async def loaded(servers: Servers) -> AsyncIterator[Settings]:
     async with servers.fresh_settings({}) as settings:
         async with connection(settings.database_url) as owner:
             for number in range(10):
-                await insert_user(owner, f"user-{number}")
+                await insert_user(owner, f"user-{number}", role="admin")  # where a statement says that it is an admin's
             await owner.execute("""
                 INSERT INTO tasks (id, user_id, title, priority, due_date, labels)
                 SELECT task_id_floor(make_timestamptz(extract(year FROM now())::int + n % 3, 3, 1, 0, 0, 0, 'UTC')) + n,

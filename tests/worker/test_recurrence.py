@@ -66,7 +66,7 @@ async def test_a_command_that_is_delivered_twice_makes_one(
 ) -> None:
     task = await new_task(services, alice, **WEEKLY)
     again = update(alice, task["id"], COMPLETED)
-    await asyncio.gather(*(apply(services, again, lane=lane) for lane in (0, 1)), return_exceptions=True)
+    await asyncio.gather(*(apply(services, again, lane=lane) for lane in ("0", "1")), return_exceptions=True)
     assert len(await tasks_of(owner, alice)) == 2
 
 
@@ -77,8 +77,8 @@ async def test_two_commands_from_two_lanes_that_complete_one_task_make_one(
         await owner.execute("DELETE FROM tasks")
         task = await new_task(services, alice, **WEEKLY)
         await asyncio.gather(
-            apply(services, update(alice, task["id"], COMPLETED), lane=0),
-            apply(services, update(alice, task["id"], COMPLETED), lane=1),
+            apply(services, update(alice, task["id"], COMPLETED), lane="0"),
+            apply(services, update(alice, task["id"], COMPLETED), lane="1"),
         )
         assert len(await tasks_of(owner, alice)) == 2
 
@@ -159,8 +159,8 @@ async def test_an_admin_who_completes_a_users_task_makes_the_next_one_of_that_us
     admin = await new_user(owner, role="admin")
     task = await new_task(services, alice, **WEEKLY)
     await asyncio.gather(
-        apply(services, update(admin, task["id"], COMPLETED, any_owner=True), lane=0),
-        apply(services, update(alice, task["id"], COMPLETED), lane=1),
+        apply(services, update(admin, task["id"], COMPLETED, any_owner=True), lane="0"),
+        apply(services, update(alice, task["id"], COMPLETED), lane="1"),
     )
     assert [one["status"] for one in await tasks_of(owner, alice)] == ["completed", "pending"]
     assert await tasks_of(owner, admin) == []
