@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime, tzinfo
 from typing import Any
 
-from core import clock
 from core.imports.dates import parse_due, parse_moment
 from core.imports.rows import BadRow, Row, Values
 from core.tasks.recurrence import require_next_date
@@ -205,7 +204,7 @@ class Draft:
         is_open = self._fields.get("status", DEFAULT_STATUS) in OPEN_STATUSES
         if is_open and len(recurrence) <= RECURRENCE_MAXIMUM:
             with contextlib.suppress(RecurrenceInvalid):
-                require_next_date(recurrence, clock.now() if due_date is None else datetime.fromisoformat(due_date))
+                require_next_date(recurrence, datetime.fromisoformat(due_date) if due_date else None)
                 self.set(recurrence=recurrence)
                 return
         self.fact("Repeats", rule)

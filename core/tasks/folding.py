@@ -13,7 +13,8 @@ import orjson
 
 from core.commands import Effect
 from core.tasks.recurrence import Following
-from core.tasks.series import next_task, refused_rule
+from core.tasks.rules import RecurrenceTooExpensive
+from core.tasks.series import next_task, refused_rule, too_expensive
 
 State = dict[str, Any]
 
@@ -137,17 +138,20 @@ class Folding:
             self.state = None
             return Step(Effect(204, task_id=task_id), state, "task.deleted")
         fields = change["fields"]
+        is_completed = fields.get("status") == "completed" and state["status"] != "completed"
+        try:
+            following = next_task(self._recurring(state), fields) if is_completed else None
+        except RecurrenceTooExpensive:
+            return Step(too_expensive(task_id))
         sizes = self._sizes | {name: _size(fields[name]) for name in _TEXTS if name in fields}
         if budget is not None and not budget.take(_BARE_BYTES + sum(sizes.values())):
             return Step(too_much(task_id))
         if not fields:
             return Step(None, state)
-        is_completed = fields.get("status") == "completed" and state["status"] != "completed"
         self.state, self._sizes = self._patched(state, fields, is_completed=is_completed), sizes
         self._detours[self._disturbance(self.state)] = self.state
         if not is_completed:
             return Step(None, self.state, "task.updated")
-        following = next_task(self._recurring(state), fields)
         return Step(None, self.state, "task.completed", following)
 
     def _patched(self, state: State, fields: Mapping[str, Any], *, is_completed: bool) -> State:

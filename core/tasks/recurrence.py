@@ -2,26 +2,27 @@
 
 The dates are worked out here and not by dateutil, which the tests compare them with: it looks for a date until the year
 9999, also with an UNTIL, and takes five to eight seconds of a processor to find that a 30th of February is not among
-them. Clients write rules, so whatever is done with one has to end soon.
+them. Clients write rules, so whatever is done with one has to end soon: what calendars and sums do not tell is looked
+for in a limited number of steps, and a rule that needs more is refused.
 """
 
+import contextlib
 import re
-from calendar import isleap, monthrange
-from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta
-from itertools import islice, product, takewhile
+from datetime import UTC, date, datetime
+from functools import lru_cache
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from core.tasks.rules import RecurrenceInvalid, Rule, parse_rule
+from core import clock
+from core.tasks.duedates import ClockDates, instant
+from core.tasks.duehours import HourDates
+from core.tasks.rules import RecurrenceInvalid, RecurrenceTooExpensive, Rule, parse_rule
+from core.tasks.yeardays import Steps
 
-# How many periods in a row may be without a date before the rule counts as having none: at least ten years of them, so
-# that the 29th of February is found; of hours more than one.
-_PERIODS = {"HOURLY": 10_000, "DAILY": 4000, "WEEKLY": 600, "MONTHLY": 150, "YEARLY": 40}
-# How many days, or hours, are looked at in one go: more than a hundred years of days.
-_LOOKED_AT_MAXIMUM = 40_000
+STEPS_MAXIMUM = 1000
+"""Of what a client's rule may cost when it is accepted: about a millisecond. Following it may cost twice that, as time
+goes by and zones have more to look at than UTC."""
 _COUNT = re.compile(r"(?<![A-Z])COUNT=\+?[0-9]+")
-_DAY = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,17 +40,41 @@ class Following:
     nominal: datetime | None = None
 
 
-def require_next_date(text: str, due_date: datetime) -> None:
-    """Refuses a rule by which no task would ever follow one that is due at `due_date` (aware).
+def require_next_date(text: str, due_date: datetime | None) -> None:
+    """Refuses a rule by which no task would ever follow one that is due at `due_date`, or only after a long search.
+
+    Nor may the search be long that would follow if the task were completed now.
+
+    Args:
+        text: normalized.
+        due_date: aware; None: it will be counted from now on.
 
     Raises:
-        RecurrenceInvalid: there is no next date, or `parse_rule` refuses it.
+        RecurrenceInvalid: there is no next date, or it would take too long to find, or `parse_rule` refuses the rule.
     """
+    now = clock.now().astimezone(UTC).replace(second=0, microsecond=0)
+    due_date = now if due_date is None else due_date
+    refusal = _refusal(text, due_date, max(due_date, now.replace(minute=0)))
+    if refusal is not None:
+        raise RecurrenceInvalid(refusal)
+
+
+@lru_cache(maxsize=4096)
+def _refusal(text: str, due_date: datetime, late: datetime) -> str | None:
+    """Why a rule is refused; remembered, as many tasks come with one rule."""
+    steps = Steps(STEPS_MAXIMUM)
+    zone = ZoneInfo("UTC")
     start = due_date.astimezone(UTC).replace(tzinfo=None)
-    rule = parse_rule(text)
-    found = next(_after(rule, start, due_date, ZoneInfo("UTC"), due_date), None)
-    if found is None or (rule.count is not None and rule.count < 2):
-        raise RecurrenceInvalid("The rule has no next date.")
+    try:
+        rule = parse_rule(text)
+        found = _next_date(rule, _dates(rule, start, due_date, zone, steps), due_date)
+        if found is None or (rule.count is not None and rule.count < 2):
+            return "The rule has no next date."
+        if late > due_date:
+            _follow(rule, text, start, due_date, zone, late, steps)
+    except RecurrenceInvalid as error:
+        return str(error)
+    return None
 
 
 def following(
@@ -63,8 +88,7 @@ def following(
 ) -> Following | None:
     """The task that follows a completed one; None: it was the last.
 
-    Dates that have passed when the task is completed are passed over, and count as used up (of a task that is a hundred
-    years late, those of the first hundred).
+    Dates that have passed when the task is completed are passed over, and count as used up.
 
     Args:
         recurrence: the completed task's rule, normalized.
@@ -77,40 +101,57 @@ def following(
 
     Raises:
         RecurrenceInvalid: the rule cannot be read.
+        RecurrenceTooExpensive: the next date would take too long to find.
     """
     rule = parse_rule(recurrence)
+    steps = Steps(2 * STEPS_MAXIMUM)
     try:
         if due_date is not None and counted_from == "due_date":
             start = due_date.astimezone(zone).replace(tzinfo=None, fold=0)
-            if nominal is not None and _instant(nominal, zone) == due_date:
+            if nominal is not None and instant(nominal, zone) == due_date:
                 start = nominal
-            return _follow(rule, recurrence, start, due_date, zone, max(due_date, completed_at))
+            return _follow(rule, recurrence, start, due_date, zone, max(due_date, completed_at), steps)
         start = completed_at.astimezone(zone).replace(tzinfo=None, microsecond=0, fold=0)
         if due_date is not None and rule.frequency != "HOURLY":
             start = datetime.combine(start.date(), (nominal or due_date.astimezone(zone)).time())
-        first = _instant(start, zone)
-        return _follow(rule, recurrence, start, first, zone, first)
+        first = instant(start, zone)
+        return _follow(rule, recurrence, start, first, zone, first, steps)
     except (OverflowError, ValueError):
         return None  # beyond the years that there are
 
 
 def _follow(
-    rule: Rule, recurrence: str, start: datetime, first: datetime, zone: ZoneInfo, after: datetime
+    rule: Rule, recurrence: str, start: datetime, first: datetime, zone: ZoneInfo, after: datetime, steps: Steps
 ) -> Following | None:
-    used = 1
-    if rule.count is not None:
-        dates = islice(_after(rule, start, first, zone, first), rule.count)
-        used += sum(1 for _ in takewhile(lambda found: found[1] <= after, dates))
-    found = next(_after(rule, start, first, zone, after), None)
-    if found is None or (rule.count is not None and rule.count <= used):
+    dates = _dates(rule, start, first, zone, steps)
+    used = 1 if rule.count is None else 1 + dates.count(after, rule.count)
+    if rule.count is not None and rule.count <= used:
+        return None
+    found = _next_date(rule, dates, after)
+    if found is None:
         return None
     local, moment = found
     left = None if rule.count is None else rule.count - used
-    is_last = left == 1 or next(_after(rule, local, moment, zone, moment), None) is None
+    is_last = left == 1 or _is_last(rule, local, moment, zone, steps)
     if left is not None:
         recurrence = _COUNT.sub(f"COUNT={left}", recurrence)
     is_skipped = moment.astimezone(zone).replace(tzinfo=None) != local
     return Following(moment, None if is_last else recurrence, local if is_skipped else None)
+
+
+def _is_last(rule: Rule, local: datetime, moment: datetime, zone: ZoneInfo, steps: Steps) -> bool:
+    """Whether no date follows; if that would take too long to find, whoever completes the next task is told so."""
+    try:
+        return _next_date(rule, _dates(rule, local, moment, zone, steps), moment) is None
+    except RecurrenceTooExpensive:
+        return False
+
+
+def _dates(rule: Rule, start: datetime, first: datetime, zone: ZoneInfo, steps: Steps) -> HourDates | ClockDates:
+    """A rule's dates but for COUNT, counted from `start` (of the zone's clocks), which is the moment `first`."""
+    if rule.frequency == "HOURLY":
+        return HourDates(rule, first, zone, steps)
+    return ClockDates(rule, start, first, zone, steps)
 
 
 def zone_named(name: str) -> ZoneInfo:
@@ -121,33 +162,17 @@ def zone_named(name: str) -> ZoneInfo:
         return ZoneInfo("UTC")
 
 
-def _instant(local: datetime, zone: ZoneInfo) -> datetime:
-    """The moment that a time of a zone's clocks is, in UTC.
-
-    Of a time that comes twice it is the first; one that is skipped is read with the offset before the gap, so that it
-    falls behind it (RFC 5545, 3.3.5). Both is what `fold=0` means.
-    """
-    return local.replace(tzinfo=zone, fold=0).astimezone(UTC)
-
-
-def _after(
-    rule: Rule, start: datetime, first: datetime, zone: ZoneInfo, after: datetime
-) -> Iterator[tuple[datetime, datetime]]:
-    """The rule's dates behind the moment `after`, but for COUNT, as the zone's clocks have them and in UTC.
-
-    They are counted from `start` (of the zone's clocks), which is the moment `first`. The search ends where many
-    periods in a row had none, or a great many were looked at.
-    """
-    hourly = rule.frequency == "HOURLY"
-    dates = _hourly(rule, first, zone, after) if hourly else _by_days(rule, start, zone, after)
-    try:
-        for local, moment in dates:
+def _next_date(rule: Rule, dates: HourDates | ClockDates, after: datetime) -> tuple[datetime, datetime] | None:
+    """The next date behind a moment that does not lie before the first, as the zone's clocks have it and in UTC."""
+    # A moment may belong to another day than the one that a skipped time names.
+    last = date.max.toordinal() if rule.until is None else min(date.max.toordinal(), rule.until.toordinal() + 2)
+    with contextlib.suppress(OverflowError, ValueError):  # beyond the years that there are
+        for local, moment in dates.after(after, last):
             if not _is_within(rule.until, local, moment):
-                return
-            if moment > after and moment > first:
-                yield local, moment
-    except (OverflowError, ValueError):
-        return  # beyond the years that there are
+                return None
+            if moment > after:
+                return local, moment
+    return None
 
 
 def _is_within(until: date | datetime | None, local: datetime, moment: datetime) -> bool:
@@ -156,134 +181,3 @@ def _is_within(until: date | datetime | None, local: datetime, moment: datetime)
     if not isinstance(until, datetime):
         return local.date() <= until
     return (moment if until.tzinfo is not None else local) <= until
-
-
-def _hourly(rule: Rule, first: datetime, zone: ZoneInfo, after: datetime) -> Iterator[tuple[datetime, datetime]]:
-    """Steps of real hours: a night in which the clocks change has one more or less of them."""
-    step = timedelta(hours=rule.interval)
-    begin = max(1, (after - first) // step)
-    barren = 0
-    for number in range(begin, begin + _LOOKED_AT_MAXIMUM):
-        moment = first + number * step
-        local = moment.astimezone(zone).replace(tzinfo=None, fold=0)
-        if _fits(rule, local.date()) and (not rule.by_hour or local.hour in rule.by_hour):
-            barren = 0
-            yield local, moment
-        barren += 1
-        if barren >= _PERIODS["HOURLY"]:
-            return
-
-
-def _by_days(rule: Rule, start: datetime, zone: ZoneInfo, after: datetime) -> Iterator[tuple[datetime, datetime]]:
-    """Days, weeks, months or years of the calendar, with the times of day that the rule or the start has."""
-    rule = _with_defaults(rule, start)
-    times = [
-        time(hour, minute, second, start.microsecond)
-        for hour, minute, second in product(
-            rule.by_hour or (start.hour,), rule.by_minute or (start.minute,), rule.by_second or (start.second,)
-        )
-    ]
-    barren = looked_at = 0
-    number = _periods_between(rule, start.date(), after.astimezone(zone).date())
-    while barren < _PERIODS[rule.frequency] and looked_at < _LOOKED_AT_MAXIMUM:
-        barren += 1
-        candidates = list(_days_of_period(rule, start.date(), number))
-        looked_at += len(candidates)
-        days = [day for day in candidates if _fits(rule, day)]
-        dates = [datetime.combine(day, at) for day in days for at in times]
-        if rule.by_position:
-            places = {place - 1 if place > 0 else len(dates) + place for place in rule.by_position}
-            dates = [dates[place] for place in sorted(places) if 0 <= place < len(dates)]
-        for local in dates:
-            barren = 0
-            yield local, _instant(local, zone)
-        number += 1
-
-
-def _with_defaults(rule: Rule, start: datetime) -> Rule:
-    """What the rule leaves open it takes from its start."""
-    if rule.names_days or rule.frequency == "DAILY":
-        return rule
-    values = {name: getattr(rule, name) for name in Rule.__dataclass_fields__}
-    if rule.frequency == "WEEKLY":
-        return Rule(**{**values, "by_day": ((0, start.weekday()),)})
-    values["by_month_day"] = frozenset({start.day})
-    if rule.frequency == "YEARLY" and not rule.by_month:
-        values["by_month"] = frozenset({start.month})
-    return Rule(**values)
-
-
-def _periods_between(rule: Rule, start: date, day: date) -> int:
-    """The number of a period that surely does not lie behind `day`, so that years need not be gone through."""
-    if day <= start:
-        return 0
-    passed = {
-        "DAILY": (day - start).days,
-        "WEEKLY": (day - start).days // 7,
-        "MONTHLY": (day.year - start.year) * 12 + day.month - start.month,
-        "YEARLY": day.year - start.year,
-    }[rule.frequency]
-    return max(0, passed // rule.interval - 1)
-
-
-def _days_of_period(rule: Rule, start: date, number: int) -> Iterator[date]:
-    """The days of a period, counted from the one in which `start` lies; months that the rule passes over have none."""
-    steps = number * rule.interval
-    if rule.frequency == "DAILY":
-        yield start + steps * _DAY
-        return
-    if rule.frequency == "WEEKLY":
-        first = start - (start.weekday() - rule.week_start) % 7 * _DAY + steps * 7 * _DAY
-        yield from (first + place * _DAY for place in range(7))
-        return
-    if rule.frequency == "MONTHLY":
-        months = start.year * 12 + start.month - 1 + steps
-        year, wanted = months // 12, [months % 12 + 1]
-    else:
-        year, wanted = start.year + steps, list(range(1, 13))
-    for month in wanted:
-        if not rule.by_month or month in rule.by_month:
-            yield from (date(year, month, day) for day in range(1, monthrange(year, month)[1] + 1))
-
-
-def _fits(rule: Rule, day: date) -> bool:
-    if rule.by_month and day.month not in rule.by_month:
-        return False
-    if rule.by_month_day:
-        length = monthrange(day.year, day.month)[1]
-        if day.day not in rule.by_month_day and day.day - length - 1 not in rule.by_month_day:
-            return False
-    if rule.by_year_day:
-        place = day.timetuple().tm_yday
-        if place not in rule.by_year_day and place - (365 + isleap(day.year)) - 1 not in rule.by_year_day:
-            return False
-    if rule.by_week and not _is_in_week(rule, day):
-        return False
-    return not rule.by_day or any(_is_nth(rule, day, nth, weekday) for nth, weekday in rule.by_day)
-
-
-def _is_nth(rule: Rule, day: date, nth: int, weekday: int) -> bool:
-    if day.weekday() != weekday:
-        return False
-    if nth == 0:
-        return True
-    if rule.frequency == "MONTHLY" or rule.by_month:
-        place, length = day.day, monthrange(day.year, day.month)[1]
-    else:
-        place, length = day.timetuple().tm_yday, (365 + isleap(day.year))
-    return nth == ((place - 1) // 7 + 1 if nth > 0 else -((length - place) // 7 + 1))
-
-
-def _is_in_week(rule: Rule, day: date) -> bool:
-    """Whether the week of the day has one of the numbers: week 1 is the first with four days of its year."""
-    year = day.year + 1
-    while day < (first := _first_week(year, rule.week_start)):
-        year -= 1
-    week = (day - first).days // 7 + 1
-    weeks = (_first_week(year + 1, rule.week_start) - first).days // 7
-    return week in rule.by_week or week - weeks - 1 in rule.by_week
-
-
-def _first_week(year: int, week_start: int) -> date:
-    fourth = date(year, 1, 4)
-    return fourth - (fourth.weekday() - week_start) % 7 * _DAY

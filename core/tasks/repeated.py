@@ -16,6 +16,7 @@ from core.database import Connection
 from core.tasks.columns import task_json
 from core.tasks.folding import AnswerBudget, Folding, Found, State, Step
 from core.tasks.series import follow_states
+from core.turns import Turns
 from core.tasks.tables import tasks as tasks_table
 
 Key = tuple[int, int]
@@ -113,7 +114,10 @@ async def change_in_turn(
         asyncpg.PostgresError: as a statement for one of them would have raised it.
     """
     foldings = await _find(connection, list({_key(change) for change in changes}))
-    steps = [foldings[_key(change)].apply(change, budget) for change in changes]
+    steps, turns = [], Turns()
+    for change in changes:
+        steps.append(foldings[_key(change)].apply(change, budget))
+        await turns.give()
     told = await _tell(connection, [step for step in steps if step.state is not None])
     await _write(connection, foldings)
     completed = [(_json(step.state), step.following) for step in steps if step.state is not None and step.following]

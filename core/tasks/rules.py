@@ -40,6 +40,10 @@ class RecurrenceInvalid(Exception):
     """The text is no rule that a task can follow; the message says why."""
 
 
+class RecurrenceTooExpensive(RecurrenceInvalid):
+    """Finding the rule's dates would take longer than one task may."""
+
+
 @dataclass(frozen=True, slots=True)
 class Rule:
     """A recurrence rule; a part that it does not name is empty or None.

@@ -6,7 +6,6 @@ from typing import Any
 
 from marshmallow import Schema, ValidationError, fields, validate, validates_schema
 
-from core import clock
 from core.ids import MAXIMUM_ID
 from core.tasks.recurrence import require_next_date
 from core.tasks.rules import RECURRENCE_FROM, RECURRENCE_MAXIMUM, RecurrenceInvalid, normalized, parse_rule
@@ -228,7 +227,7 @@ def _goes_on(data: dict[str, Any]) -> None:
     if data.get("recurrence"):
         due_date = data.get("due_date")
         try:
-            require_next_date(data["recurrence"], datetime.fromisoformat(due_date) if due_date else clock.now())
+            require_next_date(data["recurrence"], datetime.fromisoformat(due_date) if due_date else None)
         except RecurrenceInvalid as error:
             raise ValidationError(str(error), "recurrence") from None
 

@@ -11,11 +11,13 @@ from typing import Any
 from core.commands import Effect
 from core.database import Connection
 from core.tasks.recurrence import Following, following, require_next_date, zone_named
-from core.tasks.rules import RecurrenceInvalid
+from core.tasks.rules import RecurrenceInvalid, RecurrenceTooExpensive
+from core.turns import Turns
 
 # What is about to be completed, as it is; a lock keeps it so, since an admin's command may come from another lane.
 _TO_BE_COMPLETED = """
-SELECT t.user_id, t.id, t.recurrence, t.recurrence_from, t.due_date, t.recurrence_local, u.time_zone, now() AS now
+SELECT t.user_id, t.id, t.version, t.recurrence, t.recurrence_from, t.due_date, t.recurrence_local, u.time_zone,
+       now() AS now
 FROM   unnest($1::bigint[], $2::bigint[]) AS c (user_id, id)
        JOIN tasks AS t ON t.user_id = c.user_id AND t.id = c.id
        JOIN users AS u ON u.id = t.user_id
@@ -72,8 +74,12 @@ async def refuse_rules(connection: Connection, updates: Sequence[dict[str, Any]]
         return {}
     rows = await connection.fetch(_DUE_DATES, *map(list, zip(*ruled, strict=True)))
     tasks = {(row["user_id"], row["id"]): row["due_date"] for row in rows}
-    refused = {task: refused_rule(task[1], ruled[task], due_date) for task, due_date in tasks.items()}
-    return {task: refusal for task, refusal in refused.items() if refusal is not None}
+    refused, turns = {}, Turns()
+    for task, due_date in tasks.items():
+        if (refusal := refused_rule(task[1], ruled[task], due_date)) is not None:
+            refused[task] = refusal
+        await turns.give()
+    return refused
 
 
 def refused_rule(task_id: int, recurrence: str, due_date: datetime) -> Effect | None:
@@ -103,16 +109,48 @@ async def to_be_completed(
     return {(row["user_id"], row["id"]): dict(row) for row in rows}
 
 
+async def plan_following(
+    completing: dict[tuple[int, int], Mapping[str, Any]], updates: Sequence[dict[str, Any]]
+) -> tuple[dict[tuple[int, int], Following], dict[tuple[int, int], Effect]]:
+    """(User, task) → what follows the tasks that are completed, and → the refusal where that takes too long to find.
+
+    It gives other work of the process its turns.
+    """
+    found: dict[tuple[int, int], Following] = {}
+    refused = {}
+    turns = Turns()
+    for update in updates:
+        task = (update["user_id"], update["id"])
+        before, versions = completing.get(task), update.get("if_versions")
+        if before is None or (versions is not None and before["version"] not in versions):
+            continue  # what conflicts is told so, and by the statement that updates
+        try:
+            following_task = next_task(before, update["fields"])
+        except RecurrenceTooExpensive:
+            refused[task] = too_expensive(update["id"])
+        else:
+            if following_task is not None:
+                found[task] = following_task
+        await turns.give()
+    return found, refused
+
+
+def too_expensive(task_id: int) -> Effect:
+    """The refusal to complete a task whose next date would take too long to find: it did not when it was set."""
+    return Effect.rejected(
+        "too-expensive",
+        "The task's next date would take too long to find: too much time has gone by. Complete it together with "
+        "another recurrence (null: none), or with a due date nearer to today.",
+        task_id=task_id,
+    )
+
+
 async def follow_completed(
-    connection: Connection, completing: dict[tuple[int, int], Mapping[str, Any]], done: Sequence[dict[str, Any]]
+    connection: Connection, found: dict[tuple[int, int], Following], done: Sequence[dict[str, Any]]
 ) -> None:
-    """Makes the next tasks of those among `done` that were completed and recur."""
-    made: list[tuple[int, int, Following]] = []
-    for update in done:
-        before = completing.get((update["user_id"], update["id"]))
-        found = None if before is None else next_task(before, update["fields"])
-        if found is not None:
-            made.append((update["user_id"], update["id"], found))
+    """Makes the next tasks of those among `done` that something follows."""
+    tasks = [(update["user_id"], update["id"]) for update in done]
+    made = [(*task, found[task]) for task in tasks if task in found]
     if made:
         await connection.execute(
             _FOLLOW,
@@ -142,6 +180,9 @@ def next_task(before: Mapping[str, Any], fields: Mapping[str, Any]) -> Following
         before: the task until then: `recurrence`, `recurrence_from`, `due_date`, `recurrence_local`, the `time_zone` of
             its user, and what time it is `now`.
         fields: of the update.
+
+    Raises:
+        RecurrenceTooExpensive: it would take too long to find.
     """
     recurrence = fields.get("recurrence", before["recurrence"])
     if recurrence is None:
@@ -158,5 +199,7 @@ def next_task(before: Mapping[str, Any], fields: Mapping[str, Any]) -> Following
             completed_at=before["now"],
             zone=zone_named(before["time_zone"]),
         )
+    except RecurrenceTooExpensive:
+        raise
     except RecurrenceInvalid:
         return None  # of another version of this service; completing it must not fail for that

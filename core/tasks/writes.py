@@ -14,9 +14,10 @@ from core.commands import Command, Effect
 from core.database import Connection
 from core.tasks.columns import task_json
 from core.tasks.folding import AnswerBudget, too_much, untouched
+from core.tasks.recurrence import Following
 from core.tasks.repeated import change_in_turn
 from core.tasks.schemas import DEFAULT_PRIORITY, DEFAULT_RECURRENCE_FROM, DEFAULT_STATUS
-from core.tasks.series import follow_completed, refuse_rules, to_be_completed
+from core.tasks.series import follow_completed, plan_following, refuse_rules, to_be_completed
 
 # The ids are made before the insert, in the order of the input, so that each result finds its operation.
 _CREATED = f"""
@@ -241,11 +242,13 @@ async def _change(
 async def _update_tasks(connection: Connection, updates: Sequence[dict[str, Any]]) -> list[Effect]:
     """Each task is named once."""
     refused = await refuse_rules(connection, updates)
+    following: dict[tuple[int, int], Following] = {}
+    if not refused:
+        following, refused = await plan_following(await to_be_completed(connection, updates), updates)
     if refused:
         accepted = [update for update in updates if (update["user_id"], update["id"]) not in refused]
         effects = iter(await _update_tasks(connection, accepted) if accepted else [])
         return [refused.get((update["user_id"], update["id"])) or next(effects) for update in updates]
-    completing = await to_be_completed(connection, updates)
     rows = await connection.fetch(
         _UPDATE,
         [update["user_id"] for update in updates],
@@ -253,9 +256,9 @@ async def _update_tasks(connection: Connection, updates: Sequence[dict[str, Any]
         [orjson.dumps(update["fields"]).decode() for update in updates],
         [_versions(update) for update in updates],
     )
-    if completing:
+    if following:
         done = [update for update, row in zip(updates, rows, strict=True) if row["task"] is not None]
-        await follow_completed(connection, completing, done)
+        await follow_completed(connection, following, done)
     return [
         Effect(200, row["task"], task_id=update["id"], version=row["version"])
         if row["task"] is not None
