@@ -1,5 +1,6 @@
 """Recurrence: its dates are those of dateutil, nights in which clocks change are right, and nonsense is refused."""
 
+import contextlib
 import time
 from datetime import UTC, datetime, timedelta
 from itertools import islice, pairwise
@@ -11,7 +12,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from core.tasks.recurrence import Following, following, require_next_date, zone_named
-from core.tasks.rules import RecurrenceInvalid, normalized, parse_rule
+from core.tasks.rules import RecurrenceInvalid, RecurrenceTooExpensive, normalized, parse_rule
 
 BERLIN = ZoneInfo("Europe/Berlin")
 SAO_PAULO = ZoneInfo("America/Sao_Paulo")
@@ -363,10 +364,10 @@ def test_what_is_no_rule_for_a_task_is_refused(text: str) -> None:
     ],
 )
 def test_a_rule_without_a_next_date_is_refused_and_soon(text: str) -> None:
-    started = time.perf_counter()
+    started = time.thread_time()
     with pytest.raises(RecurrenceInvalid):
         require_next_date(text, NOW)
-    assert time.perf_counter() - started < 1
+    assert time.thread_time() - started < 0.05
 
 
 @pytest.mark.parametrize("year", [5, 1026, 2026])
@@ -381,9 +382,10 @@ def test_a_rule_without_a_next_date_is_refused_and_soon(text: str) -> None:
     ],
 )
 def test_a_rule_that_is_made_to_keep_a_worker_busy_does_not(rule: str, year: int) -> None:
-    started = time.perf_counter()
-    follow(rule, datetime(year, 1, 1, 3, tzinfo=UTC), completed=NOW)
-    assert time.perf_counter() - started < 1
+    started = time.thread_time()
+    with contextlib.suppress(RecurrenceTooExpensive):
+        follow(rule, datetime(year, 1, 1, 3, tzinfo=UTC), completed=NOW)
+    assert time.thread_time() - started < 0.05
 
 
 def test_many_dates_that_were_passed_over_are_all_counted() -> None:

@@ -1,12 +1,13 @@
 """Recurring tasks: completing one makes the next, in the same transaction, once."""
 
 import asyncio
+import time
 from datetime import UTC, datetime
 from typing import Any
 
 import asyncpg
 
-from tests.worker.commands import apply, batch, command, create, new_user, update
+from tests.worker.commands import apply, batch, command, create, insert_task, new_user, update
 from worker.runner import Services
 
 DUE = "2099-03-02T09:00:00+00:00"
@@ -170,3 +171,57 @@ async def test_a_plain_task_is_followed_by_nothing(services: Services, owner: as
     [made] = await apply(services, create(alice))
     await apply(services, update(alice, made["result"]["id"], COMPLETED))
     assert len(await tasks_of(owner, alice)) == 1
+
+
+# From a date on which there is nothing to look for near it. The API refuses this rule; a stored one may have become so.
+DEAR = "FREQ=HOURLY;INTERVAL=9999;BYMONTH=2;BYMONTHDAY=29;BYHOUR=3"
+
+
+async def insert_dear(owner: asyncpg.Connection, user_id: int) -> int:
+    return await insert_task(owner, user_id, recurrence=DEAR, due_date=datetime(2026, 1, 1, tzinfo=UTC))
+
+
+async def test_a_completion_whose_next_date_takes_too_long_to_find_is_refused_alone_and_loses_nothing(
+    services: Services, owner: asyncpg.Connection, alice: int
+) -> None:
+    dear, plain = await insert_dear(owner, alice), await new_task(services, alice, **WEEKLY)
+    refused, done = await apply(services, update(alice, dear, COMPLETED), update(alice, plain["id"], COMPLETED))
+    assert (refused["status_code"], refused["error"]["type"]) == (422, "/problems/too-expensive")
+    assert "null" in refused["error"]["detail"]
+    assert done["status_code"] == 200
+    [kept] = [task for task in await tasks_of(owner, alice) if task["id"] == dear]
+    assert (kept["status"], kept["version"], kept["recurrence"]) == ("pending", 1, DEAR)
+    assert len(await tasks_of(owner, alice)) == 3
+
+
+async def test_a_task_whose_next_date_takes_too_long_to_find_is_completed_with_another_rule_or_none(
+    services: Services, owner: asyncpg.Connection, alice: int
+) -> None:
+    for rule, tasks in ((None, 1), ("FREQ=YEARLY", 3)):
+        dear = await insert_dear(owner, alice)
+        [outcome] = await apply(services, update(alice, dear, {**COMPLETED, "recurrence": rule}))
+        assert outcome["status_code"] == 200
+        assert len(await tasks_of(owner, alice)) == tasks
+
+
+async def test_a_completion_that_conflicts_is_told_so_whatever_its_next_date_would_cost(
+    services: Services, owner: asyncpg.Connection, alice: int
+) -> None:
+    dear = await insert_dear(owner, alice)
+    [outcome] = await apply(services, update(alice, dear, COMPLETED, if_versions=[7]))
+    assert outcome["status_code"] == 412
+
+
+async def test_a_hundred_completions_that_once_stopped_a_worker_cost_little(
+    services: Services, owner: asyncpg.Connection, alice: int
+) -> None:
+    hours, days = ",".join(map(str, range(24))), "MO,TU,WE,TH,FR,SA,SU"
+    rule = f"FREQ=YEARLY;BYDAY={days};BYHOUR={hours};BYSETPOS=-1;COUNT=10000"
+    fields = {"title": "Wait", "due_date": "1901-01-01T00:00:00+00:00", "recurrence": rule}
+    [made] = await apply(services, batch(alice, *({"op": "create", "fields": fields} for _ in range(100))))
+    completions = [{"op": "update", "id": one["task"]["id"], "fields": COMPLETED} for one in made["result"]["results"]]
+    began = time.thread_time()
+    [outcome] = await apply(services, batch(alice, *completions))
+    assert time.thread_time() - began < 1
+    assert {one["status"] for one in outcome["result"]["results"]} == {200}
+    assert len(await tasks_of(owner, alice)) == 200
