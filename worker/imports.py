@@ -1,7 +1,7 @@
 """Carries on imports: claims one, reads its file chunk by chunk in a thread, and writes each chunk with its checkpoint.
 
 The rows are the truth: a job on the queue only means that there may be something to do. While PostgreSQL works on a
-chunk, the next one is read. Several imports run in one process, a chunk of each in turn; an import gives its place up
+chunk, the next one is read. Several imports run in one process, and take turns at reading; an import gives its place up
 when it has had it for a while and others wait.
 """
 
@@ -152,6 +152,7 @@ class _Run:
             read_options(claim.options, users_time_zone=claim.users_time_zone),
             on_conflict=claim.on_conflict,
             maximum_bytes=services.settings.max_import_bytes,
+            turns=services.reading,
         )
         self._bytes_read = 0
         self._working_since = time.monotonic()
@@ -166,7 +167,7 @@ class _Run:
         # The worker before may have died between a commit and this.
         await self._forget_pages(Counts())
         if not self._claim.counts.read:
-            await asyncio.to_thread(self._reader.measure)  # not in its turn: the unpacking leaves Python's lock free
+            await self._services.in_reader_thread(self._reader.measure)
         await self._skip(self._claim.counts.read)
         turn_ends = time.monotonic() + TURN_SECONDS
         upcoming = asyncio.create_task(self._read(self._counts.failed), name="import chunk")
@@ -188,10 +189,9 @@ class _Run:
         metrics.IMPORTS_ENDED.labels(self._claim.format, "succeeded").inc()
 
     async def _skip(self, rows: int) -> None:
-        """Passes over what was dealt with before; in pieces, so that others get their turns."""
+        """Passes over what was dealt with before; in pieces, so that it can be interrupted."""
         while rows > 0:
-            async with self._services.parsing:
-                passed = await asyncio.to_thread(self._reader.skip, min(rows, SKIP_ROWS))
+            passed = await self._services.in_reader_thread(partial(self._reader.skip, min(rows, SKIP_ROWS)))
             rows -= passed
             if not passed:
                 return
@@ -199,11 +199,10 @@ class _Run:
     async def _read(self, failed: int) -> Chunk:
         maximum = self._claim.max_errors
         failures_left = None if maximum is None else max(0, maximum - failed)
-        async with self._services.parsing:
-            started = time.perf_counter()
-            chunk = await asyncio.to_thread(self._reader.read_chunk, failures_left=failures_left)
-            metrics.IMPORT_CHUNK_DURATION.labels("read").observe(time.perf_counter() - started)
-            return chunk
+        read = partial(self._reader.read_chunk, failures_left=failures_left)
+        chunk = await self._services.in_reader_thread(read)
+        metrics.IMPORT_CHUNK_DURATION.labels("read").observe(chunk.seconds)
+        return chunk
 
     async def _write(self, chunk: Chunk) -> None:
         """Writes a chunk; faults of the database that pass are borne as long as the lease lasts."""

@@ -5,8 +5,9 @@ import contextlib
 import random
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
 from arq import Retry, Worker
@@ -19,6 +20,7 @@ from redis.asyncio import Redis
 from core import metrics
 from core.cache import CacheInvalidator
 from core.database import Pool, is_transient
+from core.imports.turns import ReadingTurns
 from core.logs import get_logger
 from core.outages import Outage, Outages
 from core.partitions import ensure_partitions
@@ -48,6 +50,8 @@ LEASE_RENEWALS = 4
 IMPORTS_AT_ONCE = 4
 EXPORTS_AT_ONCE = 3
 
+T = TypeVar("T")
+
 log = get_logger()
 
 
@@ -74,8 +78,10 @@ class Services:
     """The places for imports in this process."""
     exporting: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(EXPORTS_AT_ONCE))
     """The places for exports in this process."""
-    parsing: asyncio.Lock = field(default_factory=asyncio.Lock)
-    """Whose turn it is to parse a chunk of a file: one at a time has the processor, first come, first served."""
+    reading: ReadingTurns = field(default_factory=ReadingTurns)
+    """Whose turn it is to read an import's file."""
+    readers: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(IMPORTS_AT_ONCE, "import"))
+    """The threads that read them; they wait for their turns."""
     delivering: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held by the one loop of this process that delivers."""
     lane_readers: dict[str, Link] = field(default_factory=dict)
@@ -84,6 +90,10 @@ class Services:
     """Lane of single writes → when this process last began to apply something of it (`time.monotonic()`)."""
     outages: Outages = field(default_factory=Outages)
     """What this process has noticed to be away."""
+
+    async def in_reader_thread(self, work: Callable[[], T]) -> T:
+        """Has a thread of `readers` do blocking work on an import's file; interrupted, it is left to end by itself."""
+        return await asyncio.get_running_loop().run_in_executor(self.readers, work)
 
     def lane_reader(self, lane: str) -> Link:
         """The connection on which a lane's drain waits for entries: nothing else could be asked on it meanwhile."""

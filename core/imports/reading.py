@@ -5,7 +5,8 @@ by the very rules of the API, and gets the key by which a row is known again whe
 """
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, tzinfo
 from typing import Any, BinaryIO, Literal, cast
@@ -18,16 +19,21 @@ from marshmallow import ValidationError
 from core.imports.decompress import is_compressed, open_decompressed
 from core.imports.formats import FORMATS
 from core.imports.rows import BadRow, FileReport, ImportRefused, ReadOptions, Row, Rows, Values
+from core.imports.turns import ReadingTurns, Turn
 from core.tasks.schemas import DEFAULT_RECURRENCE_FROM
 from core.tasks.validation import load_import
 
 CHUNK_ROWS = 10_000
+CHUNK_SECONDS = 1.0
+"""Of the processor: rows that cost more make smaller chunks, so that an import can be cancelled, or put down."""
 CHUNK_CHARACTERS = 8 << 20
 """Of titles and descriptions: a chunk is in memory twice or thrice, as the next one is read while it is written."""
 ROW_ERRORS_MAXIMUM = 20
 MESSAGE_MAXIMUM = 1000
 MAGIC_BYTES = 8
 MEASURE_BYTES = 1 << 20
+# How often it is looked whether others wait, or the chunk has taken its time: not for each of rows of 30 µs.
+_LOOK_ROWS = 8
 KEY_BYTES = 16
 CONTENT_BYTES = 12
 OCCURRENCE_BYTES = KEY_BYTES - CONTENT_BYTES
@@ -95,6 +101,7 @@ class Chunk:
         skipped: how many repeat an earlier row of this chunk, and would change nothing of it.
         updated: how many repeat an earlier row of this chunk, and were merged into it.
         bytes_read: of the upload, from its beginning.
+        seconds: of the processor that reading it took.
         is_last: whether the file ends here.
         refusal: why the file cannot be read on; then this chunk is the last one.
     """
@@ -108,6 +115,7 @@ class Chunk:
     skipped: int = 0
     updated: int = 0
     bytes_read: int = 0
+    seconds: float = 0.0
     is_last: bool = False
     refusal: ImportRefused | None = None
 
@@ -128,7 +136,7 @@ def _zone(name: str) -> tzinfo:
 
 
 class ImportReader:
-    """Reads one upload from its beginning to its end; from one thread at a time."""
+    """Reads one upload from its beginning to its end; from one thread at a time, which waits for its turn."""
 
     def __init__(
         self,
@@ -138,6 +146,7 @@ class ImportReader:
         *,
         on_conflict: OnConflict,
         maximum_bytes: int,
+        turns: ReadingTurns | None = None,
     ) -> None:
         """
         Args:
@@ -146,8 +155,11 @@ class ImportReader:
             options: what the client said about the file.
             on_conflict: what becomes of a row that stands for the same task as an earlier one.
             maximum_bytes: of the upload's contents, decompressed.
+            turns: shared with the other readers of the process; None: there are none.
         """
         self.report = FileReport()
+        self._turns = turns or ReadingTurns()
+        self._turn: Turn | None = None
         self._open = open_upload
         self._format = FORMATS[format_name]
         self._options = options
@@ -161,8 +173,22 @@ class ImportReader:
         if self._rows is None:
             self._stream = _CountedStream(self._open())
             contents = open_decompressed(cast(BinaryIO, self._stream), maximum_bytes=self._maximum_bytes)
-            self._rows = self._format.read(contents, self._options, self.report)
+            stream = cast(BinaryIO, _Stream(contents, self._give_way))
+            self._rows = self._format.read(stream, self._options, self.report)
         return self._rows
+
+    def _give_way(self) -> None:
+        if self._turn is not None:
+            self._turn.give_way()
+
+    @contextmanager
+    def _in_turn(self) -> Iterator[Turn]:
+        with self._turns.one() as turn:
+            self._turn = turn
+            try:
+                yield turn
+            finally:
+                self._turn = None
 
     def measure(self) -> None:
         """Unpacks a compressed file once, to nowhere, so that of a bomb or of half a file not a row goes in.
@@ -175,21 +201,26 @@ class ImportReader:
             beginning = upload.read(MAGIC_BYTES)
         if not is_compressed(beginning):
             return
-        with open_decompressed(self._open(), maximum_bytes=self._maximum_bytes) as contents:
+        with open_decompressed(self._open(), maximum_bytes=self._maximum_bytes) as contents, self._turns.one() as turn:
             while contents.read(MEASURE_BYTES):
-                pass
+                turn.give_way()
 
     def skip(self, rows: int) -> int:
-        """Passes over rows that an earlier run has dealt with; returns how many there still were.
+        """Passes over rows that were dealt with before, for about `CHUNK_SECONDS`; returns how many: 0 at the end.
 
         Raises:
             ImportRefused: the file cannot be read on.
             ObjectGone, StorageUnavailable: its storage cannot.
         """
         passed = 0
-        source = self._open_rows()
-        while passed < rows and next(source, None) is not None:
-            passed += 1
+        with self._in_turn() as turn:
+            source = self._open_rows()
+            while passed < rows and next(source, None) is not None:
+                passed += 1
+                if not passed % _LOOK_ROWS:
+                    turn.give_way()
+                    if turn.used() > CHUNK_SECONDS:
+                        break
         return passed
 
     def read_chunk(self, *, failures_left: int | None = None) -> Chunk:
@@ -201,9 +232,15 @@ class ImportReader:
         Raises:
             ObjectGone, StorageUnavailable: the upload cannot be read. The reader is of no use any more.
         """
+        with self._in_turn() as turn:
+            chunk = self._read_chunk(failures_left, turn)
+            chunk.seconds = turn.used()
+        return chunk
+
+    def _read_chunk(self, failures_left: int | None, turn: Turn) -> Chunk:
         chunk = Chunk()
         try:
-            chunk.is_last = self._fill(chunk, failures_left)
+            chunk.is_last = self._fill(chunk, failures_left, turn)
         except ImportRefused as refusal:
             chunk.refusal = refusal
         except RecursionError:
@@ -214,7 +251,7 @@ class ImportReader:
         chunk.bytes_read = self._stream.count if self._stream is not None else 0
         return chunk
 
-    def _fill(self, chunk: Chunk, failures_left: int | None) -> bool:
+    def _fill(self, chunk: Chunk, failures_left: int | None, turn: Turn) -> bool:
         """Fills a chunk; returns whether the file has ended."""
         builder = _Builder(chunk, self._source, self._on_conflict)
         for item in self._open_rows():
@@ -227,6 +264,10 @@ class ImportReader:
                 raise too_many_errors()
             if chunk.read >= CHUNK_ROWS or builder.characters >= CHUNK_CHARACTERS:
                 return False
+            if not chunk.read % _LOOK_ROWS:
+                turn.give_way()
+                if turn.used() > CHUNK_SECONDS:
+                    return False
         return True
 
 
@@ -404,6 +445,18 @@ def _flat(messages: Any) -> list[str]:
     if isinstance(messages, Mapping):
         return [f"{key}: {text}" for key, inner in messages.items() for text in _flat(inner)]
     return [str(message) for message in messages]
+
+
+class _Stream:
+    """A stream whose reader gives way to others before it goes on."""
+
+    def __init__(self, stream: BinaryIO, give_way: Callable[[], None]) -> None:
+        self._stream = stream
+        self._give_way = give_way
+
+    def read(self, size: int = -1, /) -> bytes:
+        self._give_way()
+        return self._stream.read(size)
 
 
 class _CountedStream:

@@ -1,0 +1,85 @@
+"""Whose turn it is to read a file, among the threads of a process that do.
+
+Reading is Python's work, of which one thread at a time gets on. So one has the turn, first come, first served, and
+whoever has had the processor for a while lets those who wait go first: between rows, and wherever a reader comes for
+more of its file, so that neither rows that cost much nor a gigabyte without a row keeps others waiting.
+"""
+
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+TURN_SECONDS = 0.1
+"""In one turn, while others wait; of the clock, since a storage may be slow, too."""
+
+
+class ReadingTurns:
+    """The turns of one process."""
+
+    def __init__(self) -> None:
+        self._guard = threading.Lock()
+        self._is_taken = False
+        self._waiting: deque[threading.Lock] = deque()
+
+    @property
+    def are_wanted(self) -> bool:
+        """Whether anybody waits for one."""
+        return bool(self._waiting)
+
+    @contextmanager
+    def one(self) -> Iterator["Turn"]:
+        """A turn; blocks the thread until it comes."""
+        self._take()
+        try:
+            yield Turn(self)
+        finally:
+            self._give_up()
+
+    def pass_on(self) -> None:
+        """Lets all who wait now go first."""
+        self._give_up()
+        self._take()
+
+    def _take(self) -> None:
+        with self._guard:
+            if not self._is_taken:
+                self._is_taken = True
+                return
+            called = threading.Lock()
+            called.acquire()
+            self._waiting.append(called)
+        called.acquire()
+
+    def _give_up(self) -> None:
+        with self._guard:
+            if self._waiting:
+                self._waiting.popleft().release()  # it goes over to the first of them, and nobody comes between
+            else:
+                self._is_taken = False
+
+
+class Turn:
+    """One thread's turn.
+
+    Attributes:
+        began: what the thread had used of the processor then, in seconds.
+    """
+
+    __slots__ = ("_since", "_turns", "began")
+
+    def __init__(self, turns: ReadingTurns) -> None:
+        self._turns = turns
+        self._since = time.monotonic()
+        self.began = time.thread_time()
+
+    def give_way(self) -> None:
+        """Lets others go first, if any waits and the turn has been long; what was under way goes on afterwards."""
+        if self._turns.are_wanted and time.monotonic() - self._since > TURN_SECONDS:
+            self._turns.pass_on()
+            self._since = time.monotonic()
+
+    def used(self) -> float:
+        """Seconds of the processor since it began."""
+        return time.thread_time() - self.began
