@@ -24,8 +24,8 @@ from core.tasks.schemas import DEFAULT_RECURRENCE_FROM
 from core.tasks.validation import load_import
 
 CHUNK_ROWS = 10_000
-CHUNK_SECONDS = 1.0
-"""Of the processor: rows that cost more make smaller chunks, so that an import can be cancelled, or put down."""
+CHUNK_SECONDS = 2.0
+"""In turn: rows that cost more make smaller chunks, so that an import can be cancelled, or put down."""
 CHUNK_CHARACTERS = 8 << 20
 """Of titles and descriptions: a chunk is in memory twice or thrice, as the next one is read while it is written."""
 ROW_ERRORS_MAXIMUM = 20
@@ -101,7 +101,7 @@ class Chunk:
         skipped: how many repeat an earlier row of this chunk, and would change nothing of it.
         updated: how many repeat an earlier row of this chunk, and were merged into it.
         bytes_read: of the upload, from its beginning.
-        seconds: of the processor that reading it took.
+        seconds: that reading it took, in turn.
         is_last: whether the file ends here.
         refusal: why the file cannot be read on; then this chunk is the last one.
     """
@@ -171,10 +171,10 @@ class ImportReader:
 
     def _open_rows(self) -> Rows:
         if self._rows is None:
-            self._stream = _CountedStream(self._open())
+            # On both sides: a little that is compressed can be much, and much of it can be nothing.
+            self._stream = _CountedStream(_gives_way(self._open(), self._give_way))
             contents = open_decompressed(cast(BinaryIO, self._stream), maximum_bytes=self._maximum_bytes)
-            stream = cast(BinaryIO, _Stream(contents, self._give_way))
-            self._rows = self._format.read(stream, self._options, self.report)
+            self._rows = self._format.read(_gives_way(contents, self._give_way), self._options, self.report)
         return self._rows
 
     def _give_way(self) -> None:
@@ -201,9 +201,11 @@ class ImportReader:
             beginning = upload.read(MAGIC_BYTES)
         if not is_compressed(beginning):
             return
-        with open_decompressed(self._open(), maximum_bytes=self._maximum_bytes) as contents, self._turns.one() as turn:
-            while contents.read(MEASURE_BYTES):
-                turn.give_way()
+        with self._in_turn():
+            upload = _gives_way(self._open(), self._give_way)
+            with open_decompressed(upload, maximum_bytes=self._maximum_bytes) as contents:
+                while contents.read(MEASURE_BYTES):
+                    self._give_way()
 
     def skip(self, rows: int) -> int:
         """Passes over rows that were dealt with before, for about `CHUNK_SECONDS`; returns how many: 0 at the end.
@@ -447,8 +449,12 @@ def _flat(messages: Any) -> list[str]:
     return [str(message) for message in messages]
 
 
-class _Stream:
-    """A stream whose reader gives way to others before it goes on."""
+def _gives_way(stream: BinaryIO, give_way: Callable[[], None]) -> BinaryIO:
+    return cast(BinaryIO, _GivingWay(stream, give_way))
+
+
+class _GivingWay:
+    """A stream whose reader lets others go first before it goes on."""
 
     def __init__(self, stream: BinaryIO, give_way: Callable[[], None]) -> None:
         self._stream = stream

@@ -1,7 +1,7 @@
 """Whose turn it is to read a file, among the threads of a process that do.
 
 Reading is Python's work, of which one thread at a time gets on. So one has the turn, first come, first served, and
-whoever has had the processor for a while lets those who wait go first: between rows, and wherever a reader comes for
+whoever has had it for a while lets those who wait go first: between rows, and wherever a reader comes for
 more of its file, so that neither rows that cost much nor a gigabyte without a row keeps others waiting.
 """
 
@@ -61,25 +61,22 @@ class ReadingTurns:
 
 
 class Turn:
-    """One thread's turn.
+    """One thread's turn."""
 
-    Attributes:
-        began: what the thread had used of the processor then, in seconds.
-    """
-
-    __slots__ = ("_since", "_turns", "began")
+    __slots__ = ("_before", "_since", "_turns")
 
     def __init__(self, turns: ReadingTurns) -> None:
         self._turns = turns
+        self._before = 0.0
         self._since = time.monotonic()
-        self.began = time.thread_time()
 
     def give_way(self) -> None:
         """Lets others go first, if any waits and the turn has been long; what was under way goes on afterwards."""
-        if self._turns.are_wanted and time.monotonic() - self._since > TURN_SECONDS:
+        if self._turns.are_wanted and (used := time.monotonic() - self._since) > TURN_SECONDS:
+            self._before += used
             self._turns.pass_on()
             self._since = time.monotonic()
 
     def used(self) -> float:
-        """Seconds of the processor since it began."""
-        return time.thread_time() - self.began
+        """Seconds that it lasted so far, without those in which others had theirs."""
+        return self._before + time.monotonic() - self._since

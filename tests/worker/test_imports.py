@@ -613,6 +613,55 @@ async def test_an_import_gives_its_place_up_when_its_turn_is_over_and_another_wa
     assert len(await titles(owner, alice)) == 30
 
 
+def dear_to_dos(count: int) -> bytes:
+    """Each with a rule of its own, which is refused when all that it may cost is used up."""
+    to_dos = (
+        f"BEGIN:VTODO\r\nUID:{number}\r\nSUMMARY:x\r\nDUE:20310301T{number % 24:02}{number // 24 % 60:02}00Z\r\n"
+        f"RRULE:FREQ=DAILY;INTERVAL={601 + 7 * (number // 1440)};BYMONTH=2;BYMONTHDAY=29;BYDAY=MO\r\nEND:VTODO\r\n"
+        for number in range(count)
+    )
+    return "".join(["BEGIN:VCALENDAR\r\n", *to_dos, "END:VCALENDAR\r\n"]).encode()
+
+
+async def test_rows_that_cost_much_keep_no_other_import_waiting(
+    services: Services, owner: asyncpg.Connection, alice: int, bob: int
+) -> None:
+    large = await begin(services, alice, dear_to_dos(9000), format="icalendar")
+    running = asyncio.create_task(run_imports(services))
+    await eventually(lambda: claimed(owner, large))
+    used = time.process_time()
+    small = await begin(services, bob, numbered(1))
+    other = asyncio.create_task(run_imports(services))
+
+    async def is_done() -> bool:
+        return bool((await state_of(owner, small))["finished_at"])
+
+    await eventually(is_done, timeout=30)
+    assert time.process_time() - used < 2, "one turn of the other, and a little for itself"
+    assert (await state_of(owner, large))["finished_at"] is None
+    services.stopping.set()
+    await asyncio.gather(running, other)
+    done = await state_of(owner, large)
+    assert 0 < done["rows_read"] == done["rows_created"]
+    assert "Repeats: FREQ=DAILY" in await owner.fetchval("SELECT max(description) FROM tasks WHERE user_id = $1", alice)
+
+
+async def test_a_chunk_of_rows_that_cost_much_ends_early(
+    services: Services, owner: asyncpg.Connection, alice: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "CHUNK_SECONDS", 0.0)
+    sizes = []
+
+    async def noted(pool: Any, claim: Any, before: Any, chunk: reading.Chunk, *more: Any, **named: Any) -> Any:
+        sizes.append(chunk.read)
+        return await chunks.write_chunk(pool, claim, before, chunk, *more, **named)
+
+    monkeypatch.setattr(imports, "write_chunk", noted)
+    assert counts(await imported(services, owner, alice, numbered(30))) == (30, 30, 0, 0, 0)
+    assert sizes == [8, 8, 8, 6]
+    assert await titles(owner, alice) == [f"task {number}" for number in range(30)]
+
+
 # -- looking after
 
 

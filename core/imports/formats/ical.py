@@ -44,6 +44,7 @@ _HELD_MAXIMUM = 4 * 1024 * 1024  # of to-dos whose parents or zones may yet come
 _TITLES_MAXIMUM = 100_000
 _ZONES_MAXIMUM = 500
 _ZONE_BYTES_MAXIMUM = 64 * 1024
+_ZONE_NAME_MAXIMUM = 255
 _IGNORED = {b"VEVENT": "events", b"VJOURNAL": "journals"}
 _COLUMNS = {
     "title": "SUMMARY",
@@ -381,9 +382,13 @@ def _decoded(line: bytes) -> str:
     return line.decode(errors="replace")
 
 
-@lru_cache(maxsize=512)
 def _known_zone(name: str) -> tzinfo | None:
     """IANA's zone of that name, of Windows' name, or of what follows a vendor's prefix in either."""
+    return _looked_up_zone(name) if len(name) <= _ZONE_NAME_MAXIMUM else None
+
+
+@lru_cache(maxsize=512)
+def _looked_up_zone(name: str) -> tzinfo | None:
     cleaned = name.strip().strip("/")
     candidates = [cleaned]
     if name.startswith("/"):
