@@ -23,7 +23,6 @@ REJECTIONS: dict[str, tuple[int, str]] = {
     "username-taken": (409, "The username is taken"),
     "version-conflict": (412, "The task has another version"),
     "validation-error": (422, "The request is not valid"),
-    "too-expensive": (422, "Would take too much"),
     "idempotency-key-reuse": (422, "The idempotency key belongs to another request"),
     "dropped": (409, "The write was dropped"),
     "too-expensive": (422, "It would take too much"),

@@ -1,6 +1,7 @@
 """Rules of recurrence that are made to keep a process busy: they are refused, and nobody else waits for them."""
 
 import asyncio
+import gc
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -35,10 +36,15 @@ async def watched_loop() -> AsyncIterator[Waits]:
             await asyncio.sleep(0)
             waits.longest = max(waits.longest, time.thread_time() - began)
 
+    gc.collect()
+    gc.freeze()  # what other tests left behind in this process is none of the service's
     task = asyncio.create_task(watch())
-    yield waits
-    task.cancel()
-    await asyncio.wait([task])
+    try:
+        yield waits
+    finally:
+        gc.unfreeze()
+        task.cancel()
+        await asyncio.wait([task])
 
 
 def creates(*fields: dict[str, Any]) -> dict[str, Any]:
