@@ -16,8 +16,8 @@ from core.database import Connection
 from core.tasks.columns import task_json
 from core.tasks.folding import AnswerBudget, Folding, Found, State, Step
 from core.tasks.series import follow_states
-from core.turns import Turns
 from core.tasks.tables import tasks as tasks_table
+from core.turns import Turns
 
 Key = tuple[int, int]
 

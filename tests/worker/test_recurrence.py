@@ -225,3 +225,17 @@ async def test_a_hundred_completions_that_once_stopped_a_worker_cost_little(
     assert time.thread_time() - began < 1
     assert {one["status"] for one in outcome["result"]["results"]} == {200}
     assert len(await tasks_of(owner, alice)) == 200
+
+
+async def test_among_several_changes_of_one_task_a_completion_that_takes_too_long_is_refused_alone(
+    services: Services, owner: asyncpg.Connection, alice: int
+) -> None:
+    dear = await insert_dear(owner, alice)
+    changes: list[dict[str, Any]] = [{"title": "before"}, COMPLETED, {"priority": 1}]
+    operations = [{"op": "update", "id": dear, "fields": fields} for fields in changes]
+    [outcome] = await apply(services, batch(alice, *operations))
+    assert [one["status"] for one in outcome["result"]["results"]] == [200, 422, 200]
+    assert outcome["result"]["results"][1]["error"]["type"] == "/problems/too-expensive"
+    [kept] = await tasks_of(owner, alice)
+    assert (kept["title"], kept["status"], kept["priority"]) == ("before", "pending", 1)
+    assert (kept["recurrence"], kept["version"]) == (DEAR, 3)
