@@ -14,10 +14,10 @@ from core.deliveries.fanout import fan_out
 from core.deliveries.writes import claim_deliveries, still_wanted
 from core.encryption import SecretBox
 from core.maintenance.purges import purge_events
-from core.tasks.writes import CHANGES_AT_ONCE
 from tests.harness import connection, eventually
 from tests.receivers import message_ids, receiver
 from tests.worker.commands import apply, batch, insert_task, update
+from worker.batches import FIRST_SLICE_OPERATIONS
 from worker.deliveries import deliver
 from worker.runner import Services
 
@@ -269,19 +269,19 @@ async def test_many_that_are_taken_back_together_are_ended_later_and_not_sent_un
 async def test_a_large_batch_makes_no_delivery_itself_and_all_of_them_arrive(
     services: Services, owner: asyncpg.Connection, alice: int
 ) -> None:
-    number = 5 * CHANGES_AT_ONCE
+    number = FIRST_SLICE_OPERATIONS
     box = SecretBox.of(services.settings)
     secret = box.seal(Secret.of(b"k" * 32, clock.now()).dump(), user_id=alice, purpose="secret")
     task = await insert_task(owner, alice)
     async with receiver() as hook:
         url = box.seal(hook.url, user_id=alice, purpose="url")
-        await channels(owner, alice, 10, url_encrypted=url, secrets_encrypted=[secret])
+        await channels(owner, alice, 20, url_encrypted=url, secrets_encrypted=[secret])
         changes = [{"op": "update", "id": task, "fields": {"title": f"{n}"}} for n in range(number)]
         [outcome] = await apply(services, batch(alice, *changes))
         assert [one["status"] for one in outcome["result"]["results"]] == [200] * number
         assert (await made(owner), await waiting(owner)) == ([], number)
         await deliver(services)
         ids = [received.id for received in hook.received]
-        assert len(ids) == 10 * number
+        assert len(ids) == 20 * number
         assert set(ids) == await message_ids(owner)
-    assert await owner.fetchval("SELECT count(*) FROM deliveries WHERE state = 'delivered'") == 10 * number
+    assert await owner.fetchval("SELECT count(*) FROM deliveries WHERE state = 'delivered'") == 20 * number
