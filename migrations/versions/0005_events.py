@@ -41,7 +41,7 @@ FAN_OUTS = [
     LANGUAGE plpgsql
     AS $$
     BEGIN
-        IF EXISTS (SELECT FROM new_events OFFSET 2) THEN
+        IF EXISTS (SELECT FROM new_events OFFSET 1) THEN
             WITH kinds AS MATERIALIZED (
                 SELECT e.user_id, array_agg(e.id ORDER BY e.id) AS event_ids,
                        ARRAY(SELECT c.id FROM channels AS c
@@ -51,7 +51,7 @@ FAN_OUTS = [
                 GROUP  BY e.user_id, e.type
             ), judged AS MATERIALIZED (
                 SELECT kinds.*, sum(cardinality(event_ids) * cardinality(channel_ids))
-                                OVER (PARTITION BY user_id) > 500 AS is_much
+                                OVER (PARTITION BY user_id) > 50 AS is_much
                 FROM   kinds
                 WHERE  channel_ids <> '{}'
             ), put_off AS (

@@ -10,6 +10,7 @@ import orjson
 import pytest
 
 from core import clock
+from core.deliveries.fanout import fan_out
 from core.reminders.sending import DIGEST_TASKS, DUE_AT_ONCE, Sent, send_due
 from core.reminders.writes import PLANNED_AT_ONCE, plan_for_changed_user
 from core.tasks.tables import import_lock
@@ -332,6 +333,9 @@ async def test_several_workers_at_once_send_each_reminder_once(
         return sent
 
     assert sum(await asyncio.gather(*(work() for _ in range(4)))) == 3000
+    user_id = 0
+    while done := await fan_out(services.pool, after_user=user_id):
+        user_id = done.user_id
     counts = await owner.fetchrow(
         "SELECT count(*) AS events, count(DISTINCT task_id) AS tasks, (SELECT count(*) FROM deliveries) AS deliveries,"
         " (SELECT count(*) FROM notifications) AS notifications FROM events"
