@@ -39,8 +39,13 @@ class AnswerBudget:
 
     @classmethod
     def after(cls, results: Iterable[str]) -> "AnswerBudget":
-        """What some results have left."""
-        return cls(max(0, ANSWERS_BYTES_MAXIMUM - sum(map(len, results))))
+        """What some results, as JSON, have left."""
+        size, refused = 0, orjson.dumps(too_much(0).error).decode()  # no string holds it: its quotes stand alone
+        for text in results:
+            if refused in text:
+                return cls(0)
+            size += len(text)
+        return cls(max(0, ANSWERS_BYTES_MAXIMUM - size))
 
     @property
     def is_spent(self) -> bool:

@@ -7,17 +7,19 @@ from typing import Any
 
 import asyncpg
 import hypothesis
+import orjson
 import pytest
 from hypothesis import HealthCheck, example, given
 from hypothesis import strategies as st
 
 from core.commands import Effect
 from core.database import Connection, Pool
-from core.tasks.folding import AnswerBudget
+from core.tasks.folding import AnswerBudget, too_much
 from core.tasks.schemas import BATCH_MAXIMUM, DESCRIPTION_MAXIMUM, LABEL_MAXIMUM, LABELS_MAXIMUM, TITLE_MAXIMUM
 from core.tasks.writes import LARGEST_TASK_BYTES, change_tasks
 from tests.core.conftest import Cast
 from tests.harness import insert_user
+from worker.operations import results_text
 
 EVENTS = ["task.created", "task.updated", "task.completed", "task.deleted"]
 NOON = datetime.now(UTC).replace(hour=12, minute=0, second=0, microsecond=0)
@@ -262,6 +264,17 @@ async def test_results_that_do_not_go_into_a_budget_are_refused_with_all_behind_
     assert refusal is not None
     assert refusal["type"] == "/problems/too-expensive"
     assert await owner.fetchval("SELECT count(*) FROM tasks WHERE version > 1") == min(done, number)
+
+
+async def test_whoever_carries_a_batch_on_knows_what_its_results_have_left() -> None:
+    assert AnswerBudget.after(["x" * 1000, "y" * 24]).left == (16 << 20) - 1024
+    assert AnswerBudget.after(["x" * (17 << 20)]).is_spent
+    refused = results_text([Effect(200, '{"title":"x"}'), too_much(1), Effect(204)])
+    assert AnswerBudget.after([refused]).is_spent
+    told = orjson.dumps({"title": orjson.dumps(too_much(1).error).decode()}).decode()
+    assert not AnswerBudget.after(
+        [results_text([Effect(200, told), Effect.rejected("too-expensive", "Too long.")])]
+    ).is_spent
 
 
 async def test_no_task_is_larger_than_what_is_reckoned_with(
