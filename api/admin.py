@@ -15,6 +15,7 @@ from api.keys import IDENTITY, POOL
 from api.longwork import Job, begin
 from api.submission import build_command, queued_job, read_idempotency_key
 from core import clock
+from core.bounds import RequestSchema
 from core.commands import Command
 from core.jobs import find_outcome, read_job
 from core.maintenance.queries import list_maintenance
@@ -51,7 +52,7 @@ class Day(fields.Date):
         return super()._deserialize(value, attr, data, **kwargs)
 
 
-class PartitionCreate(Schema):
+class PartitionCreate(RequestSchema):
     """The days that a new partition is for: from `from` to before `to`, or a whole `year`; in UTC."""
 
     from_ = Day(data_key="from", metadata={"example": "2028-01-01"})

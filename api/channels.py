@@ -23,6 +23,7 @@ from api.http import (
 from api.keys import IDENTITY, POOL, SECRETS, SETTINGS
 from api.submission import build_command, perform
 from core import clock
+from core.bounds import RequestSchema, String
 from core.channels.queries import ListedChannel, list_channels, read_channel
 from core.channels.schemas import Channel, ChannelCreate, ChannelUpdate, ChannelWithSecret
 from core.channels.signatures import Secret
@@ -33,20 +34,18 @@ from core.errors import TargetRefused
 from core.pagination import scope_digest
 
 
-class ChannelListQuery(Schema):
+class ChannelListQuery(RequestSchema):
     """How the list of channels is paged."""
 
     limit = WholeNumber(validate=validate.Range(min=1))
-    cursor = fields.String(
-        validate=validate.Length(1, 512), metadata={"description": "`next_cursor` of the page before"}
-    )
+    cursor = String(validate=validate.Length(1, 512), metadata={"description": "`next_cursor` of the page before"})
 
 
 class ChannelPage(Schema):
     """A page of channels, oldest first; `next_cursor` is null on the last one, and only there."""
 
     items = fields.List(fields.Nested(Channel), required=True)
-    next_cursor = fields.String(required=True, allow_none=True)
+    next_cursor = String(required=True, allow_none=True)
 
 
 _CREATE = ChannelCreate()

@@ -16,6 +16,7 @@ from api.http import (
 )
 from api.keys import IDENTITY, POOL, SETTINGS
 from api.submission import build_command, perform
+from core.bounds import RequestSchema, String
 from core.deliveries.queries import ListedDelivery, list_deliveries, read_delivery
 from core.deliveries.schemas import DELIVERY_STATES, Delivery
 from core.ids import MAXIMUM_ID
@@ -26,22 +27,20 @@ class DeliveryPage(Schema):
     """A page of deliveries, newest first; `next_cursor` is null on the last one, and only there."""
 
     items = fields.List(fields.Nested(Delivery), required=True)
-    next_cursor = fields.String(required=True, allow_none=True)
+    next_cursor = String(required=True, allow_none=True)
 
 
-class DeliveryListQuery(Schema):
+class DeliveryListQuery(RequestSchema):
     """Which deliveries, and how the list is paged."""
 
     state = CommaSeparated(
-        fields.String(validate=validate.OneOf(DELIVERY_STATES)),
-        validate=validate.Length(min=1),
+        String(validate=validate.OneOf(DELIVERY_STATES)),
+        validate=validate.Length(1, len(DELIVERY_STATES)),
         metadata={"description": "one, or several separated by commas"},
     )
     channel_id = WholeNumber(validate=validate.Range(min=1, max=MAXIMUM_ID))
     limit = WholeNumber(validate=validate.Range(min=1))
-    cursor = fields.String(
-        validate=validate.Length(1, 512), metadata={"description": "`next_cursor` of the page before"}
-    )
+    cursor = String(validate=validate.Length(1, 512), metadata={"description": "`next_cursor` of the page before"})
 
 
 _LIST_QUERY = DeliveryListQuery()

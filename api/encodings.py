@@ -13,6 +13,13 @@ from api.errors import Problem
 PIECE_BYTES = 64 << 10
 """The most that is decoded at once: a few kilobytes can unpack to gigabytes."""
 
+INPUT_BYTES = 16 << 10
+"""The most that is given to a decoder at once: it copies what is left over, once for each member of a gzip body."""
+
+MEMBERS_FREE = 16
+MEMBER_BYTES = 1 << 10
+"""Beyond the first few, members of a gzip body hold so many bytes on average: one takes as long as these to decode."""
+
 _GZIP_BITS = 16 + zlib.MAX_WBITS
 _ENCODINGS = ("gzip", "deflate")
 
@@ -25,7 +32,7 @@ async def decoded_pieces(request: web.Request) -> AsyncIterator[bytes]:
     """The body as it comes in, without its `Content-Encoding`.
 
     Raises:
-        Problem: 415, the encoding is not known.
+        Problem: 415, the encoding is not known; 400, it has too many members.
         BodyBroken: it is not encoded so, or breaks off.
     """
     encoding = ",".join(request.headers.getall(hdrs.CONTENT_ENCODING, [])).strip().lower()
@@ -61,10 +68,20 @@ class _Decoder:
             raise refuse_encoding()
         self._is_gzip = encoding != "deflate"
         self._stream: zlib._Decompress | None = None
-        self._is_begun = False
+        self._members = 0
+        self.decoded_bytes = 0
 
     def decode(self, data: bytes) -> Iterator[bytes]:
-        """What a piece of the body decodes to, in pieces."""
+        """What a piece of the body decodes to, in pieces.
+
+        Raises:
+            Problem: 400, there are more members than so many bytes are sent in.
+            BodyBroken: it is not encoded so.
+        """
+        for place in range(0, len(data), INPUT_BYTES):
+            yield from self._decode_little(data[place : place + INPUT_BYTES])
+
+    def _decode_little(self, data: bytes) -> Iterator[bytes]:
         has_more = bool(data)
         while has_more:
             if self._stream is None:
@@ -74,6 +91,7 @@ class _Decoder:
             except zlib.error as error:
                 raise BodyBroken(str(error)) from None
             if decoded:
+                self.decoded_bytes += len(decoded)
                 yield decoded
             if self._stream.eof:
                 data = self._stream.unused_data
@@ -93,9 +111,11 @@ class _Decoder:
             raise BodyBroken("the body breaks off")
 
     def _next_stream(self, data: bytes) -> "zlib._Decompress":
-        if self._is_begun and not self._is_gzip:
+        if self._members and not self._is_gzip:
             raise BodyBroken("there is something behind the end")
-        self._is_begun = True
+        self._members += 1
+        if self._members > MEMBERS_FREE + self.decoded_bytes // MEMBER_BYTES:
+            raise Problem("bad-request", "The body is compressed in too many pieces: compress it as a whole.")
         if self._is_gzip:
             return zlib.decompressobj(_GZIP_BITS)
         has_header = data[0] & 0x0F == 8  # RFC 1950, 2.2: the method, which is always deflate

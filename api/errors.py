@@ -1,14 +1,20 @@
 """Problems (RFC 9457): one table of kinds, one table from error class to kind, one renderer."""
 
+import re
 from typing import Any
 
 import orjson
 from aiohttp import web
 
+from api.fielderrors import Room, shortened
 from core.commands import REJECTIONS
 from core.errors import AnchorGone, CursorInvalid, DatabaseUnavailable, QueueUnavailable, StorageUnavailable
 
 PROBLEM_JSON = "application/problem+json"
+PROBLEM_MAXIMUM_BYTES = 16 << 10
+DETAIL_MAXIMUM_BYTES = 2000
+INSTANCE_MAXIMUM = 1000
+_HALF_ESCAPE = re.compile(r"%[0-9A-Fa-f]?\Z")
 
 # The problem's name, the last part of its `type` → (status, title).
 PROBLEMS: dict[str, tuple[int, str]] = {
@@ -115,13 +121,27 @@ def as_problem(error: Exception) -> Problem | None:
 def problem_response(
     content: dict[str, Any], *, instance: str, request_id: str, headers: dict[str, str] | None = None
 ) -> web.Response:
-    """Renders a problem.
+    """Renders a problem, in `PROBLEM_MAXIMUM_BYTES` at the most: what quotes the client is cut short.
 
     Args:
-        content: at least `type`, `title`, `status` and `detail`.
+        content: at least `type`, `title`, `status` and `detail`; of its `errors` as many are told as there is room for.
         instance: the path of the request as it was sent: a URI reference, which a decoded path may not be.
         request_id: of the request.
         headers: of the answer.
     """
-    body = {**content, "instance": instance, "request_id": request_id}
+    body = {**content, "detail": shortened(content["detail"], DETAIL_MAXIMUM_BYTES), **_few_errors(content)}
+    body |= {"instance": _shown(instance), "request_id": request_id}
     return web.Response(body=orjson.dumps(body), status=content["status"], content_type=PROBLEM_JSON, headers=headers)
+
+
+def _few_errors(content: dict[str, Any]) -> dict[str, Any]:
+    if "errors" not in content:
+        return {}
+    told = Room().tell(content["errors"])
+    omitted = told.get("errors_omitted", 0) + content.get("errors_omitted", 0)
+    return {**told, "errors_omitted": omitted} if omitted else told
+
+
+def _shown(path: str) -> str:
+    """A path as far as it is shown; what is left is a path as well."""
+    return path if len(path) <= INSTANCE_MAXIMUM else _HALF_ESCAPE.sub("", path[:INSTANCE_MAXIMUM])

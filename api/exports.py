@@ -23,6 +23,7 @@ from api.http import (
 from api.keys import IDENTITY, POOL, STORAGE
 from api.longwork import Job, begin, find_work, not_ready, path_job_id, when_ended, work_page
 from api.submission import build_command, perform, queued_job
+from core.bounds import RequestSchema, String, refuse_longer
 from core.errors import ObjectGone
 from core.exports.queries import list_exports, read_export, read_export_file
 from core.exports.schemas import FORMATS, file_name
@@ -34,7 +35,7 @@ class ExportCreate(TaskFilters):
 
     takes_json = True
 
-    format = fields.String(required=True, validate=validate.OneOf(list(FORMATS)), metadata={"example": "csv"})
+    format = String(required=True, validate=validate.OneOf(list(FORMATS)), metadata={"example": "csv"})
     user_id = user_id_filter()
 
     @pre_load
@@ -66,6 +67,7 @@ def _as_parameter(field: fields.Field[Any] | None, value: Any) -> Any:
             return value
         if not isinstance(value, list) or not value:
             raise ValidationError("Not a list, nor values separated by commas.")
+        refuse_longer(field, value)
         wanted: type = int if isinstance(field.inner, WholeNumber) else str
         if any(type(item) is not wanted or "," in str(item) for item in value):
             raise ValidationError("Not a valid integer." if wanted is int else "Not a valid string.")
@@ -73,13 +75,11 @@ def _as_parameter(field: fields.Field[Any] | None, value: Any) -> Any:
     return value
 
 
-class ExportListQuery(Schema):
+class ExportListQuery(RequestSchema):
     """How the list of exports is paged."""
 
     limit = WholeNumber(validate=validate.Range(min=1))
-    cursor = fields.String(
-        validate=validate.Length(1, 512), metadata={"description": "`next_cursor` of the page before"}
-    )
+    cursor = String(validate=validate.Length(1, 512), metadata={"description": "`next_cursor` of the page before"})
 
 
 class Export(Job):

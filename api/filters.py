@@ -3,9 +3,10 @@
 import re
 from typing import Any
 
-from marshmallow import Schema, ValidationError, fields, validate, validates_schema
+from marshmallow import ValidationError, fields, validate, validates_schema
 
 from api.http import CommaSeparated, WholeNumber, invalid
+from core.bounds import TIMESTAMP_MAXIMUM, RequestSchema, String
 from core.ids import MAXIMUM_ID
 from core.tasks.queries import SORTS, TaskFilter
 from core.tasks.schemas import (
@@ -29,24 +30,24 @@ class QueryTimestamp(Timestamp):
     """A date and time in an address, where a `+` that was not encoded arrives as a space."""
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
-        if isinstance(value, str) and _LOST_PLUS.search(value):
+        if isinstance(value, str) and len(value) <= TIMESTAMP_MAXIMUM and _LOST_PLUS.search(value):
             raise ValidationError("The + before the offset arrived as a space: write it as %2B.")
         return super()._deserialize(value, attr, data, **kwargs)
 
 
-class TaskFilters(Schema):
+class TaskFilters(RequestSchema):
     """How tasks are narrowed and ordered."""
 
     priority = CommaSeparated(
         WholeNumber(validate=validate.Range(HIGHEST_PRIORITY, LOWEST_PRIORITY)),
-        validate=validate.Length(min=1),
+        validate=validate.Length(1, LOWEST_PRIORITY),
         metadata={"description": "one, or several with commas"},
     )
     priority_min = WholeNumber(validate=validate.Range(HIGHEST_PRIORITY, LOWEST_PRIORITY))
     priority_max = WholeNumber(validate=validate.Range(HIGHEST_PRIORITY, LOWEST_PRIORITY))
     status = CommaSeparated(
-        fields.String(validate=validate.OneOf(STATUSES)),
-        validate=validate.Length(min=1),
+        String(validate=validate.OneOf(STATUSES)),
+        validate=validate.Length(1, len(STATUSES)),
         metadata={"description": "one, or several with commas"},
     )
     due_before = QueryTimestamp(metadata={"format": "date-time"})
@@ -64,7 +65,7 @@ class TaskFilters(Schema):
             "pattern": _WORDS,
         },
     )
-    sort = fields.String(validate=validate.OneOf(list(SORTS)), metadata={"description": "`id` unless given"})
+    sort = String(validate=validate.OneOf(list(SORTS)), metadata={"description": "`id` unless given"})
     sort_by_priority = fields.Boolean(metadata={"description": "`true` is the same as `sort=priority`"})
 
     @validates_schema

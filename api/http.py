@@ -1,7 +1,8 @@
 """How a handler reads what a client sent and how it answers; and what an endpoint is."""
 
 import re
-from collections.abc import Awaitable, Callable, Sequence
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 from urllib.parse import parse_qsl
@@ -12,7 +13,9 @@ from marshmallow import RAISE, Schema, ValidationError, fields
 
 from api.encodings import BodyBroken, decoded_pieces
 from api.errors import Problem
+from api.fielderrors import FIELDS_MAXIMUM, Room
 from api.keys import BODY
+from core.bounds import List
 from core.ids import MAXIMUM_ID
 from core.pagination import decode_cursor, encode_cursor
 from core.settings import Settings
@@ -22,7 +25,17 @@ MERGE_PATCH = "application/merge-patch+json"
 JSON_TYPES = frozenset({JSON, MERGE_PATCH, "application/octet-stream", ""})
 FORM = "application/x-www-form-urlencoded"
 FORM_FIELDS_MAXIMUM = 20
+FORM_MAXIMUM_BYTES = 64 << 10
+"""Of a form with nothing but names and passwords in it; each escape in it takes longer to read than all of JSON."""
 
+CONTAINERS_MAXIMUM = 20_000
+"""Lists and objects in one body. The largest valid one, a batch, has 3,001."""
+
+MEDIA_TYPE_MAXIMUM = 255
+LIST_TEXT_MAXIMUM = 8190
+"""Characters of several values in one text: as many as an address may have."""
+
+_JSON_STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 _SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}\Z")
 ETAG = re.compile(r'(?:W/)?"[\x21\x23-\x7e\x80-\xff]*"')
 
@@ -93,9 +106,13 @@ class RejectionSchema(Schema):
         keys=fields.String(),
         values=fields.List(fields.String()),
         metadata={
-            "description": "field → what is wrong with it",
+            "description": f"field → what is wrong with it; {FIELDS_MAXIMUM} fields at the most",
             "example": {"title": ["Missing data for required field."]},
+            "maxProperties": FIELDS_MAXIMUM,
         },
+    )
+    errors_omitted = fields.Integer(
+        metadata={"description": "how many more fields are wrong than `errors` names", "minimum": 1}
     )
     current_version = fields.Integer(metadata={"description": "the task's, where the condition named another"})
     quota = fields.String(metadata={"description": "which quota is used up, such as `tasks`", "example": "tasks"})
@@ -119,15 +136,19 @@ class WholeNumber(fields.Integer):
         return super()._deserialize(value, attr, data, **kwargs)
 
 
-class CommaSeparated(fields.List[Any]):
+class CommaSeparated(List[Any]):
     """Several values of one query parameter, separated by commas; becomes a sorted tuple of the different ones."""
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Any:
-        parts = [part.strip() for part in value.split(",")]
+        if len(value) > LIST_TEXT_MAXIMUM:
+            raise ValidationError(f"Longer than maximum length {LIST_TEXT_MAXIMUM}.")
+        parts = list(dict.fromkeys(part.strip() for part in value.split(",")))
         try:
             return tuple(sorted(set(super()._deserialize(parts, attr, data, **kwargs))))
         except ValidationError as error:
             messages: Any = error.messages
+            if isinstance(messages, list):
+                raise
             raise ValidationError(sorted({text for texts in messages.values() for text in texts})) from None
 
 
@@ -191,15 +212,18 @@ async def read_form(request: web.Request, schema: Schema) -> Any:
     Raises:
         Problem: 400 not UTF-8, 413 too large, 415 another media type, 422 not valid.
     """
-    if request.content_type != FORM:
-        raise Problem("unsupported-media-type", f"Send the form as {FORM}, not as {request.content_type}.")
+    if media_type(request) != FORM:
+        raise Problem("unsupported-media-type", f"Send the form as {FORM}, not as {media_type(request)}.")
+    if (request.content_length or 0) > FORM_MAXIMUM_BYTES:
+        raise _too_large(FORM_MAXIMUM_BYTES)
     body = await read_body(request)
+    if len(body) > FORM_MAXIMUM_BYTES:
+        raise _too_large(FORM_MAXIMUM_BYTES)
     try:
         pairs = parse_qsl(body.decode(), keep_blank_values=True, errors="strict", max_num_fields=FORM_FIELDS_MAXIMUM)
     except ValueError:
         raise Problem("bad-request", f"The body is not a UTF-8 form of up to {FORM_FIELDS_MAXIMUM} fields.") from None
-    names = [name for name, _ in pairs]
-    repeated = sorted({name for name in names if names.count(name) > 1})
+    repeated = _repeated(name for name, _ in pairs)
     if repeated:
         raise invalid({name: ["Give it once."] for name in repeated})
     # Unlike everywhere else, what is not known is ignored: RFC 6749, 3.2 demands it of a form of OAuth 2.0.
@@ -208,14 +232,40 @@ async def read_form(request: web.Request, schema: Schema) -> Any:
 
 async def read_raw_json(request: web.Request) -> Any:
     """The body as JSON, not yet validated; the same problems but 422."""
-    if request.headers.get(hdrs.CONTENT_TYPE) != JSON and request.content_type not in JSON_TYPES:
-        raise Problem("unsupported-media-type", f"Send the body as {JSON}, not as {request.content_type}.")
+    if request.headers.get(hdrs.CONTENT_TYPE) != JSON and media_type(request) not in JSON_TYPES:
+        raise Problem("unsupported-media-type", f"Send the body as {JSON}, not as {media_type(request)}.")
     body = await read_body(request)
+    if len(body) > CONTAINERS_MAXIMUM:
+        _refuse_masses(body)
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError as error:
         detail = f"{error.msg} (line {error.lineno}, column {error.colno})" if body else "The body is empty."
         raise Problem("invalid-json", f"The body is not JSON: {detail}") from None
+
+
+def _refuse_masses(body: bytes) -> None:
+    """Refuses what would be valid nowhere, and takes the longest to read by far: hundreds of thousands of lists.
+
+    Raises:
+        Problem: 400, there are more than `CONTAINERS_MAXIMUM` lists and objects in it.
+    """
+    if body.count(b"[") + body.count(b"{") <= CONTAINERS_MAXIMUM:
+        return  # as nearly always; what is in texts does not count, but to look for those takes longer
+    structure = _JSON_STRING.sub(b"", body)
+    if structure.count(b"[") + structure.count(b"{") > CONTAINERS_MAXIMUM:
+        raise Problem("invalid-json", f"The body has more than {CONTAINERS_MAXIMUM} lists and objects in it.")
+
+
+def media_type(request: web.Request) -> str:
+    """What the body is, in lower case and without parameters: `application/octet-stream` unless it is said.
+
+    aiohttp's own takes seconds for a header that means harm.
+    """
+    given = request.headers.get(hdrs.CONTENT_TYPE)
+    if given is None:
+        return "application/octet-stream"
+    return given[:MEDIA_TYPE_MAXIMUM].partition(";")[0].strip().lower()
 
 
 def validate(schema: Schema, content: Any) -> Any:
@@ -232,20 +282,9 @@ def validate(schema: Schema, content: Any) -> Any:
 
 def invalid(messages: Any) -> Problem:
     """422 for marshmallow's messages."""
-    errors = flatten_messages(messages)
-    fields = ", ".join(sorted(errors)[:5])
-    return Problem("validation-error", f"Mend these fields and send the request again: {fields}.", errors=errors)
-
-
-def flatten_messages(messages: Any, prefix: str = "") -> dict[str, list[str]]:
-    """Nested messages → `{"operations.3.title": [...]}`; what concerns the whole body stands under `body`."""
-    if isinstance(messages, list):
-        return {prefix or "body": [str(message) for message in messages]}
-    flat: dict[str, list[str]] = {}
-    for key, value in messages.items():
-        name = "body" if key == "_schema" else str(key)
-        flat.update(flatten_messages(value, f"{prefix}.{name}" if prefix else name))
-    return flat
+    told = Room().tell(messages)
+    fields = ", ".join(sorted(told.get("errors", ()))[:5])
+    return Problem("validation-error", f"Mend these fields and send the request again: {fields}.", **told)
 
 
 def read_query(request: web.Request, schema: Schema) -> Any:
@@ -255,10 +294,14 @@ def read_query(request: web.Request, schema: Schema) -> Any:
         Problem: 422.
     """
     parameters = request.query
-    repeated = sorted({name for name in parameters if len(parameters.getall(name)) > 1})
+    repeated = _repeated(parameters) if len(parameters) > 1 else []
     if repeated:
         raise invalid({name: ["Give it once; several values are separated by commas."] for name in repeated})
     return validate(schema, dict(parameters))
+
+
+def _repeated(names: Iterable[str]) -> list[str]:
+    return sorted(name for name, count in Counter(names).items() if count > 1)
 
 
 def page_limit(given: dict[str, Any], settings: Settings) -> int:

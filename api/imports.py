@@ -1,7 +1,11 @@
 """Imports over HTTP: a file is stored as it arrives, an import ordered as a command, and carried on by workers."""
 
 import codecs
+import encodings
+import pkgutil
 from collections.abc import AsyncIterator, Callable
+from encodings import aliases
+from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -14,6 +18,7 @@ from api.keys import IDENTITY, POOL, SETTINGS, STORAGE, UPLOADS
 from api.longwork import Job, begin, find_work, path_job_id, when_ended, work_page
 from api.submission import build_command, perform, queued_job, read_idempotency_key
 from api.uploads import quota_problem, receive, refused
+from core.bounds import RequestSchema, String
 from core.database import within
 from core.errors import DatabaseUnavailable, QueueUnavailable, StorageUnavailable
 from core.ids import MAXIMUM_ID, job_id_for_key, new_job_id
@@ -41,8 +46,16 @@ HELD_SECONDS = 1.0
 log = get_logger()
 
 
+@lru_cache(maxsize=1)
+def _encoding_names() -> frozenset[str]:
+    """What Python knows encodings by; asked for any other name, it looks for a file and remembers the name for ever."""
+    return frozenset(aliases.aliases) | {module.name for module in pkgutil.iter_modules(encodings.__path__)}
+
+
 def _known_encoding(name: str) -> None:
     try:
+        if encodings.normalize_encoding(name).lower().replace(".", "_") not in _encoding_names():
+            raise LookupError(name)
         "".encode(name)
     except (LookupError, UnicodeError, ValueError):
         raise ValidationError("Not an encoding that is known, such as utf-8 or windows-1252.") from None
@@ -50,7 +63,7 @@ def _known_encoding(name: str) -> None:
         raise ValidationError("Not an encoding of files.")
 
 
-class Delimiter(fields.String):
+class Delimiter(String):
     """One character, or `tab`."""
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
@@ -74,15 +87,15 @@ class Mapping(fields.Field[dict[str, Any]]):
         return content
 
 
-class ImportQuery(Schema):
+class ImportQuery(RequestSchema):
     """What is to be known about the file, and what to do with its rows."""
 
-    format = fields.String(
+    format = String(
         validate=validate.OneOf(list(FORMATS)),
         metadata={"description": "the program that wrote the file; found out from its beginning unless given"},
     )
     dry_run = fields.Boolean(metadata={"description": "`true`: tell the same counts and errors, and write nothing"})
-    on_conflict = fields.String(
+    on_conflict = String(
         validate=validate.OneOf(["skip", "update", "error"]),
         metadata={
             "description": "what becomes of a row that was imported before, by its `external_id`, or else by all of "
@@ -98,7 +111,7 @@ class ImportQuery(Schema):
             "example": '{"columns": {"Task": "title", "Prio": {"field": "priority", "values": {"A": 1}}}}',
         }
     )
-    time_zone = fields.String(
+    time_zone = String(
         validate=known_time_zone,
         metadata={"format": "time-zone", "description": "of dates that have none; the user's unless given"},
     )
@@ -109,7 +122,7 @@ class ImportQuery(Schema):
             "example": "tab",
         }
     )
-    encoding = fields.String(
+    encoding = String(
         validate=[validate.Length(1, 40), _known_encoding],
         metadata={"description": "of the file's text; found out unless given", "example": "windows-1252"},
     )
@@ -120,13 +133,11 @@ class ImportQuery(Schema):
     pull_requests = fields.Boolean(metadata={"description": "`true`: GitHub's pull requests become tasks, too"})
 
 
-class ImportListQuery(Schema):
+class ImportListQuery(RequestSchema):
     """How a list of imports, or of errors, is paged."""
 
     limit = WholeNumber(validate=validate.Range(min=1))
-    cursor = fields.String(
-        validate=validate.Length(1, 512), metadata={"description": "`next_cursor` of the page before"}
-    )
+    cursor = String(validate=validate.Length(1, 512), metadata={"description": "`next_cursor` of the page before"})
 
 
 class Import(Job):
@@ -162,7 +173,7 @@ class ImportPage(Schema):
     """A page of imports, newest first; `next_cursor` is null on the last one, and only there."""
 
     items = fields.List(fields.Nested(Import), required=True)
-    next_cursor = fields.String(required=True, allow_none=True)
+    next_cursor = String(required=True, allow_none=True)
 
 
 class RowError(Schema):
@@ -184,7 +195,7 @@ class RowErrorPage(Schema):
     """A page of errors in the order of the file; `next_cursor` is null on the last one, and only there."""
 
     items = fields.List(fields.Nested(RowError), required=True)
-    next_cursor = fields.String(required=True, allow_none=True)
+    next_cursor = String(required=True, allow_none=True)
 
 
 _QUERY = ImportQuery()

@@ -25,6 +25,7 @@ from api.keys import CACHE_CLIENT, IDENTITY, POOL, QUEUE, SETTINGS
 from api.longwork import Job, listed_as_queued, path_job_id, position, row_or_queued, when_ended
 from api.submission import build_command, perform, queued_job
 from core import lanes
+from core.bounds import RequestSchema, String
 from core.cache import CacheInvalidator
 from core.commands import ANONYMOUS
 from core.errors import QueueUnavailable
@@ -35,21 +36,21 @@ from core.redis import REDIS_FAULTS, reply
 KIND_PATTERN = r"^[a-z_]{1,32}(\.[a-z_]{1,32})?\Z"
 
 
-class JobListQuery(Schema):
+class JobListQuery(RequestSchema):
     """How the list of jobs is narrowed and paged."""
 
     kind = CommaSeparated(
-        fields.String(validate=validate.Regexp(KIND_PATTERN, error="Not a kind of job, such as task.create.")),
+        String(validate=validate.Regexp(KIND_PATTERN, error="Not a kind of job, such as task.create.")),
         validate=validate.Length(1, 32),
         metadata={"description": "one, or several with commas, such as `task.create`"},
     )
     state = CommaSeparated(
-        fields.String(validate=validate.OneOf(STATES)),
-        validate=validate.Length(min=1),
+        String(validate=validate.OneOf(STATES)),
+        validate=validate.Length(1, len(STATES)),
         metadata={"description": "one, or several with commas"},
     )
     limit = WholeNumber(validate=validate.Range(min=1))
-    cursor = fields.String(
+    cursor = String(
         validate=validate.Length(1, 512),
         metadata={"description": "`next_cursor` of the page before, with the same filters"},
     )
@@ -59,7 +60,7 @@ class JobPage(Schema):
     """A page of jobs, newest first; `next_cursor` is null on the last one, and only there."""
 
     items = fields.List(fields.Nested(Job), required=True)
-    next_cursor = fields.String(required=True, allow_none=True)
+    next_cursor = String(required=True, allow_none=True)
 
 
 _LIST_QUERY = JobListQuery()

@@ -6,6 +6,7 @@ from marshmallow import Schema, fields, validate
 from api.http import Endpoint, WholeNumber, page_by_id, path_id, read_json, read_query
 from api.keys import IDENTITY, POOL, SETTINGS
 from api.submission import build_command, perform
+from core.bounds import RequestSchema, String
 from core.notifications.queries import ListedNotification, list_notifications
 from core.notifications.schemas import Notification, NotificationUpdate
 from core.pagination import scope_digest
@@ -15,19 +16,17 @@ class NotificationPage(Schema):
     """A page of notifications, newest first; `next_cursor` is null on the last one, and only there."""
 
     items = fields.List(fields.Nested(Notification), required=True)
-    next_cursor = fields.String(required=True, allow_none=True)
+    next_cursor = String(required=True, allow_none=True)
 
 
-class NotificationListQuery(Schema):
+class NotificationListQuery(RequestSchema):
     """Which notifications, and how the list is paged."""
 
     unread = fields.Boolean(
         truthy={"true"}, falsy={"false"}, metadata={"description": "`true`: only those that were not read yet"}
     )
     limit = WholeNumber(validate=validate.Range(min=1))
-    cursor = fields.String(
-        validate=validate.Length(1, 512), metadata={"description": "`next_cursor` of the page before"}
-    )
+    cursor = String(validate=validate.Length(1, 512), metadata={"description": "`next_cursor` of the page before"})
 
 
 _LIST_QUERY = NotificationListQuery()

@@ -5,11 +5,13 @@ and as plain text.
 """
 
 import secrets
-from collections.abc import Awaitable
+from collections import deque
+from collections.abc import Awaitable, Iterable
+from itertools import chain
 from typing import Any
 
 from aiohttp import web
-from aiohttp.http_exceptions import LineTooLong
+from aiohttp.http_exceptions import LineTooLong, TransferEncodingError
 from aiohttp.web_protocol import RequestHandler, _ErrInfo
 
 from api.errors import Problem, as_problem, problem_response
@@ -22,6 +24,11 @@ SHUTDOWN_SECONDS = 20.0
 # They differ because only the limit tells which of the two was too long.
 TARGET_MAXIMUM_BYTES = 8190
 HEADER_MAXIMUM_BYTES = 16_380
+HEADERS_MAXIMUM_BYTES = 64 << 10
+"""Of all headers together: aiohttp itself takes 128 of them, two megabytes of lists to be split."""
+CHUNKS_FREE = 4096
+CHUNK_BYTES = 64
+"""Beyond the first few, chunks of a body hold so many bytes on average: one takes as long as a kilobyte to take in."""
 
 log = get_logger()
 
@@ -50,7 +57,15 @@ class Runner(web.AppRunner):
             except web.HTTPException as error:
                 return _refuse(request, as_problem(error) or _unexpected())
 
+        async def refuse_headers(request: web.BaseRequest) -> web.StreamResponse:
+            told = f"The headers are longer than {HEADERS_MAXIMUM_BYTES} bytes together."
+            response = _refuse(request, Problem("headers-too-large", told))
+            response.force_close()
+            return response
+
         def handle(request: web.BaseRequest) -> Awaitable[web.StreamResponse]:
+            if sum(map(len, chain.from_iterable(request.raw_headers))) > HEADERS_MAXIMUM_BYTES:
+                return refuse_headers(request)
             # Nothing else is raised outside the middlewares, and few send it.
             return refuse_expectation(request) if "Expect" in request.headers else made.request_handler(request)
 
@@ -66,13 +81,22 @@ class _Connection(RequestHandler):
     __slots__ = ()
 
     def data_received(self, data: bytes) -> None:
-        """Lets who reads a body know that it cannot be parsed: aiohttp tells only whoever would read what follows."""
+        """Lets who reads a body know that it cannot be parsed: aiohttp tells only whoever would read what follows.
+
+        And counts the chunks of a body, whose parser stops by itself after as many as `CHUNKS_FREE`.
+        """
         super().data_received(data)
-        if self._current_request is None or not self._messages:
+        if not self._messages:
             return
-        message, _ = self._messages[-1]
+        message, payload = self._messages[-1]
+        if not isinstance(message, _ErrInfo):
+            if message.chunked and not isinstance(payload._http_chunk_splits, _ChunkEnds):
+                payload._http_chunk_splits = _ChunkEnds(payload._http_chunk_splits or ())
+            return
+        if self._current_request is None:
+            return
         content = self._current_request.content
-        if isinstance(message, _ErrInfo) and not content.is_eof():
+        if not content.is_eof():
             self._messages.clear()
             self.close()  # when the request has been answered: nobody knows where the next one would begin
             content.set_exception(web.RequestPayloadError(message.message))
@@ -97,6 +121,24 @@ class _Connection(RequestHandler):
         response = _refuse(request, _as_problem(status, exc))
         response.force_close()
         return response
+
+
+class _ChunkEnds(deque[int]):
+    """Where the chunks of a body end, as its reader keeps it; refuses more of them than its bytes are worth."""
+
+    def __init__(self, places: Iterable[int]) -> None:
+        super().__init__(places)
+        self._count = len(self)
+
+    def append(self, place: int) -> None:
+        """
+        Raises:
+            TransferEncodingError: the chunks are too small; the parser takes it for a chunk that is none.
+        """
+        self._count += 1
+        if self._count > CHUNKS_FREE + place // CHUNK_BYTES:
+            raise TransferEncodingError("The chunks are too small.")
+        super().append(place)
 
 
 def _as_problem(status: int, error: BaseException | None) -> Problem:

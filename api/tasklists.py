@@ -8,6 +8,7 @@ from marshmallow import Schema, ValidationError, fields, validate, validates_sch
 from api.filters import TaskFilters, sort_name, task_filter, user_id_filter
 from api.http import Endpoint, WholeNumber, page_limit, page_response, read_query
 from api.keys import CACHE, IDENTITY, LIST_QUERIES, POOL, SETTINGS
+from core.bounds import String
 from core.cache import Miss
 from core.ids import MAXIMUM_ID
 from core.settings import Settings
@@ -24,7 +25,7 @@ class TaskListQuery(TaskFilters):
         validate=validate.Range(min=1),
         metadata={"description": "DEFAULT_PAGE_SIZE unless given, MAX_PAGE_SIZE at the most"},
     )
-    cursor = fields.String(
+    cursor = String(
         validate=validate.Length(1, 512),
         metadata={"description": "`next_cursor` of the page before, with the same filters and sort"},
     )
@@ -49,7 +50,7 @@ class TaskPage(Schema):
     """A page of tasks; `next_cursor` is null on the last one, and only there."""
 
     items = fields.List(fields.Nested(Task), required=True)
-    next_cursor = fields.String(required=True, allow_none=True)
+    next_cursor = String(required=True, allow_none=True)
 
 
 _ALL_TASKS_QUERY = AllTasksQuery()

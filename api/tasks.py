@@ -1,6 +1,8 @@
 """Tasks over HTTP: reads go to PostgreSQL (or the cache), writes become commands."""
 
+import asyncio
 import re
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -8,11 +10,11 @@ from aiohttp import web
 from marshmallow import Schema, ValidationError, fields
 
 from api.errors import Problem
+from api.fielderrors import FIELDS_MAXIMUM, Room
 from api.http import (
     ETAG,
     Endpoint,
     RejectionSchema,
-    flatten_messages,
     invalid,
     is_unchanged,
     json_response,
@@ -34,7 +36,7 @@ from core.tasks.schemas import (
     TaskCreate,
     TaskUpdate,
 )
-from core.tasks.validation import load_create, load_operation, load_update
+from core.tasks.validation import faults_of_operation, load_create, load_operation, load_update
 from core.turns import Turns
 
 _BATCH = Batch()
@@ -50,7 +52,7 @@ class BatchResult(Schema):
 
 
 class BatchResults(Schema):
-    """One result an operation, in the order of the request."""
+    """One result an operation, in the order of the request. All together they name up to 50 fields that are wrong."""
 
     results = fields.List(fields.Nested(BatchResult), required=True)
 
@@ -132,10 +134,11 @@ async def delete_task(request: web.Request) -> web.Response:
 async def write_batch(request: web.Request) -> web.Response:
     """`POST /tasks/batch`: each operation has its own fate, also one that is not valid."""
     batch = await read_json(request, _BATCH)
+    room = Room()
     operations, turns = [], Turns()
     for item in batch["operations"]:
-        operations.append(_operation(item))
-        await turns.give()  # a rule of recurrence may take a millisecond, and there may be a thousand
+        operations.append(_operation(item, room))
+        await turns.give()  # what is wrong, or recurs, takes a hundred times as long as the others
     payload = {"operations": operations}
     return await perform(request, build_command(request, "task.batch", _for_admin(request, payload)))
 
@@ -144,17 +147,23 @@ def _for_admin(request: web.Request, payload: dict[str, Any]) -> dict[str, Any]:
     return {**payload, "any_owner": True} if request[IDENTITY].is_admin else payload
 
 
-def _operation(item: Any) -> dict[str, Any]:
-    """An operation for the worker, or the problem that it is."""
+def _operation(item: Any, room: Room) -> dict[str, Any]:
+    """An operation for the worker, or the problem that it is, with as much of what is wrong as there is room for."""
+    faults = None if room.fields else faults_of_operation(item)
+    if faults:
+        return _refused({"errors_omitted": faults})
     try:
         operation = load_operation(item)
     except ValidationError as error:
-        errors = flatten_messages(error.messages)
-        return {"error": problem("validation-error", "This operation is not valid.", errors=errors)}
+        return _refused(room.tell(error.messages))
     if "id" in operation:
         version = operation.pop("if_version", None)
         operation["if_versions"] = None if version is None else [version]
     return operation
+
+
+def _refused(told: dict[str, Any]) -> dict[str, Any]:
+    return {"error": problem("validation-error", "This operation is not valid.", **told)}
 
 
 async def _read_fields(request: web.Request, load: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
@@ -185,7 +194,8 @@ routes = [
         body=Batch,
         is_write=True,
         description="The operations are carried out in order, each with its own fate: one that is refused, or that "
-        "is not valid, stops no other. The results stand in the order of the request.",
+        "is not valid, stops no other. The results stand in the order of the request. All together they name up to "
+        f"{FIELDS_MAXIMUM} fields that are wrong; `errors_omitted` counts those of an operation that are not named.",
     ),
     Endpoint(
         "GET",

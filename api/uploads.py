@@ -19,7 +19,7 @@ from aiohttp.multipart import (
 
 from api.encodings import PIECE_BYTES, decoded_pieces, refuse_encoding
 from api.errors import Problem
-from api.http import broken_body, invalid
+from api.http import broken_body, invalid, media_type
 from core.commands import Effect
 from core.imports.decompress import HEAD_BYTES, decompressed_head
 from core.imports.formats import head_of
@@ -31,6 +31,12 @@ FILE_FIELD = "file"
 FILENAME_MAXIMUM = 255
 FORM_EXTRA_BYTES = 64 << 10
 """What may stand around the file in a form."""
+
+FORM_LINES_MAXIMUM = 400
+"""Lines around the file in a form, of which each is read by itself."""
+
+GIVE_WAY_BYTES = 1 << 20
+"""After so many bytes, some milliseconds of decoding, whatever else waits for the event loop has its turn."""
 
 # What reading says of a body that breaks off, or is not what its headers say; the last two are aiohttp's words for a
 # part of a form whose headers cannot be read, and for one that is encoded in an unknown way.
@@ -138,6 +144,7 @@ async def receive(
     if (request.content_length or 0) > _maximum_body(request, maximum_bytes):
         raise _too_large(maximum_bytes)
     digest = hashlib.sha256()
+    give_way_at = GIVE_WAY_BYTES
     beginning = bytearray()
     filename: str | None = None
     name: str | None = None
@@ -151,6 +158,9 @@ async def receive(
                 name = await asyncio.to_thread(_inspect, bytes(beginning), filename, False, inspect)
         digest.update(piece)
         await writer.write(piece)
+        if writer.bytes >= give_way_at:
+            give_way_at = writer.bytes + GIVE_WAY_BYTES
+            await asyncio.sleep(0)
     if not writer.bytes:
         raise refused("import-empty", "The file is empty.")
     if name is None:
@@ -177,7 +187,7 @@ def _too_large(maximum_bytes: int) -> Problem:
 
 
 def _is_form(request: web.Request) -> bool:
-    return request.content_type.startswith("multipart/")
+    return media_type(request).startswith("multipart/")
 
 
 def _maximum_body(request: web.Request, maximum_bytes: int) -> int:
@@ -209,11 +219,15 @@ class _BoundedContent:
     def __init__(self, content: StreamReader, maximum_bytes: int) -> None:
         self._content = content
         self._maximum_bytes = maximum_bytes
+        self._lines = 0
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._content, name)
 
     async def readline(self, **options: Any) -> bytes:
+        self._lines += 1
+        if self._lines > FORM_LINES_MAXIMUM:
+            raise Problem("bad-request", f"The form has more than {FORM_LINES_MAXIMUM} lines around its file.")
         return self._counted(await self._content.readline(**options))
 
     async def read(self, size: int = -1) -> bytes:

@@ -5,6 +5,7 @@ from typing import Any
 
 from marshmallow import Schema, ValidationError, fields, validate, validates_schema
 
+from core.bounds import List, RequestSchema, String
 from core.channels.targets import KINDS, URL_MAXIMUM, WEBHOOK
 
 EVENTS = (
@@ -27,16 +28,17 @@ def _different(values: list[str]) -> None:
         raise ValidationError("Names something twice.")
 
 
-def _time_of_day(**kwargs: Any) -> fields.String:
-    return fields.String(
+def _time_of_day(**kwargs: Any) -> String:
+    told = "Not a time of day such as 22:00."
+    return String(
         required=True,
-        validate=validate.Regexp(_TIME_OF_DAY, error="Not a time of day such as 22:00."),
+        validate=[validate.Regexp(_TIME_OF_DAY, error=told), validate.Length(max=5, error=told)],
         metadata=kwargs,
     )
 
 
-def _url(**kwargs: Any) -> fields.String:
-    return fields.String(
+def _url(**kwargs: Any) -> String:
+    return String(
         validate=[
             validate.Length(1, URL_MAXIMUM),
             validate.ContainsNoneOf("\x00", error="Must not contain NUL characters."),
@@ -49,16 +51,16 @@ def _url(**kwargs: Any) -> fields.String:
     )
 
 
-def _events(**kwargs: Any) -> fields.List[Any]:
-    return fields.List(
-        fields.String(validate=validate.OneOf(EVENTS)),
-        validate=[validate.Length(min=1), _different],
+def _events(**kwargs: Any) -> List[Any]:
+    return List(
+        String(validate=validate.OneOf(EVENTS)),
+        validate=[validate.Length(1, len(EVENTS)), _different],
         metadata={"description": "what the channel is told of", "example": ["task.reminder"], "uniqueItems": True},
         **kwargs,
     )
 
 
-class QuietHours(Schema):
+class QuietHours(RequestSchema):
     """When nothing is sent, in the user's time zone; what comes up meanwhile is sent when they end."""
 
     start = _time_of_day(example="22:00")
@@ -70,10 +72,10 @@ class QuietHours(Schema):
             raise ValidationError("Must differ from the start.", "end")
 
 
-class ChannelCreate(Schema):
+class ChannelCreate(RequestSchema):
     """A new channel."""
 
-    kind = fields.String(
+    kind = String(
         validate=validate.OneOf(KINDS),
         metadata={"description": "what the address itself says, unless given", "example": WEBHOOK},
     )
@@ -82,13 +84,13 @@ class ChannelCreate(Schema):
     quiet_hours = fields.Nested(QuietHours, allow_none=True, load_default=None)
 
 
-class ChannelUpdate(Schema):
+class ChannelUpdate(RequestSchema):
     """Changes of a channel: what is named is changed, `quiet_hours: null` clears them (RFC 7396)."""
 
     url = _url()
     events = _events()
     quiet_hours = fields.Nested(QuietHours, allow_none=True)
-    state = fields.String(
+    state = String(
         validate=validate.OneOf(STATES),
         metadata={"description": "`disabled` sends nothing, also not later what came up meanwhile"},
     )

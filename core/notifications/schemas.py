@@ -4,6 +4,8 @@ from typing import Any
 
 from marshmallow import Schema, fields
 
+from core.bounds import RequestSchema
+
 
 class Notification(Schema):
     """Something that the service tells its user."""
@@ -25,7 +27,7 @@ class TrueOrFalse(fields.Boolean):
         return value
 
 
-class NotificationUpdate(Schema):
+class NotificationUpdate(RequestSchema):
     """Marks a notification as read, or as not read."""
 
     read = TrueOrFalse(required=True)

@@ -4,13 +4,14 @@ from typing import Any
 
 from marshmallow import Schema, ValidationError, fields, validate
 
+from core.bounds import List, RequestSchema, String
 from core.durations import DURATION, normalized_duration
 from core.tasks.schemas import utc_timestamp
 
 REMINDERS_MAXIMUM = 20
 
 
-class ReminderRule(fields.String):
+class ReminderRule(String):
     """An offset (`P1D`) or a time with an offset from UTC; becomes what the database reads."""
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
@@ -23,16 +24,14 @@ class ReminderRule(fields.String):
             ) from None
 
 
-class ReminderRules(fields.List[str]):
+class ReminderRules(List[str]):
     """Rules, each once."""
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Any:
-        if not isinstance(value, list):  # marshmallow's own takes a dict's keys, too
-            raise self.make_error("invalid")
         return list(dict.fromkeys(super()._deserialize(value, attr, data, **kwargs)))
 
 
-class SetReminders(Schema):
+class SetReminders(RequestSchema):
     """A task's own reminders instead of its user's; `null` gives it those of its user again, `[]` none."""
 
     reminders = ReminderRules(

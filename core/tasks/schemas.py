@@ -6,6 +6,7 @@ from typing import Any
 
 from marshmallow import Schema, ValidationError, fields, validate, validates_schema
 
+from core.bounds import TIMESTAMP_MAXIMUM, List, RequestSchema, String
 from core.ids import MAXIMUM_ID
 from core.tasks.recurrence import require_next_date
 from core.tasks.rules import RECURRENCE_FROM, RECURRENCE_MAXIMUM, RecurrenceInvalid, normalized, parse_rule
@@ -81,8 +82,8 @@ def _without_comma(text: str) -> None:
         raise ValidationError("Must not contain commas.")
 
 
-class Text(fields.String):
-    """A string that PostgreSQL can hold, optionally trimmed before its length is looked at."""
+class Text(String):
+    """A string that PostgreSQL can hold, optionally trimmed before its length is looked at, and that first."""
 
     def __init__(self, *, trim: bool = False, **kwargs: Any) -> None:
         validators = kwargs.pop("validate", [])
@@ -91,9 +92,9 @@ class Text(fields.String):
         self.trim = trim
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
-        if not isinstance(value, str):
-            raise self.make_error("invalid")
-        return value.strip() if self.trim else value
+        return super()._deserialize(
+            value.strip() if self.trim and isinstance(value, str) else value, attr, data, **kwargs
+        )
 
 
 class Timestamp(fields.Field[str]):
@@ -104,7 +105,7 @@ class Timestamp(fields.Field[str]):
     }
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
-        if not isinstance(value, str):
+        if not isinstance(value, str) or len(value) > TIMESTAMP_MAXIMUM:
             raise self.make_error("invalid")
         try:
             return utc_timestamp(value)
@@ -112,7 +113,7 @@ class Timestamp(fields.Field[str]):
             raise self.make_error("invalid") from None
 
 
-class Labels(fields.List[str]):
+class Labels(List[str]):
     """Labels in the order in which they were sent, each once; null is none."""
 
     def __init__(self, **kwargs: Any) -> None:
@@ -133,12 +134,12 @@ class Labels(fields.List[str]):
         return list(dict.fromkeys(labels)) if isinstance(labels, list) else [] if value is None else labels
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> list[str | None]:
-        if not isinstance(value, list):  # marshmallow's own takes a dict's keys, too
-            raise self.make_error("invalid")
         try:
             return super()._deserialize(value, attr, data, **kwargs)
         except ValidationError as error:
             of_places: Any = error.messages
+            if isinstance(of_places, list):
+                raise
             raise ValidationError(
                 [f"Label {place + 1}: {message}" for place, messages in of_places.items() for message in messages]
             ) from None
@@ -183,8 +184,8 @@ def _priority(**kwargs: Any) -> fields.Integer:
     )
 
 
-def _status(**kwargs: Any) -> fields.String:
-    return fields.String(validate=validate.OneOf(STATUSES), **kwargs)
+def _status(**kwargs: Any) -> String:
+    return String(validate=validate.OneOf(STATUSES), **kwargs)
 
 
 def _due_date() -> Timestamp:
@@ -207,16 +208,15 @@ class Recurrence(Text):
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
         text = normalized(super()._deserialize(value, attr, data, **kwargs))
-        if len(text) <= RECURRENCE_MAXIMUM:
-            try:
-                parse_rule(text)
-            except RecurrenceInvalid as error:
-                raise ValidationError(str(error)) from None
+        try:
+            parse_rule(text)
+        except RecurrenceInvalid as error:
+            raise ValidationError(str(error)) from None
         return text
 
 
-def _recurrence_from() -> fields.String:
-    return fields.String(
+def _recurrence_from() -> String:
+    return String(
         validate=validate.OneOf(RECURRENCE_FROM),
         metadata={"description": "What the next date is counted from: `due_date` unless set"},
     )
@@ -242,7 +242,7 @@ def _if_version() -> fields.Integer:
     return fields.Integer(strict=True, metadata={"description": "Refused (412) at any other version"})
 
 
-class TaskCreate(Schema):
+class TaskCreate(RequestSchema):
     """A task to be made."""
 
     title = _title(required=True)
@@ -272,7 +272,7 @@ class TaskImport(TaskCreate):
             raise ValidationError("Only a completed task has one.", "completed_at")
 
 
-class TaskUpdate(Schema):
+class TaskUpdate(RequestSchema):
     """A merge patch (RFC 7396): only what it names is changed.
 
     `null` clears `description`, `due_date`, `labels` and `recurrence`; labels are replaced as a whole.
@@ -311,26 +311,26 @@ class Task(Schema):
     version = fields.Integer(required=True, metadata={"description": "grows with every change; the `ETag`"})
 
 
-class BatchCreate(Schema):
+class BatchCreate(RequestSchema):
     """Makes a task."""
 
-    op = fields.String(required=True, validate=validate.Equal("create"))
+    op = String(required=True, validate=validate.Equal("create"))
     fields_ = fields.Nested(TaskCreate, required=True, data_key="fields", attribute="fields")
 
 
-class BatchUpdate(Schema):
+class BatchUpdate(RequestSchema):
     """Changes what `fields` names, and only at `if_version` where that is given."""
 
-    op = fields.String(required=True, validate=validate.Equal("update"))
+    op = String(required=True, validate=validate.Equal("update"))
     id = _id()
     if_version = _if_version()
     fields_ = fields.Nested(TaskUpdate, required=True, data_key="fields", attribute="fields")
 
 
-class BatchDelete(Schema):
+class BatchDelete(RequestSchema):
     """Deletes a task, and only at `if_version` where that is given."""
 
-    op = fields.String(required=True, validate=validate.Equal("delete"))
+    op = String(required=True, validate=validate.Equal("delete"))
     id = _id()
     if_version = _if_version()
 
@@ -339,10 +339,10 @@ BATCH_OPERATIONS: dict[str, type[Schema]] = {"create": BatchCreate, "update": Ba
 """`op` → what such an operation looks like. An invalid one is refused by itself, not with the batch."""
 
 
-class Batch(Schema):
+class Batch(RequestSchema):
     """1 to 1000 operations, carried out in order, each with its own fate."""
 
-    operations = fields.List(
+    operations = List[Any](
         fields.Raw(allow_none=True, metadata={"one_of": BATCH_OPERATIONS, "discriminator": "op"}),
         required=True,
         validate=validate.Length(1, BATCH_MAXIMUM),

@@ -84,6 +84,45 @@ def load_operation(content: Any) -> dict[str, Any]:
     return operation
 
 
+def faults_of_operation(content: Any) -> int | None:
+    """How many fields of an operation are wrong, at a twentieth of what their messages cost.
+
+    Returns:
+        None where only the schema can tell: a rule of recurrence stands in it, and may or may not be valid.
+    """
+    if not isinstance(content, dict):
+        return 1
+    op = content.get("op")
+    if not isinstance(op, str) or op not in _OPERATIONS:
+        return 1
+    _, readers, required = _OPERATIONS[op]
+    return _faults(content, readers, required)
+
+
+def _faults(content: Any, readers: tuple[tuple[str, "_Reader", Any], ...], required: tuple[str, ...]) -> int | None:
+    if type(content) is not dict:
+        return 1
+    faults = sum(name not in content for name in required)
+    faults += len(content.keys() - {name for name, _, _ in readers})
+    for name, read, _ in readers:
+        if name not in content:
+            continue
+        value = content[name]
+        if read is _recurrence and isinstance(value, str):
+            return None
+        if read in (_creation, _changes):
+            inner = _faults(value, _CREATE, ("title",)) if read is _creation else _faults(value, _UPDATE, ())
+            if inner is None:
+                return None
+            faults += inner
+            continue
+        try:
+            read(value)
+        except _NotPlainError:
+            faults += 1
+    return faults
+
+
 class _NotPlainError(Exception):
     """A glance does not tell that it is valid."""
 
