@@ -73,8 +73,13 @@ def _flat(messages: Any, prefix: str = "") -> Iterator[tuple[str, list[Any] | in
 
 
 def shortened(text: str, maximum_bytes: int) -> str:
-    """The text, or the beginning of one that would take more bytes of JSON."""
+    """The text, or the beginning of one that would take more bytes of JSON; what is no Unicode is replaced.
+
+    A header that is no UTF-8 comes with lone surrogates, which JSON cannot say.
+    """
     most = maximum_bytes // _LARGEST_CHARACTER_BYTES
-    if len(text) <= most or (len(text) <= maximum_bytes and len(orjson.dumps(text)) <= maximum_bytes):
-        return text
-    return f"{text[: most - 1]}…"
+    is_long = len(text) > maximum_bytes
+    whole = text[:maximum_bytes].encode(errors="replace").decode()
+    if not is_long and (len(text) <= most or len(orjson.dumps(whole)) <= maximum_bytes):
+        return whole
+    return f"{whole[: most - 1]}…"

@@ -294,13 +294,14 @@ def read_query(request: web.Request, schema: Schema) -> Any:
         Problem: 422.
     """
     parameters = request.query
-    repeated = _repeated(parameters) if len(parameters) > 1 else []
+    repeated = _repeated(name for name, _ in parameters.items()) if len(parameters) > 1 else []
     if repeated:
         raise invalid({name: ["Give it once; several values are separated by commas."] for name in repeated})
     return validate(schema, dict(parameters))
 
 
 def _repeated(names: Iterable[str]) -> list[str]:
+    """The names that stand there more than once."""
     return sorted(name for name, count in Counter(names).items() if count > 1)
 
 

@@ -46,10 +46,10 @@ class RequestSchema(Schema):
 
     def _with_few_unknown(self, data: dict[str, Any]) -> tuple[dict[str, Any], int]:
         known = {field.data_key or name for name, field in self.load_fields.items()}
-        unknown = (name for name in data if name not in known)
-        kept = {name: data[name] for name in islice(unknown, UNKNOWN_MAXIMUM)}
-        omitted = sum(1 for _ in unknown)
-        return {**{name: data[name] for name in known if name in data}, **kept}, omitted
+        kept = {name: data[name] for name in known if name in data}
+        unknown = len(data) - len(kept)
+        kept |= {name: data[name] for name in islice((name for name in data if name not in known), UNKNOWN_MAXIMUM)}
+        return kept, max(0, unknown - UNKNOWN_MAXIMUM)
 
 
 def maximum_of(field: fields.Field[Any]) -> int | None:
