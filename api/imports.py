@@ -36,12 +36,13 @@ from core.jobs import JobView, read_job
 from core.logs import get_logger
 from core.pagination import decode_cursor, encode_cursor, scope_digest
 from core.quotas import read_held, refusal_of
-from core.users.schemas import known_time_zone
+from core.users.schemas import TIME_ZONE_MAXIMUM, known_time_zone
 
 CSV = "text/csv"
 ANY_CSV = "csv"
 CERTAIN = 3
 HELD_SECONDS = 1.0
+NOT_A_DELIMITER = "Must be one character, or tab."
 
 log = get_logger()
 
@@ -70,7 +71,7 @@ class Delimiter(String):
         text = super()._deserialize(value, attr, data, **kwargs)
         text = "\t" if text == "tab" else text
         if len(text) != 1 or text in '"\r\n\x00':
-            raise ValidationError("Must be one character, or tab.")
+            raise ValidationError(NOT_A_DELIMITER)
         return text
 
 
@@ -112,15 +113,16 @@ class ImportQuery(RequestSchema):
         }
     )
     time_zone = String(
-        validate=known_time_zone,
+        validate=[validate.Length(max=TIME_ZONE_MAXIMUM), known_time_zone],
         metadata={"format": "time-zone", "description": "of dates that have none; the user's unless given"},
     )
     delimiter = Delimiter(
+        validate=validate.Length(max=3, error=NOT_A_DELIMITER),
         metadata={
             "description": "of a CSV: one character, or `tab`; found out unless given",
             "pattern": r'^(tab|[^"\r\n\x00])$',
             "example": "tab",
-        }
+        },
     )
     encoding = String(
         validate=[validate.Length(1, 40), _known_encoding],

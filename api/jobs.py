@@ -33,6 +33,7 @@ from core.jobs import FINAL_STATES, LONG_WORK, STATES, JobView, ListedJob, list_
 from core.pagination import encode_cursor, scope_digest
 from core.redis import REDIS_FAULTS, reply
 
+NOT_A_KIND = "Not a kind of job, such as task.create."
 KIND_PATTERN = r"^[a-z_]{1,32}(\.[a-z_]{1,32})?\Z"
 
 
@@ -40,7 +41,12 @@ class JobListQuery(RequestSchema):
     """How the list of jobs is narrowed and paged."""
 
     kind = CommaSeparated(
-        String(validate=validate.Regexp(KIND_PATTERN, error="Not a kind of job, such as task.create.")),
+        String(
+            validate=[
+                validate.Length(max=65, error=NOT_A_KIND),
+                validate.Regexp(KIND_PATTERN, error=NOT_A_KIND),
+            ]
+        ),
         validate=validate.Length(1, 32),
         metadata={"description": "one, or several with commas, such as `task.create`"},
     )

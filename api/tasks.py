@@ -1,8 +1,6 @@
 """Tasks over HTTP: reads go to PostgreSQL (or the cache), writes become commands."""
 
-import asyncio
 import re
-import time
 from collections.abc import Callable
 from typing import Any
 

@@ -6,6 +6,8 @@ DURATION = r"^P(?=[0-9T])([0-9]{1,4}W|([0-9]{1,2}M)?([0-9]{1,4}D)?(T(?=[0-9])([0
 _DURATION = re.compile(rf"{DURATION.removesuffix('$')}\Z")
 _PARTS = re.compile(r"([0-9]+)([WMDHT])|T")
 LONGEST_DAYS = 366
+DURATION_MAXIMUM = 40
+"""Characters of a text that may be one."""
 
 _MINUTES_OF_DATE = {"W": 7 * 24 * 60, "M": 31 * 24 * 60, "D": 24 * 60}
 _MINUTES_OF_TIME = {"H": 60, "M": 1}

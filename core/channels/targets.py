@@ -2,7 +2,9 @@
 
 import asyncio
 import socket
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -16,6 +18,8 @@ WEBHOOK = "webhook"
 KINDS = (WEBHOOK, *SERVICES)
 URL_MAXIMUM = 2000
 RESOLVE_SECONDS = 2.0
+# Of their own: a name that takes long to be told holds a thread for as long, whoever still waits for it.
+_RESOLVERS = ThreadPoolExecutor(8, thread_name_prefix="resolve")
 _WEB_SCHEMES = ("http", "https")
 
 
@@ -101,7 +105,8 @@ async def require_public(host: str | None) -> None:
     loop = asyncio.get_running_loop()
     try:
         async with asyncio.timeout(RESOLVE_SECONDS):
-            found = await loop.getaddrinfo(host.strip("[]"), None, type=socket.SOCK_STREAM)
+            ask = partial(socket.getaddrinfo, host.strip("[]"), None, type=socket.SOCK_STREAM)
+            found = await loop.run_in_executor(_RESOLVERS, ask)
     except (OSError, TimeoutError, UnicodeError):
         return
     if not any(is_public_text(str(entry[4][0])) for entry in found):

@@ -4,7 +4,7 @@ from typing import Any
 
 from marshmallow import Schema, ValidationError, fields, validate
 
-from core.bounds import List, RequestSchema, String
+from core.bounds import TIMESTAMP_MAXIMUM, List, RequestSchema, String
 from core.durations import DURATION, normalized_duration
 from core.tasks.schemas import utc_timestamp
 
@@ -36,10 +36,11 @@ class SetReminders(RequestSchema):
 
     reminders = ReminderRules(
         ReminderRule(
+            validate=validate.Length(max=TIMESTAMP_MAXIMUM),
             metadata={
                 "anyOf": [{"format": "duration", "pattern": DURATION}, {"format": "date-time"}],
                 "example": "PT1H",
-            }
+            },
         ),
         required=True,
         allow_none=True,

@@ -7,12 +7,13 @@ from zoneinfo import available_timezones
 from marshmallow import Schema, ValidationError, fields, validate, validates_schema
 
 from core.bounds import Email, List, RequestSchema, String
-from core.durations import DURATION, normalized_duration
+from core.durations import DURATION, DURATION_MAXIMUM, normalized_duration
 
 USERNAME_PATTERN = r"^[A-Za-z0-9._-]+\Z"
 PASSWORD_MINIMUM = 8
 PASSWORD_MAXIMUM = 256
 REMINDER_OFFSETS_MAXIMUM = 10
+TIME_ZONE_MAXIMUM = 64
 
 
 @lru_cache(maxsize=1)
@@ -58,7 +59,9 @@ class ReminderOffsets(List[str]):
 
     def __init__(self) -> None:
         super().__init__(
-            ReminderOffset(metadata={"format": "duration", "pattern": DURATION}),
+            ReminderOffset(
+                validate=validate.Length(max=DURATION_MAXIMUM), metadata={"format": "duration", "pattern": DURATION}
+            ),
             validate=validate.Length(max=REMINDER_OFFSETS_MAXIMUM),
             metadata={
                 "description": "How long before a due date to remind of it (ISO 8601 durations)",
@@ -113,7 +116,10 @@ class ProfileUpdate(RequestSchema):
     """Changes only what it names. A new `password` needs the `current_password` and ends all sessions."""
 
     email = _email()
-    time_zone = String(validate=known_time_zone, metadata={"format": "time-zone", "example": "Europe/Berlin"})
+    time_zone = String(
+        validate=[validate.Length(max=TIME_ZONE_MAXIMUM), known_time_zone],
+        metadata={"format": "time-zone", "example": "Europe/Berlin"},
+    )
     reminder_offsets = ReminderOffsets()
     password = _password()
     current_password = String(validate=validate.Length(max=1024), load_only=True, metadata={"format": "password"})

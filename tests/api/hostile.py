@@ -73,8 +73,11 @@ def _bodies_of_fields(
             return orjson.dumps({**rest, name: value})
 
         yield f"{name}: a huge list", body(filled(lambda _: "x", 4))
-        yield f"{name}: deep", orjson.dumps({**rest, name: RAW.decode()[1:-1]}).replace(
-            RAW, b"[" * 900 + b"{}," * (LIMIT // 3 - 2000) + b"{}" + b"]" * 900
+        yield (
+            f"{name}: deep",
+            orjson.dumps({**rest, name: RAW.decode()[1:-1]}).replace(
+                RAW, b"[" * 900 + b"{}," * (LIMIT // 3 - 2000) + b"{}" + b"]" * 900
+            ),
         )
         yield f"{name}: a huge integer", orjson.dumps({**rest, name: RAW.decode()[1:-1]}).replace(RAW, HUGE_INTEGER)
         yield f"{name}: an object", body({f"{number:x}": 1 for number in range((LIMIT - 2000) // 10)})

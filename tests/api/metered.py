@@ -22,10 +22,12 @@ from api.__main__ import COLLECT_AFTER
 from api.app import create_app
 from api.errors import PROBLEM_JSON
 from api.runner import Runner
+from core import logs
 from core.settings import Settings
 from tests.harness import Client
 
 ROOT = Path(__file__).parents[2]
+
 
 async def _serve(settings: Settings) -> None:
     async def cpu(_: web.Request) -> web.Response:
@@ -115,4 +117,5 @@ async def metered(variables: dict[str, str], http: ClientSession) -> AsyncIterat
 if __name__ == "__main__":
     gc.freeze()
     gc.set_threshold(*COLLECT_AFTER)
+    logs.configure(Settings.from_env(), tier="api")
     uvloop.run(_serve(Settings.from_env()))

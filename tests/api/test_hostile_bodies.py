@@ -18,6 +18,7 @@ from aiohttp import ClientSession
 from yarl import URL
 
 from api.app import ENDPOINTS
+from api.errors import PROBLEM_MAXIMUM_BYTES
 from api.openapi import document
 from tests.api.hostile import LIMIT, bodies, chunked, encoded_bodies, forms, headers, queries, unknown_query
 from tests.api.metered import Cost, Metered, metered
@@ -94,15 +95,14 @@ class Victim:
             if best.seconds < self.limit:
                 break
         assert best is not None
-        assert best.status < 500, f"{method} {path}: {told}: {best}"
-        assert best.seconds < self.limit, f"{method} {path}: {told}: {best}, and a batch {self.batch:.4f}"
-        if best.is_problem:
-            assert best.bytes <= 16 << 10, f"{method} {path}: {told}: {best}"
-        print(f"COST {method} {path} | {told} | {best.seconds * 1e3:.1f} ms of {self.limit*1e3:.1f}")
+        seen = f"{method} {path}: {told}: {best}, and a batch {self.batch:.4f}"
+        assert best.status < 500, seen
+        assert best.seconds < self.limit, seen
+        assert best.bytes <= PROBLEM_MAXIMUM_BYTES or not best.is_problem, seen
 
     @property
     def limit(self) -> float:
-        """Of what a request may cost."""
+        """Of what a request may cost: some 50 ms, where an honest batch costs 12."""
         return 4 * self.batch
 
 
@@ -140,7 +140,6 @@ async def victim(servers: Servers, http: ClientSession) -> AsyncIterator[Victim]
             ]
             assert {cost.status for cost in costs} == {202}
             victim.batch = min(cost.seconds for cost in costs)
-            print("BATCH", [round(c.seconds*1e3,1) for c in costs])
             yield victim
         await service.stop()
 

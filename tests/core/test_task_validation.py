@@ -25,7 +25,7 @@ from core.tasks.schemas import (
     TaskUpdate,
     utc_timestamp,
 )
-from core.tasks.validation import load_create, load_import, load_operation, load_update
+from core.tasks.validation import faults_of_operation, load_create, load_import, load_operation, load_update
 
 Load = Callable[[Any], dict[str, Any]]
 WAYS = {
@@ -174,6 +174,25 @@ operations = st.one_of(
     st.fixed_dictionaries({}, optional=operation_parts),
     anything,
 )
+
+
+def fields_named(messages: Any) -> int:
+    return 1 if isinstance(messages, list) else sum(map(fields_named, messages.values()))
+
+
+@given(operations)
+@example({"op": "create", "id": 1, "fields": {"priority": 0, "colour": "red"}})
+@example({"op": "update", "id": 1, "fields": {"recurrence": "FREQ=NEVER", "priority": 0}})
+@example({"op": "update", "fields": None})
+@example({"op": "delete"})
+@settings(max_examples=500, deadline=None)
+def test_as_many_fields_of_an_operation_are_counted_as_would_be_named(operation: Any) -> None:
+    counted = faults_of_operation(operation)
+    kind, messages = outcome(lambda: load_operation(operation))
+    if counted is None:
+        assert operation["fields"]["recurrence"] is not None, "nothing else needs the schema"
+    else:
+        assert counted == (fields_named(messages) if kind == "refused" else 0)
 
 
 @given(operations)
