@@ -179,7 +179,7 @@ PROBLEM_ANSWERS: dict[int, tuple[str, str, tuple[str, ...]]] = {
     409: ("Conflict", "It contradicts what is there.", ()),
     410: ("Gone", "Its time is over.", ()),
     412: ("PreconditionFailed", "It has another version than `If-Match` names; nothing was changed.", ("ETag",)),
-    413: ("ContentTooLarge", "The body is larger than `MAX_BODY_BYTES`, a file than `MAX_IMPORT_BYTES`, a form than 64 KiB.", ()),
+    413: ("ContentTooLarge", "Larger than `MAX_BODY_BYTES`, a file than `MAX_IMPORT_BYTES`, a form than 64 KiB.", ()),
     415: ("UnsupportedMediaType", "The body is of another media type.", ()),
     416: ("RangeNotSatisfiable", "The file is shorter than that.", ("Content-Range",)),
     422: ("UnprocessableContent", "Not valid, field by field in `errors`; or an `Idempotency-Key` was reused.", ()),
