@@ -31,6 +31,7 @@ from core.outages import Outage
 from core.redis import QUEUE_REPLY_SECONDS, REDIS_FAULTS, end_tasks, reply
 from core.redislink import Link
 from core.settings import Settings
+from core.taskquota import quota_exceeded
 
 APPEND_SECONDS = 10.0
 SUBSCRIBE_SECONDS = 2.0
@@ -73,7 +74,7 @@ class Gateway:
         """
         Args:
             queue: the queue server.
-            settings: `write_lanes`, `write_buffer_max_commands`, `write_lane_max_entries`.
+            settings: `write_lanes`, `write_buffer_max_commands`, `write_lane_max_entries`, `quota_waiting_jobs`.
             invalidator: told of users whose change was learned from the `jobs` table.
             find_outcome: looks a command up in the `jobs` table; None while it has not been carried out.
             bookkeeping: when waits are recorded.
@@ -85,6 +86,7 @@ class Gateway:
         self._bookkeeping = bookkeeping
         self._link = Link(queue, timeout=QUEUE_REPLY_SECONDS)
         self._write_lanes = settings.write_lanes
+        self._waiting_jobs_maximum = settings.quota_waiting_jobs
         companies: dict[str, Company] = defaultdict(Company)
         self._lanes = {
             lane: LaneWriter(lane, queue, self._link, settings, self.origin, companies[lanes.kind_of_lane(lane)])
@@ -145,6 +147,9 @@ class Gateway:
             if earlier is not None:
                 _TOLD.inc()
                 return earlier
+        if respond_async and (refusal := await self._refusal_of_many(command)) is not None:
+            _TOLD.inc()
+            return refusal
         lane = self._lane_for(command)
         command.token = next(self._tokens)
         submission = Submission(
@@ -291,6 +296,26 @@ class Gateway:
             except REDIS_FAULTS:
                 return None  # neither cache nor queue is there: better 202 than an answer that reads contradict
         return outcome
+
+    async def _refusal_of_many(self, command: Command) -> Outcome | None:
+        """What a user is told who has promises enough that are still to be kept.
+
+        Whoever waits for his outcomes has no more of them than connections.
+
+        Raises:
+            QueueUnavailable: they cannot be counted, nor could the command be put on the queue.
+        """
+        limit = self._waiting_jobs_maximum
+        if not limit or not command.user_id:
+            return None
+        try:
+            [waiting] = await self._link.send(("SCARD", lanes.pending_jobs_of(command.user_id)))
+        except REDIS_FAULTS as error:
+            raise QueueUnavailable("the queue cannot take the write") from error
+        if waiting < limit:
+            return None
+        refusal = quota_exceeded("waiting_jobs", limit=limit, used=waiting)
+        return Outcome(command.id, refusal.status_code, error=refusal.error)
 
     async def _refusal_of_reuse(self, command: Command) -> Outcome | None:
         """What a worker will say of it, where a write with the same key and of another request is still queued."""

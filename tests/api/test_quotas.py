@@ -155,6 +155,22 @@ async def test_long_work_that_waits_has_a_quota(make_service: MakeService) -> No
     assert (await service.alice.post("/exports", {"format": "csv"})).status == 202
 
 
+async def test_promised_writes_that_wait_have_a_quota_and_go_on_when_some_are_done(make_service: MakeService) -> None:
+    service = await make_service(with_worker=False, QUOTA_WAITING_JOBS="3")
+    headers = {"Prefer": "respond-async"}
+    for _ in range(3):
+        assert (await service.alice.post("/tasks", task_fields(), headers=headers)).status == 202
+    refused = await service.alice.post("/tasks", task_fields(), headers=headers)
+    assert_exceeded(refused, "waiting_jobs", 3, 3)
+    assert (await service.bob.post("/tasks", task_fields(), headers=headers)).status == 202, "it is nobody else's"
+    await service.worker.start()
+
+    async def accepted() -> bool:
+        return (await service.alice.post("/tasks", task_fields(), headers=headers)).status == 202
+
+    await eventually(accepted)
+
+
 async def stored_files(service: Service) -> list[str]:
     folder = service.settings.tenfold_home / "objects"
     return [path.name for path in folder.rglob("*") if path.is_file()]
