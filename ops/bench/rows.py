@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from statistics import median
 
 from ops.bench.bulk import copy_in, copy_out, export_rows, import_rows, importing
-from ops.bench.client import Request
+from ops.bench.client import Request, Result
 from ops.bench.limits import insert_script, page_script, pgbench, update_script
 from ops.bench.neighbours import batch_of_new_tasks, batch_of_one_task, busy_neighbour, logins
 from ops.bench.reminders import Course, remind
@@ -241,6 +241,7 @@ def _cached_pages(limit: int) -> Row:
 
 CALM_CONNECTIONS = 16
 CALM_INTERVAL = 0.25
+LOGINS = 30
 
 
 def _import(name: str, title: str, form: str, times: int = 1) -> Row:
@@ -255,17 +256,7 @@ def _import(name: str, title: str, form: str, times: int = 1) -> Row:
     )
 
 
-def _creates_beside_import(stage: Stage) -> Sample:
-    """People's writes while somebody else's giant import goes on."""
-    with importing(stage.rig, stage.api, stage.bulk, "tenfold-ndjson", stage.bulk_rows):
-        result, cores = stage.rig.load(
-            stage.api,
-            stage.traffic.creates(),
-            connections=CALM_CONNECTIONS,
-            seconds=stage.bulk_rows / 125_000,
-            warmup=0.0,
-            interval=CALM_INTERVAL,
-        )
+def _sample_of(result: Result, cores: dict[str, float]) -> Sample:
     return Sample(
         rate=result.rate,
         p50_ms=result.p50_ms,
@@ -274,27 +265,31 @@ def _creates_beside_import(stage: Stage) -> Sample:
         errors=result.errors,
         cores=cores,
     )
+
+
+def _calm_creates(stage: Stage, seconds: float) -> Sample:
+    """People's writes, while something else goes on."""
+    result, cores = stage.rig.load(
+        stage.api,
+        stage.traffic.creates(),
+        connections=CALM_CONNECTIONS,
+        seconds=seconds,
+        warmup=0.0,
+        interval=CALM_INTERVAL,
+    )
+    return _sample_of(result, cores)
+
+
+def _creates_beside_import(stage: Stage) -> Sample:
+    """People's writes while somebody else's giant import goes on."""
+    with importing(stage.rig, stage.api, stage.bulk, "tenfold-ndjson", stage.bulk_rows):
+        return _calm_creates(stage, stage.bulk_rows / 125_000)
 
 
 def _creates_beside_neighbour(stage: Stage) -> Sample:
     """People's writes while one user sends batches, imports and exports as fast as they are carried out."""
     with busy_neighbour(stage.rig, stage.api):
-        result, cores = stage.rig.load(
-            stage.api,
-            stage.traffic.creates(),
-            connections=CALM_CONNECTIONS,
-            seconds=max(4.0, stage.bulk_rows / 125_000),
-            warmup=0.0,
-            interval=CALM_INTERVAL,
-        )
-    return Sample(
-        rate=result.rate,
-        p50_ms=result.p50_ms,
-        p99_ms=result.p99_ms,
-        longest_ms=result.longest_ms,
-        errors=result.errors,
-        cores=cores,
-    )
+        return _calm_creates(stage, max(4.0, stage.bulk_rows / 125_000))
 
 
 def _logins_beside_neighbour(stage: Stage) -> Sample:
@@ -302,7 +297,6 @@ def _logins_beside_neighbour(stage: Stage) -> Sample:
         return logins(stage.rig, stage.api, count=LOGINS)
 
 
-LOGINS = 30
 REMINDERS_OF_A_USER = 20
 
 
@@ -324,14 +318,7 @@ def _creates_beside_partitions(stage: Stage) -> Sample:
         result, cores = stage.rig.load(
             stage.api, stage.traffic.creates(), connections=32, seconds=max(2.0, stage.seconds), warmup=0.0
         )
-    return Sample(
-        rate=result.rate,
-        p50_ms=result.p50_ms,
-        p99_ms=result.p99_ms,
-        longest_ms=result.longest_ms,
-        errors=result.errors,
-        cores=cores,
-    )
+    return _sample_of(result, cores)
 
 
 ROWS: tuple[Row, ...] = (
