@@ -16,7 +16,7 @@ from core.errors import DatabaseUnavailable, SchemaUnready
 from core.readpool import ReadPool
 from core.settings import Settings
 
-SCHEMA_REVISION = "0006"
+SCHEMA_REVISION = "0008"
 """The Alembic revision that this code needs; a test holds it to the newest migration."""
 
 API_ROLE = "tenfold_api"

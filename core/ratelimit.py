@@ -9,32 +9,39 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from limits import RateLimitItem, RateLimitItemPerMinute
+from limits import RateLimitItem, RateLimitItemPerHour, RateLimitItemPerMinute
 
 from core.redis import REDIS_FAULTS, end_tasks
 from core.redislink import Link
 
 WINDOW_SECONDS = 60
+HOUR_SECONDS = 3600
 TELL_SECONDS = 0.02
 TELL_AT_LATEST_SECONDS = 1.0
 # Thousands of callers at once would stop the event loop for some ten milliseconds.
 TOLD_AT_ONCE = 64
+# Whoever makes names up would else fill this process within the hour. What is forgotten here the server still knows.
+REMEMBERED_MAXIMUM = 20_000
+
+_ITEMS: dict[int, type[RateLimitItem]] = {WINDOW_SECONDS: RateLimitItemPerMinute, HOUR_SECONDS: RateLimitItemPerHour}
 
 
 class Allowance(NamedTuple):
     """What is left of a limit.
 
     Attributes:
-        quota: requests a window.
-        left: requests that may still come in this window.
+        quota: hits a window.
+        left: hits that may still come in this window.
         reset_seconds: until the next window.
-        exceeded: whether this request was one too many.
+        exceeded: whether this was one too many.
+        window_seconds: how long a window is.
     """
 
     quota: int
     left: int
     reset_seconds: int
     exceeded: bool
+    window_seconds: int = WINDOW_SECONDS
 
 
 @dataclass(slots=True)
@@ -53,7 +60,7 @@ class _Count:
 
 
 class RateLimiter:
-    """One named limit per minute.
+    """One named limit in each window of time.
 
     While less than half of a quota is used, hits are counted here and told to the server together, some milliseconds
     later where they are a hundredth of the quota, else after a second: under load a round trip for each request
@@ -61,53 +68,66 @@ class RateLimiter:
     processes. What the server does not answer in time, or forgets, this process has still counted.
     """
 
-    def __init__(self, link: Link, *, name: str, per_minute: int) -> None:
+    def __init__(self, link: Link, *, name: str, quota: int, window_seconds: int = WINDOW_SECONDS) -> None:
         """
         Args:
             link: to the cache server.
             name: tells this limit's counters from those of others.
-            per_minute: 0 switches the limit off.
+            quota: hits a window; 0 switches the limit off.
+            window_seconds: the length of a window: `WINDOW_SECONDS` or `HOUR_SECONDS`.
         """
-        self.per_minute = per_minute
+        self.quota = quota
+        self._window_seconds = window_seconds
         self._link = link
-        self._item: RateLimitItem = RateLimitItemPerMinute(max(per_minute, 1), namespace=f"tenfold:limit:{name}")
+        self._item = _ITEMS[window_seconds](max(quota, 1), namespace=f"tenfold:limit:{name}")
         self._window = 0
         self._counts: dict[str, _Count] = {}
         self._untold: dict[str, _Count] = {}
         self._telling: asyncio.Task[None] | None = None
         self._is_urgent = False
 
-    async def hit(self, who: str) -> Allowance | None:
-        """Counts one request of `who`; None where the limit is switched off."""
-        if not self.per_minute:
+    async def hit(self, who: str, *, cost: int = 1) -> Allowance | None:
+        """Counts what `who` does as `cost` hits; None where the limit is switched off."""
+        if not self.quota:
             return None
-        window, elapsed = divmod(time.time(), WINDOW_SECONDS)
+        window, elapsed = divmod(time.time(), self._window_seconds)
         if window != self._window:
             self._window = int(window)
             self._counts = {}
             self._untold = {}
         count = self._counts.get(who)
-        asks = count is None or count.total >= self.per_minute // 2
+        asks = count is None or count.total + cost > self.quota // 2
         if count is None:
+            if len(self._counts) >= REMEMBERED_MAXIMUM:
+                self._counts.pop(next(iter(self._counts)))
             count = self._counts[who] = _Count()
-        count.total += 1
-        count.untold += 1
+        count.total += cost
+        count.untold += cost
         total = count.total
         if asks:
             [at_server] = await self._tell_server(self._window, [(who, count)])
             total = max(total, at_server)
         else:
-            self._untold[who] = count
-            if count.untold * 100 >= self.per_minute:
-                self._is_urgent = True
-            if self._telling is None:
-                self._telling = asyncio.create_task(self._tell())
-        return Allowance(
-            quota=self.per_minute,
-            left=max(0, self.per_minute - total),
-            reset_seconds=max(1, round(WINDOW_SECONDS - elapsed)),
-            exceeded=total > self.per_minute,
-        )
+            self._tell_later(who, count)
+        quota, seconds = self.quota, self._window_seconds
+        return Allowance(quota, max(0, quota - total), max(1, round(seconds - elapsed)), total > quota, seconds)
+
+    def give_back(self, who: str, *, cost: int = 1) -> None:
+        """Takes hits back that were counted for `who` in this window; those of a window that has ended are gone."""
+        count = self._counts.get(who)
+        if count is None or int(time.time() // self._window_seconds) != self._window:
+            return
+        cost = min(cost, count.total)
+        count.total -= cost
+        count.untold -= cost
+        self._tell_later(who, count)
+
+    def _tell_later(self, who: str, count: _Count) -> None:
+        self._untold[who] = count
+        if abs(count.untold) * 100 >= self.quota:
+            self._is_urgent = True
+        if self._telling is None:
+            self._telling = asyncio.create_task(self._tell())
 
     async def close(self) -> None:
         """Leaves untold what is untold: less than a hundredth of anybody's quota."""
@@ -135,10 +155,12 @@ class RateLimiter:
         told = []
         for who, count in counts:
             key = self._item.key_for(who, str(window))
-            told.append((count, count.untold, count.expires))
+            # What is taken back may find that the server has forgotten what it was taken from.
+            expires = count.expires and count.untold > 0
+            told.append((count, count.untold, expires))
             commands.append(("INCRBY", key, count.untold))
-            if not count.expires:
-                commands.append(("EXPIRE", key, 2 * WINDOW_SECONDS))
+            if not expires:
+                commands.append(("EXPIRE", key, 2 * self._window_seconds))
             count.untold = 0
         try:
             replies = iter(await self._link.send(*commands))

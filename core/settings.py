@@ -6,6 +6,7 @@ per fault, so that an operator mends all of them in one go.
 
 import ipaddress
 import os
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
@@ -112,6 +113,22 @@ def _networks(raw: str) -> tuple[Network, ...]:
         raise ValueError("must be addresses or networks such as 10.0.0.0/8, separated by commas") from None
 
 
+def _public_url(raw: str) -> str:
+    if not _PUBLIC_URL.match(raw):
+        raise ValueError("must be a URL such as https://tasks.example.com or https://example.com/tasks")
+    return raw.rstrip("/")
+
+
+def _origins(raw: str) -> tuple[str, ...]:
+    origins = tuple(part.strip().lower() for part in raw.split(",") if part.strip())
+    if origins != ("*",) and not all(_ORIGIN.match(origin) for origin in origins):
+        raise ValueError("must be * or origins such as https://app.example.com, separated by commas")
+    return origins
+
+
+# As a browser writes it: without a path, and without the port that the scheme means anyway.
+_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://(?:[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?\Z")
+_PUBLIC_URL = re.compile(r"https?://(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?(?:/[A-Za-z0-9._~-]+)*/?\Z")
 _STORAGE_SCHEMES = ("file", "s3", "gs")
 _postgres_url = _url("postgresql", "postgres", "postgresql+asyncpg")
 _REDIS_SCHEMES = ("redis", "rediss", "unix")
@@ -156,6 +173,8 @@ class Settings:
     default_page_size: int = _variable(_integer(1, 100_000), default=100)
     max_page_size: int = _variable(_integer(1, 100_000), default=1000)
     trusted_proxies: tuple[Network, ...] = _variable(_networks, default=())
+    public_url: str = _variable(_public_url, default="")
+    cors_origins: tuple[str, ...] = _variable(_origins, default=())
 
     # authentication
     jwt_secret_key: str = _variable(_text, default="", secret=True)
@@ -174,6 +193,9 @@ class Settings:
     # limits; 0 switches one off
     rate_limit_per_minute: int = _variable(_integer(0, 100_000_000), default=100)
     login_rate_limit_per_minute: int = _variable(_integer(0, 100_000_000), default=10)
+    login_rate_limit_per_address_per_minute: int = _variable(_integer(0, 100_000_000), default=30)
+    login_rate_limit_per_name_per_hour: int = _variable(_integer(0, 100_000_000), default=100)
+    registrations_per_hour: int = _variable(_integer(0, 100_000_000), default=20)
 
     # quotas of a user; 0 switches one off
     quota_tasks: int = _variable(_integer(0, 1_000_000_000), default=2_000_000)
@@ -242,6 +264,11 @@ class Settings:
     def storage_location(self) -> str:
         """Where uploads and exports live: STORAGE_URL, else the folder `objects` in TENFOLD_HOME."""
         return self.storage_url or (self.tenfold_home.absolute() / "objects").as_uri()
+
+    @property
+    def public_path(self) -> str:
+        """The path in PUBLIC_URL, which a proxy may or may not take away: `/tasks`, or nothing."""
+        return urlsplit(self.public_url).path
 
     @property
     def encryption_keys(self) -> tuple[bytes, ...]:

@@ -43,7 +43,7 @@ from core.maintenance.writes import (
 )
 from core.partitions import Fate, attach_partition, create_partition, detach_partition, ensure_partitions
 from core.redis import REDIS_FAULTS
-from core.users.writes import purge_sessions
+from core.users.writes import purge_login_places, purge_sessions
 from worker.runner import Services, retry_delay, with_policy
 
 EVERY_FIVE_SECONDS = frozenset(range(0, 60, 5))
@@ -170,8 +170,8 @@ async def delete_orphaned_exports(services: Services, _arguments: Arguments) -> 
 
 
 async def purge_ended_sessions(services: Services, _arguments: Arguments) -> int:
-    """Removes sessions whose refresh tokens have expired."""
-    return await purge_sessions(services.pool)
+    """Removes sessions whose refresh tokens have expired, and where users logged in from long ago."""
+    return await purge_sessions(services.pool) + await purge_login_places(services.pool)
 
 
 async def purge_deleted_channels(services: Services, _arguments: Arguments) -> int:

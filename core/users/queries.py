@@ -29,6 +29,8 @@ FROM   set_config('app.user_id', $1, true) AS me,
        LATERAL (SELECT own_password_hash() AS password_hash WHERE me IS NOT NULL LIMIT 1) AS h
 """
 
+_LOGGED_IN_FROM = "SELECT logged_in_from($1, $2) AS is_known"
+
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
@@ -66,3 +68,18 @@ async def own_password_hash(pool: AnyPool, user_id: int) -> str | None:
     """For a change of password, to check the old one."""
     row = await fetch_row(pool, _OWN_HASH, str(user_id))
     return None if row is None else row["password_hash"]
+
+
+async def logged_in_from(pool: AnyPool, username: str, place: str) -> bool:
+    """Whether this name has logged in from a place within the last 30 days.
+
+    Args:
+        pool: to read from.
+        username: its case does not matter.
+        place: a keyed digest of name and address: whoever can run SQL cannot ask for one that he was not given.
+
+    Raises:
+        DatabaseUnavailable: the database cannot answer.
+    """
+    row = await fetch_row(pool, _LOGGED_IN_FROM, username, place)
+    return row is not None and row["is_known"]

@@ -1,5 +1,6 @@
 """What a client may send about users and sessions; the OpenAPI document is made from these same schemas."""
 
+import re
 from functools import lru_cache
 from typing import Any
 from zoneinfo import available_timezones
@@ -10,10 +11,17 @@ from core.bounds import Email, List, RequestSchema, String
 from core.durations import DURATION, DURATION_MAXIMUM, normalized_duration
 
 USERNAME_PATTERN = r"^[A-Za-z0-9._-]+\Z"
+USERNAME_MINIMUM = 3
+USERNAME_MAXIMUM = 64
 PASSWORD_MINIMUM = 8
 PASSWORD_MAXIMUM = 256
 REMINDER_OFFSETS_MAXIMUM = 10
 TIME_ZONE_MAXIMUM = 64
+
+
+def can_be_username(text: str) -> bool:
+    """Whether a user may have this name. Of such names alone Python and PostgreSQL make the same small letters."""
+    return USERNAME_MINIMUM <= len(text) <= USERNAME_MAXIMUM and re.match(USERNAME_PATTERN, text) is not None
 
 
 @lru_cache(maxsize=1)
@@ -79,7 +87,7 @@ class Register(RequestSchema):
     username = String(
         required=True,
         validate=[
-            validate.Length(3, 64),
+            validate.Length(USERNAME_MINIMUM, USERNAME_MAXIMUM),
             validate.Regexp(USERNAME_PATTERN, error="Only A-Z a-z 0-9 . _ - are allowed."),
         ],
         metadata={"description": "3 to 64 of A-Z a-z 0-9 . _ -; unique regardless of case", "example": "ada"},

@@ -38,3 +38,13 @@ sessions = sa.Table(
     sa.Index("sessions_user_id_idx", "user_id"),
     sa.Index("sessions_expires_at_idx", "expires_at"),
 )
+
+# Where users logged in from, so that nobody who guesses their passwords can keep them out from there.
+login_places = sa.Table(
+    "login_places",
+    metadata,
+    sa.Column("user_id", sa.BigInteger, sa.ForeignKey("users.id", ondelete="CASCADE"), primary_key=True),
+    # A keyed digest of name and address: the table tells nobody where they are.
+    sa.Column("place", sa.Text, primary_key=True),
+    sa.Column("last_login_at", sa.TIMESTAMP(timezone=True), nullable=False, server_default=sa.func.now()),
+)

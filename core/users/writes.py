@@ -35,7 +35,8 @@ RETURNING {USER_JSON} AS profile
 
 _REVOKE_ALL = "UPDATE sessions SET revoked_at = now() WHERE user_id = $1 AND revoked_at IS NULL"
 
-# The role is the one of this moment: the login may have waited in its lane.
+# The role is the one of this moment: the login may have waited in its lane. Where the user logged in from is remembered
+# with the session: `logged_in_from` tells the API.
 _OPEN_SESSION = """
 WITH opened AS (
     INSERT INTO sessions (id, user_id, expires_at)
@@ -43,6 +44,12 @@ WITH opened AS (
     FROM   users
     WHERE  id = $2
     RETURNING *
+), remembered AS (
+    INSERT INTO login_places (user_id, place)
+    SELECT user_id, $4::text
+    FROM   opened
+    WHERE  $4::text IS NOT NULL
+    ON CONFLICT (user_id, place) DO UPDATE SET last_login_at = now()
 )
 SELECT json_build_object('session_id', s.id, 'generation', s.generation, 'issued_at', s.created_at,
                          'expires_at', s.expires_at, 'role', u.role)::text AS session
@@ -107,10 +114,14 @@ async def update_users(connection: Connection, updates: Sequence[dict[str, Any]]
 
 
 async def open_sessions(connection: Connection, logins: Sequence[dict[str, Any]]) -> list[Effect]:
-    """Starts refresh-token families; each of `logins` has `session_id`, `user_id` and `expires_at`."""
+    """Starts refresh-token families; each of `logins` has `session_id`, `user_id`, `expires_at`, and `place`, the
+    digest of where it came from (not where an older API sent it).
+    """
     effects = []
     for login in logins:
-        session = await connection.fetchval(_OPEN_SESSION, login["session_id"], login["user_id"], login["expires_at"])
+        session = await connection.fetchval(
+            _OPEN_SESSION, login["session_id"], login["user_id"], login["expires_at"], login.get("place")
+        )
         effects.append(Effect(200, session) if session is not None else _gone())
     return effects
 
@@ -156,6 +167,18 @@ _SESSION_AFTERLIFE_DAYS = 1
 async def purge_sessions(pool: Pool, *, chunk: int = 5000) -> int:
     """Deletes expired sessions, `chunk` rows a transaction; returns how many."""
     return await delete_in_chunks(pool, _PURGE_SESSIONS, _SESSION_AFTERLIFE_DAYS, chunk=chunk)
+
+
+_PURGE_LOGIN_PLACES = """
+DELETE FROM login_places
+WHERE  (user_id, place) IN (SELECT user_id, place FROM login_places
+                            WHERE last_login_at < now() - interval '30 days' LIMIT $1)
+"""
+
+
+async def purge_login_places(pool: Pool, *, chunk: int = 5000) -> int:
+    """Forgets where users logged in from more than 30 days ago, `chunk` rows a transaction; returns how many."""
+    return await delete_in_chunks(pool, _PURGE_LOGIN_PLACES, chunk=chunk)
 
 
 def _gone() -> Effect:

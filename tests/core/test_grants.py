@@ -160,6 +160,7 @@ async def test_only_the_readable_functions_are_granted(owner: asyncpg.Connection
         "credentials_of": (True, False),
         "own_password_hash": (True, False),
         "caller_is_admin_now": (True, False),
+        "logged_in_from": (True, False),
         "ensure_task_partitions": (False, True),
         "create_task_partition": (False, True),
         "detach_task_partition": (False, True),

@@ -40,7 +40,7 @@ async def early_in_a_window() -> None:
 
 def limiter(link: Link, per_minute: int = 10, name: str = "test") -> RateLimiter:
     """As one process has it."""
-    return RateLimiter(link, name=name, per_minute=per_minute)
+    return RateLimiter(link, name=name, quota=per_minute)
 
 
 async def hits(limiter: RateLimiter, count: int, who: str = "alice") -> list[Allowance]:

@@ -250,12 +250,11 @@ SELECT create_task_partition('2021-01-01', '2022-01-01'), create_task_partition(
 INSERT INTO tasks (id, user_id, title) SELECT task_id_floor('2021-05-01'), id, 'of old' FROM users;
 SELECT detach_task_partition('tasks_2021')
 """
-
-
 OF_0004 = """
 INSERT INTO lanes (name, token, claimed_by) VALUES ('0', 1, 'somebody');
 INSERT INTO batch_slices (job_id, position, operations, results) SELECT id, 0, 0, '' FROM jobs LIMIT 1
 """
+OF_0008 = "INSERT INTO login_places (user_id, place) SELECT id, 'home' FROM users"
 
 
 async def rows_in(url: str) -> dict[str, int]:
@@ -291,6 +290,7 @@ async def test_up_down_and_up_again_goes_well_with_rows_in_every_table(empty_dat
     async with connection(empty_database) as owner:
         await owner.execute(OF_0003)
         await owner.execute(OF_0004)
+        await owner.execute(OF_0008)
         for table in TABLES:
             assert await owner.fetchval(f"SELECT count(*) FROM {table}") > 0, table
     before = await rows_in(empty_database)

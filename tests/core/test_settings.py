@@ -121,6 +121,42 @@ def test_proxies_are_a_list_with_commas() -> None:
     assert proxies == (ip_network("10.0.0.0/8"), ip_network("192.168.1.5/32"))
 
 
+@pytest.mark.parametrize(
+    ("text", "meant", "path"),
+    [
+        ("https://tasks.example.com", "https://tasks.example.com", ""),
+        ("https://tasks.example.com/", "https://tasks.example.com", ""),
+        ("http://example.com:8080/ten/fold/", "http://example.com:8080/ten/fold", "/ten/fold"),
+        ("http://[2001:db8::1]/x", "http://[2001:db8::1]/x", "/x"),
+    ],
+)
+def test_a_public_url_may_have_a_path(text: str, meant: str, path: str) -> None:
+    found = settings(PUBLIC_URL=text)
+    assert (found.public_url, found.public_path) == (meant, path)
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["tasks.example.com", "ftp://example.com", "https://", "https://e.com/?a", "https://e.com//x", "https://u:p@e.com"],
+)
+def test_what_cannot_stand_before_an_address_is_refused(url: str) -> None:
+    [fault] = faults(PUBLIC_URL=url)
+    assert fault.startswith("PUBLIC_URL must be a URL such as")
+
+
+def test_origins_are_a_list_or_all() -> None:
+    assert settings().cors_origins == ()
+    assert settings(CORS_ORIGINS="*").cors_origins == ("*",)
+    origins = settings(CORS_ORIGINS="https://app.example.com, HTTP://localhost:3000,capacitor://localhost").cors_origins
+    assert origins == ("https://app.example.com", "http://localhost:3000", "capacitor://localhost")
+
+
+@pytest.mark.parametrize("origins", ["app.example.com", "https://a.com/", "https://a.com/x", "*,https://a.com", "null"])
+def test_what_is_no_origin_as_a_browser_writes_it_is_refused(origins: str) -> None:
+    [fault] = faults(CORS_ORIGINS=origins)
+    assert fault.startswith("CORS_ORIGINS must be * or origins such as")
+
+
 def test_settings_cannot_be_changed() -> None:
     with pytest.raises(AttributeError):
         settings().port = 1  # type: ignore[misc]

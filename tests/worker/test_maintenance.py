@@ -12,7 +12,7 @@ from core import lanes
 from core.cache import SUSPECT_FLAG
 from core.commands import encode_batch
 from core.jobs import FINAL_STATES, purge_jobs
-from core.users.writes import purge_sessions
+from core.users.writes import purge_login_places, purge_sessions
 from tests.harness import eventually
 from tests.worker.commands import create
 from worker.main import QUEUES_OF_JOBS
@@ -142,6 +142,21 @@ async def test_sessions_are_purged_a_day_after_their_end(
     await purge_ended_sessions(services, {})
     assert {row["id"] for row in await owner.fetch("SELECT id FROM sessions")} == set(kept[:2])
     assert await purge_sessions(services.pool) == 0
+
+
+async def test_where_users_logged_in_from_is_forgotten_after_30_days(
+    services: Services, owner: asyncpg.Connection, alice: int
+) -> None:
+    for place, age in (("home", 0), ("work", 29), ("hotel", 31), ("station", 400)):
+        await owner.execute(
+            "INSERT INTO login_places (user_id, place, last_login_at) VALUES ($1, $2, now() - make_interval(days => $3))",
+            alice,
+            place,
+            age,
+        )
+    assert await purge_login_places(services.pool, chunk=1) == 2
+    await purge_ended_sessions(services, {})
+    assert {row["place"] for row in await owner.fetch("SELECT place FROM login_places")} == {"home", "work"}
 
 
 # -- what the worker tells of the queue server
