@@ -7,23 +7,22 @@ from typing import Any
 import orjson
 from aiohttp import web
 
+from api.clients import limited_network
 from api.errors import Problem, Unauthenticated
-from api.http import Endpoint, json_response, read_form, read_json
-from api.keys import ADDRESS, GATEWAY, LOGIN_LIMIT, PASSWORDS, POOL, SETTINGS, TOKENS
-from api.middlewares import too_many_requests
+from api.http import NO_STORE, Endpoint, json_response, read_form, read_json
+from api.keys import ADDRESS, GATEWAY, GUESS_LIMITS, PASSWORDS, POOL, SETTINGS, TOKENS
+from api.limits import count_registration
 from api.submission import RETRY_AFTER, answer, build_command, perform
 from api.tokens import RefreshClaims, TokenInvalid
-from core import clock, metrics
+from core import clock
 from core.commands import Command, Outcome
-from core.users.queries import credentials_of
-from core.users.schemas import Login, PasswordForm, Refresh, Register, TokenPair, User
+from core.users.queries import credentials_of, logged_in_from
+from core.users.schemas import Login, PasswordForm, Refresh, Register, TokenPair, User, can_be_username
 
 _REGISTER = Register()
 _LOGIN = Login()
 _FORM = PasswordForm()
 _REFRESH = Refresh()
-
-NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}  # RFC 6749, 5.1
 
 
 async def register(request: web.Request) -> web.Response:
@@ -31,6 +30,7 @@ async def register(request: web.Request) -> web.Response:
     if not request.app[SETTINGS].registration_open:
         raise Problem("registration-closed", "New users are made by an administrator here.")
     wanted = await read_json(request, _REGISTER)
+    await count_registration(request)
     password_hash = await request.app[PASSWORDS].hash(wanted["password"])
     payload = {"username": wanted["username"], "email": wanted["email"], "password_hash": password_hash}
     # Without a user the key is kept apart by the name: nobody else's repeat can hit it by accident.
@@ -51,29 +51,42 @@ async def login_by_form(request: web.Request) -> web.Response:
 
 
 async def _log_in(request: web.Request, username: str, password: str) -> web.Response:
-    who = f"{username.lower()[:64]} {request[ADDRESS]}"
-    allowance = await request.app[LOGIN_LIMIT].hit(who)
-    if allowance is not None and allowance.exceeded:
-        metrics.RATE_LIMITED.labels("login").inc()
-        raise too_many_requests(allowance)
-    found = None if "\x00" in username else await credentials_of(request.app[POOL], username)
-    if not await request.app[PASSWORDS].matches(password, found.password_hash if found else None):
-        raise Problem(
-            "wrong-credentials",
-            "The username or the password is wrong.",
-            headers={"WWW-Authenticate": 'Bearer realm="tenfold", error="invalid_grant"'},
-        )
+    passwords, pool = request.app[PASSWORDS], request.app[POOL]
+    if not can_be_username(username):
+        await passwords.matches(password, None)
+        raise _wrong_credentials()
+    name, network = username.lower(), limited_network(request[ADDRESS])
+    place = request.app[TOKENS].fingerprint(f"login {name} {network}".encode())
+    guess = await request.app[GUESS_LIMITS].login(name, network, lambda: logged_in_from(pool, name, place))
+    is_wrong = False
+    try:
+        found = await credentials_of(pool, username)
+        is_wrong = not await passwords.matches(password, found.password_hash if found else None)
+    finally:
+        if not is_wrong:  # also where nobody could tell
+            guess.give_back()
+    if is_wrong:
+        raise _wrong_credentials()
     assert found is not None, "only an existing user's password matches"
     payload = {
         "session_id": str(uuid.uuid4()),
         "expires_at": _session_end(request).isoformat(),
         "role": found.role,
+        "place": place,
     }
     command = build_command(request, "session.open", payload, user_id=found.user_id)
     outcome = await _outcome_of(request, command)
     if outcome.error is not None:
         return answer(request, outcome)
     return _tokens_response(request, outcome, found.user_id)
+
+
+def _wrong_credentials() -> Problem:
+    return Problem(
+        "wrong-credentials",
+        "The username or the password is wrong.",
+        headers={"WWW-Authenticate": 'Bearer realm="tenfold", error="invalid_grant"'},
+    )
 
 
 async def refresh(request: web.Request) -> web.Response:
@@ -134,6 +147,7 @@ def _tokens_response(request: web.Request, outcome: Outcome, user_id: int) -> we
             session["role"],
             token_id=str(uuid.uuid5(uuid.UUID(session_id), str(generation))),
             issued_at=datetime.fromisoformat(session["issued_at"]),
+            session_id=session_id,
         ),
         "token_type": "bearer",
         "expires_in": tokens.access_seconds,
@@ -167,7 +181,8 @@ routes = [
         body=Login,
         auth="none",
         problems=(401,),
-        description="A wrong username and a wrong password get the same answer. Has a limit of its own.",
+        description="A wrong username and a wrong password get the same answer. Has limits of its "
+        "own: of wrong passwords per username and address, per address, and per username.",
         headers=("Idempotency-Key",),
     ),
     Endpoint(

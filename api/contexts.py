@@ -15,16 +15,18 @@ from api.keys import (
     CACHE,
     CACHE_CLIENT,
     GATEWAY,
+    GUESS_LIMITS,
     LIST_QUERIES,
-    LOGIN_LIMIT,
     PASSWORDS,
     POOL,
     QUEUE,
+    REGISTRATION_LIMIT,
     REQUEST_LIMIT,
     SETTINGS,
     STORAGE,
     UPLOADS,
 )
+from api.limits import GuessLimits
 from api.passwords import PasswordService
 from api.uploads import UploadsUnderWay
 from core import metrics
@@ -32,7 +34,7 @@ from core.cache import CacheInvalidator, PageCache
 from core.commands import Command, Outcome
 from core.database import api_pool, pool_counts, within
 from core.jobs import find_outcome
-from core.ratelimit import RateLimiter
+from core.ratelimit import HOUR_SECONDS, RateLimiter
 from core.readpool import ReadPool
 from core.redis import CACHE_REPLY_SECONDS, cache_client, end_tasks, queue_client
 from core.redislink import Link
@@ -58,13 +60,17 @@ async def redis_servers(app: web.Application) -> AsyncIterator[None]:
     app[CACHE_CLIENT] = cache_client(settings.redis_url)
     link = Link(app[CACHE_CLIENT], timeout=CACHE_REPLY_SECONDS, gathers=True, name="cache server")
     app[CACHE] = PageCache(link, ttl_seconds=settings.cache_ttl_seconds)
-    app[REQUEST_LIMIT] = RateLimiter(link, name="request", per_minute=settings.rate_limit_per_minute)
-    app[LOGIN_LIMIT] = RateLimiter(link, name="login", per_minute=settings.login_rate_limit_per_minute)
+    app[REQUEST_LIMIT] = RateLimiter(link, name="request", quota=settings.rate_limit_per_minute)
+    app[REGISTRATION_LIMIT] = RateLimiter(
+        link, name="register", quota=settings.registrations_per_hour, window_seconds=HOUR_SECONDS
+    )
+    app[GUESS_LIMITS] = GuessLimits(link, settings)
     watcher = asyncio.create_task(app[CACHE].watch_flag(app[QUEUE]), name="cache flag")
     yield
     await end_tasks([watcher])
     await app[REQUEST_LIMIT].close()
-    await app[LOGIN_LIMIT].close()
+    await app[REGISTRATION_LIMIT].close()
+    await app[GUESS_LIMITS].close()
     await link.close()
     await app[QUEUE].aclose(close_connection_pool=True)
     await app[CACHE_CLIENT].aclose(close_connection_pool=True)

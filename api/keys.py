@@ -8,7 +8,7 @@ from api.identity import Identity
 from core.bookkeeping import Bookkeeping
 from core.cache import PageCache
 from core.encryption import SecretBox
-from core.ratelimit import RateLimiter
+from core.ratelimit import Allowance, RateLimiter
 from core.readpool import ReadPool
 from core.settings import Settings
 from core.storage import Storage
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from redis.asyncio import Redis
 
     from api.gateway import Gateway
+    from api.limits import GuessLimits
     from api.passwords import PasswordService
     from api.tokens import Tokens
     from api.uploads import UploadsUnderWay
@@ -37,7 +38,8 @@ PASSWORDS: "web.AppKey[PasswordService]" = web.AppKey("passwords")
 REQUEST_LIMIT: web.AppKey[RateLimiter] = web.AppKey("request_limit", RateLimiter)
 LIST_QUERIES: "web.AppKey[dict[Any, Any]]" = web.AppKey("list_queries")
 BOOKKEEPING: web.AppKey[Bookkeeping] = web.AppKey("bookkeeping", Bookkeeping)
-LOGIN_LIMIT: web.AppKey[RateLimiter] = web.AppKey("login_limit", RateLimiter)
+REGISTRATION_LIMIT: web.AppKey[RateLimiter] = web.AppKey("registration_limit", RateLimiter)
+GUESS_LIMITS: "web.AppKey[GuessLimits]" = web.AppKey("guess_limits")
 
 IDENTITY: web.RequestKey[Identity] = web.RequestKey("identity", Identity)
 REQUEST_ID: web.RequestKey[str] = web.RequestKey("request_id", str)
@@ -45,3 +47,7 @@ JOB_ID: web.RequestKey[str] = web.RequestKey("job_id", str)
 BODY: web.RequestKey[bytes] = web.RequestKey("body", bytes)
 """What `read_body` has read."""
 ADDRESS: web.RequestKey[str] = web.RequestKey("address", str)
+ALLOWANCE: web.RequestKey[Allowance] = web.RequestKey("allowance", Allowance)
+"""What is left of the caller's limit."""
+AWAITS_INVITATION: web.RequestKey[bool] = web.RequestKey("awaits_invitation", bool)
+"""Whether the client sends the body only when it is told to go on; there where it has said so."""

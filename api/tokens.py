@@ -38,6 +38,7 @@ class AccessClaims:
     user_id: int
     role: str
     expires_at: float
+    session: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +93,9 @@ class Tokens:
 
     # -- issuing ------------------------------------------------------------------------------------------
 
-    def issue_access(self, user_id: int, role: str, *, token_id: str, issued_at: datetime) -> str:
+    def issue_access(
+        self, user_id: int, role: str, *, token_id: str, issued_at: datetime, session_id: str | None = None
+    ) -> str:
         """An access token; the same arguments give the same token."""
         issued = int(issued_at.timestamp())
         return self._encode(
@@ -103,6 +106,7 @@ class Tokens:
                 "jti": token_id,
                 "iat": issued,
                 "exp": issued + self._access_seconds,
+                **({} if session_id is None else {"sid": session_id}),
             }
         )
 
@@ -132,7 +136,8 @@ class Tokens:
             expires_at = float(claims["exp"])
         except OverflowError:
             raise TokenInvalid("The token is not valid.") from None
-        return AccessClaims(_user_id(claims), str(claims["role"]), expires_at)
+        session = str(claims.get("sid", claims["jti"]))
+        return AccessClaims(_user_id(claims), str(claims["role"]), expires_at, session)
 
     def verify_refresh(self, token: str) -> RefreshClaims:
         """The claims of a refresh token; whether it is still the newest only the sessions table knows.

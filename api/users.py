@@ -4,7 +4,7 @@ from aiohttp import web
 
 from api.errors import Problem, Unauthenticated
 from api.http import Endpoint, json_response, read_json
-from api.keys import IDENTITY, PASSWORDS, POOL
+from api.keys import GUESS_LIMITS, IDENTITY, PASSWORDS, POOL
 from api.submission import answer, build_command, perform, read_idempotency_key
 from core.jobs import find_outcome
 from core.users.queries import own_password_hash, read_profile
@@ -33,11 +33,27 @@ async def update_profile(request: web.Request) -> web.Response:
         outcome = await find_outcome(request.app[POOL], command)
         if outcome is not None:
             return answer(request, outcome)
-    current = await own_password_hash(request.app[POOL], request[IDENTITY].user_id)
-    if not await request.app[PASSWORDS].matches(changes["current_password"], current):
-        raise Problem("wrong-password", "The current password is wrong; nothing was changed.")
+    await _require_current_password(request, changes["current_password"])
     payload["password_hash"] = await request.app[PASSWORDS].hash(changes["password"])
     return await perform(request, command)
+
+
+async def _require_current_password(request: web.Request, password: str) -> None:
+    """
+    Raises:
+        Problem: 403, it is another; 429, this session has given too many wrong ones.
+    """
+    identity = request[IDENTITY]
+    guess = await request.app[GUESS_LIMITS].current_password(f"{identity.user_id} {identity.session}")
+    is_wrong = False
+    try:
+        current = await own_password_hash(request.app[POOL], identity.user_id)
+        is_wrong = not await request.app[PASSWORDS].matches(password, current)
+    finally:
+        if not is_wrong:
+            guess.give_back()
+    if is_wrong:
+        raise Problem("wrong-password", "The current password is wrong; nothing was changed.")
 
 
 routes = [

@@ -1,7 +1,7 @@
 """Rate limits: told with every answer, counted by user or address, and kept without the cache server, too."""
 
 import asyncio
-import re
+import dataclasses
 import time
 from typing import Any
 
@@ -9,26 +9,10 @@ import pytest
 
 from api.keys import REQUEST_LIMIT
 from tests.api.problems import assert_problem
+from tests.api.windows import early_in_the_minute, left_of
 from tests.conftest import MakeService
 from tests.factories import task_fields
-from tests.harness import PASSWORD, Answer, Client, Servers, Service, away, flush
-
-LIMIT = re.compile(r'"default";r=(?P<left>[0-9]+);t=(?P<seconds>[0-9]+)\Z')
-
-
-async def early_in_the_minute(seconds: float = 15.0) -> None:
-    """Windows are aligned to the clock: a test that counts must not cross into the next one."""
-    left = 60 - time.time() % 60
-    if left < seconds:
-        await asyncio.sleep(left + 0.05)
-
-
-def left_of(answer: Answer) -> int:
-    """What the answer says is left; also checks the headers' form."""
-    match = LIMIT.match(answer.headers["RateLimit"])
-    assert match is not None
-    assert 1 <= int(match["seconds"]) <= 60
-    return int(match["left"])
+from tests.harness import Answer, Client, Servers, Service, away, flush
 
 
 async def test_every_answer_tells_the_limit_and_what_is_left(make_service: MakeService) -> None:
@@ -131,42 +115,69 @@ async def test_health_and_metrics_are_not_limited(make_service: MakeService) -> 
             assert (await service.anonymous.get(path)).status == 200
 
 
-# -- login ----------------------------------------------------------------------------------------------------
+# -- what counts for more than one ----------------------------------------------------------------------------
 
 
-async def log_in(service: Service, name: str, password: str, path: str = "/auth/login", **options: Any) -> Answer:
-    return await service.anonymous.post(path, {"username": name, "password": password}, **options)
+def creates(number: int) -> dict[str, Any]:
+    return {"operations": [{"op": "create", "fields": task_fields()} for _ in range(number)]}
 
 
-async def test_logins_have_a_stricter_limit_of_their_own(make_service: MakeService) -> None:
-    service = await make_service(LOGIN_RATE_LIMIT_PER_MINUTE="3", RATE_LIMIT_PER_MINUTE="100")
+@pytest.mark.parametrize(("operations", "hits"), [(1, 1), (20, 1), (21, 2), (40, 2), (61, 4)])
+async def test_a_batch_counts_once_for_each_20_operations_or_part_of_them(
+    make_service: MakeService, operations: int, hits: int
+) -> None:
+    service = await make_service(RATE_LIMIT_PER_MINUTE="50")
     await early_in_the_minute()
-    answers = [await log_in(service, "alice", "wrong") for _ in range(3)]
-    assert [answer.status for answer in answers] == [401] * 3
-    refused = await log_in(service, "alice", PASSWORD)
-    assert_problem(refused, 429, "too-many-requests")
-    assert left_of(refused) == 96  # the general limit goes on counting
-    by_form = await service.anonymous.post("/auth/token", data={"username": "ALICE", "password": PASSWORD})
-    assert_problem(by_form, 429, "too-many-requests")
-    assert (await log_in(service, "bob", PASSWORD)).status == 200
-    assert (await service.alice.get("/tasks")).status == 200
+    answer = await service.alice.post("/tasks/batch", creates(operations))
+    assert answer.status == 207
+    assert left_of(answer) == 50 - hits
+    assert left_of(await service.alice.get("/tasks")) == 49 - hits
 
 
-async def test_the_login_limit_is_by_name_and_address(make_service: MakeService) -> None:
-    service = await make_service(LOGIN_RATE_LIMIT_PER_MINUTE="1", TRUSTED_PROXIES="127.0.0.1")
+async def test_a_batch_over_the_limit_is_429_with_nothing_done_and_smaller_ones_go_on(
+    make_service: MakeService,
+) -> None:
+    service = await make_service(RATE_LIMIT_PER_MINUTE="10")
+    other = await make_service(settings=service.settings, with_worker=False)
     await early_in_the_minute()
+    refused = await service.alice.post("/tasks/batch", creates(201))
+    problem = assert_problem(refused, 429, "too-many-requests")
+    assert "counts as 11" in problem["detail"]
+    assert left_of(refused) == 9  # it has come, and that is all
+    assert (await service.alice.get("/tasks")).items == []
+    await asyncio.sleep(0.1)  # until what was given back is told
+    alice = other.as_user(service.alice.id, "alice")
+    answer = await alice.post("/tasks/batch", creates(160))
+    assert (answer.status, left_of(answer)) == (207, 0)
+    assert_problem(await alice.post("/tasks/batch", creates(1)), 429, "too-many-requests")
 
-    async def from_address(address: str) -> int:
-        return (await log_in(service, "alice", "wrong", headers={"X-Forwarded-For": address})).status
 
-    assert [await from_address(a) for a in ("192.0.2.1", "192.0.2.2", "192.0.2.1", "192.0.2.2")] == [401, 401, 429, 429]
-
-
-async def test_unknown_names_are_limited_as_known_ones(make_service: MakeService) -> None:
-    service = await make_service(LOGIN_RATE_LIMIT_PER_MINUTE="2")
+async def test_a_batch_is_paid_for_before_its_operations_are_looked_at(make_service: MakeService) -> None:
+    service = await make_service(RATE_LIMIT_PER_MINUTE="10")
     await early_in_the_minute()
-    for name in ("nobody", "alice"):
-        assert [(await log_in(service, name, "wrong")).status for _ in range(3)] == [401, 401, 429]
+    hostile = {"operations": [{"op": "create", "fields": {"title": "x", "recurrence": "FREQ=NONSENSE"}}] * 400}
+    started = time.process_time()
+    assert_problem(await service.alice.post("/tasks/batch", hostile), 429, "too-many-requests")
+    refused_after_seconds = time.process_time() - started
+    # The same, of somebody whose limit allows it.
+    settings = dataclasses.replace(service.settings, rate_limit_per_minute=0)
+    rich = await make_service(settings=settings, with_worker=False)
+    started = time.process_time()
+    assert (await rich.as_user(service.bob.id, "bob").post("/tasks/batch", hostile)).status == 207
+    assert refused_after_seconds < (time.process_time() - started) / 2
+
+
+async def test_a_batch_of_nonsense_is_refused_for_what_it_is(make_service: MakeService) -> None:
+    service = await make_service(RATE_LIMIT_PER_MINUTE="100")
+    await early_in_the_minute()
+    for body in ([], {}, {"operations": {}}, {"operations": None}, {"operations": []}):
+        assert_problem(await service.alice.post("/tasks/batch", body), 422, "validation-error")
+    too_many = await service.alice.post("/tasks/batch", {"operations": [None] * 5000})
+    assert_problem(too_many, 422, "validation-error")
+    assert left_of(too_many) == 100 - 5 - 50
+
+
+# -- whose limit it is ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("forwarded", ["192.0.2.9", "10.0.0.1, 192.0.2.9", "nonsense", "", "192.0.2.9" * 500])
@@ -178,6 +189,39 @@ async def test_a_forwarded_address_counts_only_from_a_trusted_proxy(make_service
         for number in range(3)
     ]
     assert statuses == [401, 401, 429]
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"X-Forwarded-For": "{}:4711"},
+        {"X-Forwarded-For": "198.51.100.77, {}:4711"},
+        {"X-Forwarded-For": "198.51.100.77,{}, 127.0.0.1"},
+        {"Forwarded": "for={}"},
+        {"Forwarded": 'for=198.51.100.77;proto=https, for="{}:4711";by=127.0.0.1'},
+        {"X-Forwarded-For": "{}", "Forwarded": "for=198.51.100.77"},
+    ],
+)
+async def test_clients_of_a_trusted_proxy_have_limits_of_their_own(
+    make_service: MakeService, headers: dict[str, str]
+) -> None:
+    service = await make_service(RATE_LIMIT_PER_MINUTE="2", TRUSTED_PROXIES="127.0.0.1")
+    await early_in_the_minute()
+    statuses = []
+    for client in ("203.0.113.7", "203.0.113.8", "203.0.113.7", "203.0.113.8", "203.0.113.7", "203.0.113.8"):
+        sent = {name: value.format(client) for name, value in headers.items()}
+        statuses.append((await service.anonymous.get("/tasks", headers=sent)).status)
+    assert statuses == [401, 401, 401, 401, 429, 429]
+
+
+async def test_one_ipv6_network_of_64_bits_is_one_client(make_service: MakeService) -> None:
+    service = await make_service(RATE_LIMIT_PER_MINUTE="2", TRUSTED_PROXIES="127.0.0.1")
+    await early_in_the_minute()
+    statuses = [
+        (await service.anonymous.get("/tasks", headers={"X-Forwarded-For": address})).status
+        for address in ("2001:db8::1", "[2001:db8::2]:80", "2001:db8:0:0:ffff::3", "2001:db8:0:1::1")
+    ]
+    assert statuses == [401, 401, 429, 401]
 
 
 # -- without the cache server ---------------------------------------------------------------------------------
