@@ -30,7 +30,7 @@ from api.tokens import Tokens
 from core.bookkeeping import Bookkeeping
 from core.encryption import SecretBox
 from core.logs import event_log, get_logger
-from core.settings import Settings
+from core.settings import Settings, SettingsError
 
 ENDPOINTS: list[Endpoint] = [
     *auth.routes,
@@ -49,6 +49,8 @@ ENDPOINTS: list[Endpoint] = [
     *docs.routes,
 ]
 
+PATHS = frozenset(endpoint.path for endpoint in ENDPOINTS)
+
 # Digits, so that `batch` is no task's id, and PUT /tasks/batch a method that is not allowed.
 PATH_IDS = {"integer": "{id:[0-9]+}", "uuid": "{id}"}
 BACKLOG = 1024
@@ -60,15 +62,17 @@ def create_app(settings: Settings) -> web.Application:
     """The application; it connects to nothing until it is started.
 
     Raises:
-        SettingsError: the key does not fit the algorithm that signs tokens.
+        SettingsError: the key does not fit the algorithm that signs tokens, or PUBLIC_URL's path is one of ours.
     """
+    if settings.public_path and settings.public_path.split("/")[1] in {path.split("/")[1] for path in PATHS}:
+        raise SettingsError([f"PUBLIC_URL has a path that means something here already ({settings.public_url})"])
     bookkeeping = Bookkeeping()
     app = web.Application(
         client_max_size=settings.max_body_bytes,
         middlewares=[
             around_every_request(
                 {endpoint.handler: endpoint for endpoint in ENDPOINTS},
-                settings.trusted_proxies,
+                settings,
                 event_log(settings, tier="api", event="request"),
                 bookkeeping,
             ),

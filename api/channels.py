@@ -9,6 +9,7 @@ from marshmallow import Schema, fields, validate
 
 from api.errors import Problem
 from api.http import (
+    NO_STORE,
     Endpoint,
     WholeNumber,
     invalid,
@@ -171,6 +172,7 @@ async def _perform(request: web.Request, command: Command, secret: Secret | None
     if secret is not None and response.status in (200, 201):
         assert isinstance(response.body, bytes)
         response.body = orjson.dumps({**orjson.loads(response.body), "secret": secret.text})
+        response.headers.update(NO_STORE)
     return response
 
 

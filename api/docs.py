@@ -1,15 +1,19 @@
 """The OpenAPI document and Swagger UI, from files of our own: works with no internet."""
 
+import asyncio
 import hashlib
+import mimetypes
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache, cached_property
 from pathlib import Path
 
 import orjson
-from aiohttp import web
+from aiohttp import hdrs, web
 from marshmallow import Schema, fields
 
-from api.http import Endpoint, is_unchanged, json_response, not_found
+from api.compression import encoded_etag, gzipped, takes_gzip
+from api.http import Endpoint, is_unchanged, not_found
 from api.openapi import document
 from core.settings import Settings
 
@@ -33,12 +37,36 @@ ASSETS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Published:
-    """The document as it is served."""
+    """A document as it is served: plain, and compressed under a tag of its own."""
 
     body: bytes
     etag: str
+    media_type: str
+
+    @cached_property
+    def gzipped(self) -> bytes:
+        """Made once, however often it is asked for."""
+        return gzipped(self.body)
+
+    @classmethod
+    def of(cls, body: bytes, media_type: str) -> "Published":
+        return cls(body, f'"{hashlib.blake2b(body, digest_size=8).hexdigest()}"', media_type)
+
+    async def answer(self, request: web.Request, headers: dict[str, str]) -> web.Response:
+        """The document, encoded as the client likes it, unless it has it already."""
+        encoded = encoded_etag(self.etag)
+        is_gzipped = takes_gzip(",".join(request.headers.getall(hdrs.ACCEPT_ENCODING, [])))
+        etag = encoded if is_gzipped else self.etag
+        headers = {"ETag": etag, "Vary": "Accept-Encoding", **headers}
+        if is_unchanged(request, self.etag) or is_unchanged(request, encoded):
+            return web.Response(status=304, headers=headers)
+        headers["Content-Type"] = self.media_type
+        if not is_gzipped:
+            return web.Response(body=self.body, headers=headers)
+        headers["Content-Encoding"] = "gzip"
+        return web.Response(body=await asyncio.to_thread(lambda: self.gzipped), headers=headers)
 
 
 class OpenApi(Schema):
@@ -51,9 +79,7 @@ class OpenApi(Schema):
 
 DOCUMENT: web.AppKey[Published] = web.AppKey("document", Published)
 
-NO_SNIFFING = {"X-Content-Type-Options": "nosniff"}
 PAGE_HEADERS = {
-    **NO_SNIFFING,
     # Scripts, styles and requests of this origin, the icons inside Swagger UI's style sheet, and nothing else.
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
@@ -80,16 +106,12 @@ _PAGE = (STATIC / "docs.html").read_text().replace("{assets}", _ADDRESS.removepr
 def publish(app: web.Application, endpoints: Sequence[Endpoint], settings: Settings) -> None:
     """Makes the document, once, for the handlers below to serve."""
     body = orjson.dumps(document(endpoints, settings=settings))
-    app[DOCUMENT] = Published(body, f'"{hashlib.blake2b(body, digest_size=8).hexdigest()}"')
+    app[DOCUMENT] = Published.of(body, "application/json; charset=utf-8")
 
 
 async def get_openapi(request: web.Request) -> web.Response:
     """`GET /openapi.json`."""
-    published = request.app[DOCUMENT]
-    headers = {"ETag": published.etag, "Cache-Control": "no-cache", **NO_SNIFFING}
-    if is_unchanged(request, published.etag):
-        return web.Response(status=304, headers=headers)
-    return json_response(published.body, headers=headers)
+    return await request.app[DOCUMENT].answer(request, {"Cache-Control": "no-cache"})
 
 
 async def get_page(request: web.Request) -> web.Response:
@@ -97,12 +119,22 @@ async def get_page(request: web.Request) -> web.Response:
     return web.Response(text=_PAGE, content_type="text/html", charset="utf-8", headers=PAGE_HEADERS)
 
 
-async def get_asset(request: web.Request) -> web.FileResponse:
+async def get_asset(request: web.Request) -> web.Response:
     """`GET /docs/{revision}/{name}`: what the page needs, for browsers to keep."""
-    path = ASSETS.get(request.match_info["name"])
-    if path is None:
+    name = request.match_info["name"]
+    if name not in ASSETS:
         raise not_found("There is nothing at this address.")
-    return web.FileResponse(path, headers={**NO_SNIFFING, "Cache-Control": FOREVER})
+    published = await asyncio.to_thread(_published_asset, name)
+    return await published.answer(request, {"Cache-Control": FOREVER})
+
+
+@cache
+def _published_asset(name: str) -> Published:
+    media_type, _ = mimetypes.guess_type(name)
+    is_text = media_type is None or media_type.startswith("text/")
+    return Published.of(
+        ASSETS[name].read_bytes(), f"{media_type or 'text/plain'}{'; charset=utf-8' if is_text else ''}"
+    )
 
 
 routes = [
@@ -114,6 +146,7 @@ routes = [
         {200: OpenApi, 304: None},
         auth="none",
         limited=False,
+        is_public=True,
         conditional=True,
         answer_headers=("ETag",),
     ),
@@ -125,6 +158,7 @@ routes = [
         {200: None},
         auth="none",
         limited=False,
+        is_public=True,
         media_type="text/html",
         operation_id="get_docs",
     ),
@@ -136,6 +170,7 @@ routes = [
         {200: None},
         auth="none",
         limited=False,
+        is_public=True,
         documented=False,
     ),
 ]

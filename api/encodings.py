@@ -8,7 +8,9 @@ from collections.abc import AsyncIterator, Iterator
 
 from aiohttp import hdrs, web
 
+from api.arrivals import arriving_pieces
 from api.errors import Problem
+from api.keys import AWAITS_INVITATION
 
 PIECE_BYTES = 64 << 10
 """The most that is decoded at once: a few kilobytes can unpack to gigabytes."""
@@ -22,6 +24,7 @@ MEMBER_BYTES = 1 << 10
 
 _GZIP_BITS = 16 + zlib.MAX_WBITS
 _ENCODINGS = ("gzip", "deflate")
+_KNOWN = frozenset({*_ENCODINGS, "x-gzip", "identity", ""})
 
 
 class BodyBroken(ValueError):
@@ -32,12 +35,14 @@ async def decoded_pieces(request: web.Request) -> AsyncIterator[bytes]:
     """The body as it comes in, without its `Content-Encoding`.
 
     Raises:
-        Problem: 415, the encoding is not known; 400, it has too many members.
+        Problem: 415, the encoding is not known; 400, it has too many members; 408, the body stands still.
         BodyBroken: it is not encoded so, or breaks off.
     """
     encoding = ",".join(request.headers.getall(hdrs.CONTENT_ENCODING, [])).strip().lower()
     decoder: _Decoder | None = None
-    async for piece in request.content.iter_any():
+    if request.get(AWAITS_INVITATION) and encoding not in _KNOWN:
+        raise refuse_encoding()
+    async for piece in arriving_pieces(request):
         if encoding in ("", "identity"):
             yield piece
             continue
@@ -64,7 +69,7 @@ class _Decoder:
         Raises:
             Problem: 415, the encoding is not known.
         """
-        if encoding not in (*_ENCODINGS, "x-gzip"):
+        if encoding not in _KNOWN:
             raise refuse_encoding()
         self._is_gzip = encoding != "deflate"
         self._stream: zlib._Decompress | None = None

@@ -70,7 +70,6 @@ async def file_response(request: web.Request, storage: Storage, file: StoredFile
         "ETag": file.etag,
         "Last-Modified": format_datetime(file.last_modified, usegmt=True),
         "Accept-Ranges": "bytes",
-        "Cache-Control": "private, no-cache",
         "Content-Disposition": f'attachment; filename="{file.name}"',
     }
     if _is_known(request, file):

@@ -39,6 +39,9 @@ _JSON_STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 _SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}\Z")
 ETAG = re.compile(r'(?:W/)?"[\x21\x23-\x7e\x80-\xff]*"')
 
+# Of an answer with tokens or secrets in it; it is not compressed, either (RFC 6749, 5.1).
+NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}
+
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -60,6 +63,7 @@ class Endpoint:
         conditional: takes `If-Match` where it writes and `If-None-Match` where it reads.
         problems: statuses of problems that are this endpoint's own.
         limited: whether the general rate limit counts it.
+        is_public: the answer is the same for everybody, and the handler says who may keep it.
         media_type: of its answers.
         description: more than the summary says, as Markdown.
         operation_id: the handler's name unless given; clients are generated with it, so it stays as it is.
@@ -84,6 +88,7 @@ class Endpoint:
     conditional: bool = False
     problems: tuple[int, ...] = field(default=())
     limited: bool = True
+    is_public: bool = False
     media_type: str = JSON
     description: str = ""
     operation_id: str | None = None
@@ -288,16 +293,20 @@ def invalid(messages: Any) -> Problem:
 
 
 def read_query(request: web.Request, schema: Schema) -> Any:
-    """The validated query parameters; each may stand once.
+    """The validated query parameters; each may stand once, or several times where it is a list.
 
     Raises:
         Problem: 422.
     """
     parameters = request.query
-    repeated = _repeated(name for name, _ in parameters.items()) if len(parameters) > 1 else []
-    if repeated:
-        raise invalid({name: ["Give it once; several values are separated by commas."] for name in repeated})
-    return validate(schema, dict(parameters))
+    given = dict(parameters)
+    if len(given) < len(parameters):
+        repeated = _repeated(name for name, _ in parameters.items())
+        lists = [name for name in repeated if isinstance(schema.fields.get(name), CommaSeparated)]
+        if len(lists) < len(repeated):
+            raise invalid({name: ["Give it once."] for name in repeated if name not in lists})
+        given |= {name: ",".join(parameters.getall(name)) for name in lists}
+    return validate(schema, given)
 
 
 def _repeated(names: Iterable[str]) -> list[str]:
@@ -408,6 +417,24 @@ async def page_by_id(
     page = found[:limit]
     cursor = encode_cursor(scope, page[-1].id) if len(found) > limit else None
     return page_response(request, f"[{','.join(one.body for one in page)}]", cursor)
+
+
+def read_entity_tags(request: web.Request, header: str) -> list[str] | None:
+    """The tags of `If-Match` or `If-None-Match`, of several lines as of one; None where it was not sent.
+
+    Raises:
+        Problem: 400, it is neither `*` nor a list of entity tags.
+    """
+    lines = request.headers.getall(header, None)
+    if lines is None:
+        return None
+    condition = ",".join(lines).strip()
+    if condition == "*":
+        return ["*"]
+    tags = ETAG.findall(condition)
+    if not tags or ETAG.sub("", condition).strip(" ,\t"):
+        raise Problem("invalid-header", f'{header} must be "*" or entity tags such as "3".')
+    return tags
 
 
 def version_etag(version: int) -> str:

@@ -1,10 +1,9 @@
 """What happens around every handler: an id, a name, a limit, a measured and logged answer, problems in one form."""
 
-import ipaddress
 import itertools
 import secrets
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from functools import cache
 from typing import Any
@@ -12,58 +11,47 @@ from typing import Any
 import structlog
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler, Middleware
+from multidict import istr
 from prometheus_client import Counter, Histogram
+from yarl import URL
 
+from api.answers import complete, make_absolute
+from api.arrivals import give_up_body
+from api.clients import client_address_of
+from api.compression import compress
 from api.errors import Problem, Unauthenticated, as_problem, problem_response
-from api.http import Endpoint, given_request_id, refuse_query
+from api.http import Endpoint, given_request_id, not_found, refuse_query
 from api.identity import Identity
-from api.keys import ADDRESS, IDENTITY, JOB_ID, POOL, REQUEST_ID, REQUEST_LIMIT, TOKENS
+from api.keys import ADDRESS, ALLOWANCE, IDENTITY, JOB_ID, POOL, REQUEST_ID, REQUEST_LIMIT, TOKENS
+from api.limits import counted_as, refuse
+from api.origins import Origins
 from api.tokens import TokenInvalid
 from core import metrics
 from core.bookkeeping import Bookkeeping
 from core.database import within
 from core.errors import DatabaseUnavailable
 from core.logs import get_logger
-from core.ratelimit import WINDOW_SECONDS, Allowance
-from core.settings import Network
+from core.ratelimit import Allowance
+from core.settings import Settings
 from core.users.queries import current_role
 
 _UNMATCHED = "unmatched"
 ROLE_SECONDS = 1.0
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"})
 _QUIET_ROUTES = frozenset({"/health/live", "/health/ready", "/metrics"})
+# Under these a slash at the end is part of a name.
+_SLASHES_STAY_UNDER = ("/dav/", "/app/")
+
+_REQUEST_ID = istr("X-Request-Id")
+_RATE_LIMIT = istr("RateLimit")
+_RATE_LIMIT_POLICY = istr("RateLimit-Policy")
 
 log = get_logger()
 
 
-def client_address(request: web.Request, trusted: Sequence[Network]) -> str:
-    """The client's address: the last hop that no trusted proxy vouches for."""
-    address = request.remote or "unknown"
-    if not trusted:
-        return address
-    hops = [hop.strip() for line in request.headers.getall("X-Forwarded-For", []) for hop in line.split(",")]
-    for hop in reversed(hops):
-        if not _is_within(address, trusted):
-            break
-        address = hop
-    return address if _is_address(address) else (request.remote or "unknown")
-
-
-def _is_address(text: str) -> bool:
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return True
-
-
-def _is_within(address: str, networks: Sequence[Network]) -> bool:
-    return _is_address(address) and any(ipaddress.ip_address(address) in network for network in networks)
-
-
 def around_every_request(
     endpoints: Mapping[Handler, Endpoint],
-    trusted_proxies: Sequence[Network],
+    settings: Settings,
     log_request: Callable[[dict[str, Any]], None],
     bookkeeping: Bookkeeping,
 ) -> Middleware:
@@ -71,7 +59,7 @@ def around_every_request(
 
     Args:
         endpoints: by handler; what else is routed is open and counted by address.
-        trusted_proxies: whose `X-Forwarded-For` is believed.
+        settings: `trusted_proxies`, `cors_origins`, `public_url`.
         log_request: writes the line of an answered request.
         bookkeeping: when requests are counted and their lines written.
     """
@@ -79,6 +67,9 @@ def around_every_request(
     prefix = secrets.token_hex(8)
     numbers = itertools.count(1)
     in_flight = 0
+    client_address = client_address_of(settings.trusted_proxies)
+    origins = Origins(settings.cors_origins) if settings.cors_origins else None
+    public_url = settings.public_url
 
     def tell_in_flight() -> None:
         metrics.HTTP_IN_FLIGHT.set(in_flight)
@@ -94,14 +85,23 @@ def around_every_request(
         started = time.perf_counter()
         request_id = given_request_id(request) or f"{prefix}{next(numbers):08x}"
         request[REQUEST_ID] = request_id
-        request[ADDRESS] = address = client_address(request, trusted_proxies)
+        request[ADDRESS] = address = client_address(request)
         structlog.contextvars.bind_contextvars(request_id=request_id)
         in_flight += 1
         bookkeeping.stir()
         status = 499  # the client went away before it was answered
         try:
-            response = await _admit(request, handler, endpoints.get(request.match_info.handler))
-            response.headers["X-Request-Id"] = request_id
+            endpoint = endpoints.get(request.match_info.handler)
+            preflight = None if origins is None else origins.preflight(request)
+            response = preflight or await _admit(request, handler, endpoint)
+            is_long = complete(response, is_public=endpoint is not None and endpoint.is_public)
+            response.headers[_REQUEST_ID] = request_id
+            if origins is not None:
+                origins.open(request, response)
+            if public_url:
+                make_absolute(response, public_url)
+            if is_long and hdrs.ACCEPT_ENCODING in request.headers:
+                await compress(request, response)
             status = response.status
             return response
         finally:
@@ -132,43 +132,58 @@ async def _admit(request: web.Request, handler: Handler, endpoint: Endpoint | No
             return await handler(request)
         app = request.app
         identity: Identity | None = None
-        refusal: Unauthenticated | None = None
-        if endpoint is not None and endpoint.auth != "none":
-            header = request.headers.get(hdrs.AUTHORIZATION)
+        refusal: Problem | None = None
+        headers = request.headers.getall(hdrs.AUTHORIZATION, ())
+        if len(headers) > 1:
+            refusal = Problem("bad-request", "Send one Authorization header: of two nobody knows which is meant.")
+        elif endpoint is not None and endpoint.auth != "none":
+            header = headers[0] if headers else None
             identity = app[TOKENS].recall(header)
             if identity is None:
                 try:
                     identity = await _authenticate(request, header, optional=endpoint.auth == "optional")
                 except Unauthenticated as error:
                     refusal = error  # also who is refused is counted
-        if identity is None:
-            who = f"address:{request[ADDRESS]}"
-        else:
-            who = f"user:{identity.user_id}"
+        if identity is not None:
             request[IDENTITY] = identity
-        allowance = await app[REQUEST_LIMIT].hit(who)
-        if allowance is not None and allowance.exceeded:
-            metrics.RATE_LIMITED.labels("default").inc()
-            raise too_many_requests(allowance)
+        allowance = await app[REQUEST_LIMIT].hit(counted_as(request, identity))
+        if allowance is not None:
+            request[ALLOWANCE] = allowance
+            if allowance.exceeded:
+                raise refuse(allowance, "default")
         if refusal is not None:
             raise refusal
-        if endpoint is not None and endpoint.query is None:
+        redirect = None
+        if endpoint is None:
+            redirect = await _redirect(request)
+        elif endpoint.query is None:
             refuse_query(request)
-        response = await handler(request)
+        response = redirect or await handler(request)
     except Exception as error:
         response = _render(request, error)
     if allowance is not None:
-        response.headers["RateLimit-Policy"] = f'"default";q={allowance.quota};w={WINDOW_SECONDS}'
-        response.headers["RateLimit"] = f'"default";r={allowance.left};t={allowance.reset_seconds}'
+        allowance = request[ALLOWANCE]  # the handler may have charged more
+        response.headers[_RATE_LIMIT_POLICY] = f'"default";q={allowance.quota};w={allowance.window_seconds}'
+        response.headers[_RATE_LIMIT] = f'"default";r={allowance.left};t={allowance.reset_seconds}'
     return response
 
 
-def too_many_requests(allowance: Allowance) -> Problem:
-    return Problem(
-        "too-many-requests",
-        f"The limit is {allowance.quota} a minute: try again in {allowance.reset_seconds} seconds.",
-        headers={"Retry-After": str(allowance.reset_seconds)},
-    )
+async def _redirect(request: web.Request) -> web.Response | None:
+    """Sends whoever put a slash behind an address that there is to that address: 308 keeps method and body.
+
+    Raises:
+        Problem: 404, the address begins with two slashes: browsers take what follows them for a host.
+    """
+    path = request.rel_url.raw_path
+    if request.path.startswith("//"):
+        raise not_found("There is nothing at this address.")
+    if not path.endswith("/") or path.startswith(_SLASHES_STAY_UNDER):
+        return None
+    bare = URL.build(path=path.rstrip("/") or "/", query_string=request.rel_url.raw_query_string, encoded=True)
+    match = await request.app.router.resolve(request.clone(rel_url=bare))
+    if isinstance(match.http_exception, web.HTTPNotFound):
+        return None
+    return web.Response(status=308, headers={hdrs.LOCATION: str(bare)})
 
 
 def _render(request: web.Request, error: Exception) -> web.Response:
@@ -176,9 +191,13 @@ def _render(request: web.Request, error: Exception) -> web.Response:
     if problem is None:
         log.exception("request failed", method=request.method, path=request.path)
         problem = Problem("internal-error", "Something went wrong on our side; the request id finds it in our logs.")
-    return problem_response(
+    response = problem_response(
         problem.content(), instance=request.rel_url.raw_path, request_id=request[REQUEST_ID], headers=problem.headers
     )
+    if problem.status == 408:
+        give_up_body(request)
+        response.force_close()
+    return response
 
 
 def route_template(request: web.Request) -> str:
@@ -237,7 +256,7 @@ async def _authenticate(request: web.Request, header: str | None, *, optional: b
         checked = False  # the token speaks for itself until the database is back
     if role is None:
         raise Unauthenticated("invalid-token", "The user does not exist any more.", error="invalid_token")
-    identity = Identity(claims.user_id, role)
+    identity = Identity(claims.user_id, role, claims.session)
     if len(header) == len(scheme) + 1 + len(token):  # else one token could be remembered in thousands of spellings
         tokens.remember(header, identity, claims, checked=checked)
     return identity

@@ -10,12 +10,16 @@ from collections.abc import Awaitable, Iterable
 from itertools import chain
 from typing import Any
 
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 from aiohttp.http_exceptions import LineTooLong, TransferEncodingError
 from aiohttp.web_protocol import RequestHandler, _ErrInfo
+from multidict import CIMultiDict
+from yarl import URL
 
-from api.errors import Problem, as_problem, problem_response
+from api.answers import complete
+from api.errors import Problem, problem_response
 from api.http import given_request_id
+from api.keys import AWAITS_INVITATION, SETTINGS
 from core import metrics
 from core.logs import get_logger
 
@@ -37,6 +41,7 @@ class Runner(web.AppRunner):
     """An application's runner; sites are added by whoever knows where to listen."""
 
     def __init__(self, app: web.Application) -> None:
+        self._public_path = app[SETTINGS].public_path
         super().__init__(
             app,
             access_log=None,
@@ -51,11 +56,20 @@ class Runner(web.AppRunner):
     async def _make_server(self) -> web.Server:
         made = await super()._make_server()
 
-        async def refuse_expectation(request: web.BaseRequest) -> web.StreamResponse:
-            try:
-                return await made.request_handler(request)
-            except web.HTTPException as error:
-                return _refuse(request, as_problem(error) or _unexpected())
+        prefix = self._public_path
+
+        async def meet_expectation(request: web.BaseRequest) -> web.StreamResponse:
+            if request.version >= HttpVersion11 and request.headers["Expect"].lower() != "100-continue":
+                return _refuse(request, Problem("expectation-failed", "Only 'Expect: 100-continue' is understood."))
+            # aiohttp would invite the body before anybody has looked at the head.
+            headers = CIMultiDict(request.headers)
+            del headers["Expect"]
+            asked = request.clone(headers=headers)
+            asked[AWAITS_INVITATION] = request.version >= HttpVersion11
+            response = await made.request_handler(asked)
+            if asked[AWAITS_INVITATION]:
+                response.force_close()  # whether the body comes all the same, nobody knows
+            return response
 
         async def refuse_headers(request: web.BaseRequest) -> web.StreamResponse:
             told = f"The headers are longer than {HEADERS_MAXIMUM_BYTES} bytes together."
@@ -66,10 +80,17 @@ class Runner(web.AppRunner):
         def handle(request: web.BaseRequest) -> Awaitable[web.StreamResponse]:
             if sum(map(len, chain.from_iterable(request.raw_headers))) > HEADERS_MAXIMUM_BYTES:
                 return refuse_headers(request)
-            # Nothing else is raised outside the middlewares, and few send it.
-            return refuse_expectation(request) if "Expect" in request.headers else made.request_handler(request)
+            if prefix and (request.path == prefix or request.path.startswith(f"{prefix}/")):
+                request = _without_prefix(request, prefix)
+            return meet_expectation(request) if "Expect" in request.headers else made.request_handler(request)
 
         return _Server(handle, request_factory=made.request_factory, **self._kwargs)
+
+
+def _without_prefix(request: web.BaseRequest, prefix: str) -> web.BaseRequest:
+    url = request.rel_url
+    path = url.raw_path[len(prefix) :] or "/"
+    return request.clone(rel_url=URL.build(path=path, query_string=url.raw_query_string, encoded=True))
 
 
 class _Server(web.Server):
@@ -164,4 +185,5 @@ def _refuse(request: web.BaseRequest, problem: Problem) -> web.Response:
         problem.content(), instance=request.rel_url.raw_path, request_id=request_id, headers=problem.headers
     )
     response.headers["X-Request-Id"] = request_id
+    complete(response, is_public=False)
     return response

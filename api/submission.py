@@ -7,7 +7,7 @@ import orjson
 from aiohttp import web
 
 from api.errors import Problem, problem_response
-from api.http import json_response, version_etag
+from api.http import ETAG, json_response, version_etag
 from api.keys import BODY, GATEWAY, IDENTITY, JOB_ID, REQUEST_ID, SETTINGS, TOKENS
 from core import clock
 from core.commands import ANONYMOUS, Command, Outcome
@@ -112,10 +112,13 @@ def build_command(
 
 
 def request_fingerprint(request: web.Request, body: bytes | None = None) -> str:
-    """What makes a repeat the same request: method, path, condition and body."""
+    """What makes a repeat the same request: method, path, conditions and body."""
     if body is None:
         body = request.get(BODY, b"")
-    condition = request.headers.get("If-Match", "")
+    conditions = ",".join(request.headers.getall("If-Match", []))
+    condition = ", ".join(tag.removeprefix("W/") for tag in ETAG.findall(conditions)) or conditions
+    if "If-None-Match" in request.headers:
+        condition += " unless there"
     return request.app[TOKENS].fingerprint(f"{request.method} {request.path} {condition}\n".encode() + body)
 
 

@@ -10,7 +10,6 @@ from marshmallow import Schema, ValidationError, fields
 from api.errors import Problem
 from api.fielderrors import FIELDS_MAXIMUM, Room
 from api.http import (
-    ETAG,
     Endpoint,
     RejectionSchema,
     invalid,
@@ -19,16 +18,19 @@ from api.http import (
     not_found,
     path_id,
     read_body,
-    read_json,
+    read_entity_tags,
     read_raw_json,
+    validate,
     version_etag,
 )
 from api.keys import CACHE, IDENTITY, POOL
+from api.limits import charge
 from api.submission import build_command, perform
 from core.cache import Miss
 from core.commands import problem
 from core.tasks.queries import Caller, read_task
 from core.tasks.schemas import (
+    BATCH_MAXIMUM,
     Batch,
     Task,
     TaskCreate,
@@ -37,8 +39,10 @@ from core.tasks.schemas import (
 from core.tasks.validation import faults_of_operation, load_create, load_operation, load_update
 from core.turns import Turns
 
+OPERATIONS_A_HIT = 20
+
 _BATCH = Batch()
-_VERSION_TAG = re.compile(r'"[1-9][0-9]{0,8}"\Z')
+_VERSION_TAG = re.compile(r'(?:W/)?"([1-9][0-9]{0,8})"\Z')
 
 
 class BatchResult(Schema):
@@ -80,7 +84,7 @@ async def get_task(request: web.Request) -> web.Response:
 
 def _task_response(request: web.Request, body: str, version: int) -> web.Response:
     etag = version_etag(version)
-    headers = {"ETag": etag, "Cache-Control": "private, no-cache"}
+    headers = {"ETag": etag}
     if is_unchanged(request, etag):
         return web.Response(status=304, headers=headers)
     return json_response(body, headers=headers)
@@ -89,23 +93,23 @@ def _task_response(request: web.Request, body: str, version: int) -> web.Respons
 # -- writing ----------------------------------------------------------------------------------------------
 
 
-def read_if_match(request: web.Request) -> list[int] | None:
-    """The versions that `If-Match` allows; None for any. Tags that are not ours match nothing.
+def read_conditions(request: web.Request) -> list[int] | None:
+    """The versions that `If-Match` and `If-None-Match` allow; None for any. Tags that are not ours match nothing.
+
+    A proxy that compresses may have made the tag a weak one: it still is the number of a version.
 
     Raises:
-        Problem: 400, the header is no list of entity tags.
+        Problem: 400, a header is no list of entity tags, or names versions that the task must not have.
     """
-    values = request.headers.getall("If-Match", [])
-    if not values:
+    nothing_there = read_entity_tags(request, "If-None-Match")
+    if nothing_there == ["*"]:
+        return []  # whatever there is has a version, and it is none of these
+    if nothing_there is not None:
+        raise Problem("invalid-header", 'If-None-Match of a write must be "*".')
+    tags = read_entity_tags(request, "If-Match")
+    if tags is None or tags == ["*"]:
         return None
-    condition = ",".join(values).strip()
-    if condition == "*":
-        return None
-    tags = ETAG.findall(condition)
-    if not tags or ETAG.sub("", condition).strip(" ,\t"):
-        raise Problem("invalid-header", 'If-Match must be "*" or entity tags such as "3".')
-    # The comparison is strong: a weak tag never matches (RFC 9110, 13.1.1).
-    return [int(tag[1:-1]) for tag in tags if _VERSION_TAG.match(tag)]
+    return [int(found[1]) for tag in tags if (found := _VERSION_TAG.match(tag))]
 
 
 async def create_task(request: web.Request) -> web.Response:
@@ -118,20 +122,24 @@ async def update_task(request: web.Request) -> web.Response:
     """`PUT` and `PATCH /tasks/{id}`: a merge patch."""
     task_id = path_id(request)
     changes = await _read_fields(request, load_update)
-    payload = {"id": task_id, "fields": changes, "if_versions": read_if_match(request)}
+    payload = {"id": task_id, "fields": changes, "if_versions": read_conditions(request)}
     return await perform(request, build_command(request, "task.update", _for_admin(request, payload)))
 
 
 async def delete_task(request: web.Request) -> web.Response:
     """`DELETE /tasks/{id}`."""
-    payload = {"id": path_id(request), "if_versions": read_if_match(request)}
+    payload = {"id": path_id(request), "if_versions": read_conditions(request)}
     await read_body(request)
     return await perform(request, build_command(request, "task.delete", _for_admin(request, payload)))
 
 
 async def write_batch(request: web.Request) -> web.Response:
     """`POST /tasks/batch`: each operation has its own fate, also one that is not valid."""
-    batch = await read_json(request, _BATCH)
+    content = await read_raw_json(request)
+    asked = content.get("operations") if isinstance(content, dict) else None
+    if isinstance(asked, list):  # paid for before anybody looks at one
+        await charge(request, -(-min(len(asked), BATCH_MAXIMUM) // OPERATIONS_A_HIT))
+    batch = validate(_BATCH, content)
     room = Room()
     operations, turns = [], Turns()
     for item in batch["operations"]:
@@ -193,7 +201,8 @@ routes = [
         is_write=True,
         description="The operations are carried out in order, each with its own fate: one that is refused, or that "
         "is not valid, stops no other. The results stand in the order of the request. All together they name up to "
-        f"{FIELDS_MAXIMUM} fields that are wrong; `errors_omitted` counts those of an operation that are not named.",
+        f"{FIELDS_MAXIMUM} fields that are wrong; `errors_omitted` counts those of an operation that are not named. "
+        f"Counts against the rate limit once for each {OPERATIONS_A_HIT} operations or part of them.",
     ),
     Endpoint(
         "GET",

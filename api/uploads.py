@@ -17,6 +17,7 @@ from aiohttp.multipart import (
     parse_content_disposition,
 )
 
+from api.arrivals import in_time, invite_body
 from api.encodings import PIECE_BYTES, decoded_pieces, refuse_encoding
 from api.errors import Problem
 from api.http import broken_body, invalid, media_type
@@ -228,10 +229,10 @@ class _BoundedContent:
         self._lines += 1
         if self._lines > FORM_LINES_MAXIMUM:
             raise Problem("bad-request", f"The form has more than {FORM_LINES_MAXIMUM} lines around its file.")
-        return self._counted(await self._content.readline(**options))
+        return self._counted(await in_time(self._content.readline(**options)))
 
     async def read(self, size: int = -1) -> bytes:
-        return self._counted(await self._content.read(size))
+        return self._counted(await in_time(self._content.read(size)))
 
     def _counted(self, data: bytes) -> bytes:
         if self._content.total_bytes > self._maximum_bytes + FORM_EXTRA_BYTES:
@@ -242,6 +243,7 @@ class _BoundedContent:
 async def _pieces_of_field(request: web.Request, maximum_bytes: int) -> AsyncIterator[tuple[str | None, bytes]]:
     if hdrs.CONTENT_ENCODING in request.headers:
         raise refuse_encoding()
+    await invite_body(request)
     reader = MultipartReader(request.headers, cast(StreamReader, _BoundedContent(request.content, maximum_bytes)))
     has_file = False
     while (part := await reader.next()) is not None:

@@ -32,7 +32,7 @@ def document(endpoints: Sequence[Endpoint], *, settings: Settings | None = None)
 
     Args:
         endpoints: those that are `documented` stand in it, in this order.
-        settings: where the document shall name this installation's page sizes; without, the defaults.
+        settings: where the document shall name this installation's page sizes and address; without, the defaults.
     """
     shown = [endpoint for endpoint in endpoints if endpoint.documented]
     schemas = SchemaPlugin(schema_name_resolver=schema_name)
@@ -42,10 +42,10 @@ def document(endpoints: Sequence[Endpoint], *, settings: Settings | None = None)
         openapi_version="3.1.0",
         plugins=[schemas],
         info={"description": DESCRIPTION, "license": {"name": "MIT", "identifier": "MIT"}},
-        servers=[{"url": "/"}],
+        servers=[{"url": (settings and settings.public_url) or "/"}],
         tags=[{"name": name, "description": text} for name, text in TAGS.items()],
     )
-    _add_security(spec)
+    _add_security(spec, settings.public_url if settings else "")
     _add_headers(spec)
     for endpoint in shown:
         if endpoint.body is not None:
@@ -58,13 +58,13 @@ def document(endpoints: Sequence[Endpoint], *, settings: Settings | None = None)
     return made
 
 
-def _add_security(spec: APISpec) -> None:
+def _add_security(spec: APISpec, public_url: str) -> None:
     spec.components.security_scheme(
         "password",
         {
             "type": "oauth2",
             "description": "Username and password; leave the client's id and secret empty.",
-            "flows": {"password": {"tokenUrl": "/auth/token", "scopes": {}}},
+            "flows": {"password": {"tokenUrl": f"{public_url}/auth/token", "scopes": {}}},
         },
     )
     spec.components.security_scheme(
@@ -169,7 +169,7 @@ def _request_headers(endpoint: Endpoint) -> list[str]:
     if endpoint.is_write:
         names += ["Prefer", "Idempotency-Key"]
     if endpoint.conditional:
-        names.append("If-Match" if endpoint.is_write else "If-None-Match")
+        names += ["If-Match", "If-None-Match-Any"] if endpoint.is_write else ["If-None-Match"]
     return [*names, "X-Request-Id"]
 
 
@@ -204,7 +204,7 @@ def _problem_statuses(endpoint: Endpoint) -> set[int]:
     takes_headers = set(_request_headers(endpoint))
     statuses = set(endpoint.problems)
     if endpoint.body is not None or endpoint.takes_file:
-        statuses |= {400, 413, 415, 422}
+        statuses |= {400, 408, 413, 415, 422}
     if "Idempotency-Key" in takes_headers:
         statuses |= {400, 422}
     if "If-Match" in takes_headers:
@@ -212,7 +212,7 @@ def _problem_statuses(endpoint: Endpoint) -> set[int]:
     if endpoint.auth == "required":
         statuses.add(401)
     if endpoint.limited:  # those that are not need no database, and take any query
-        statuses |= {422, 429, 503}
+        statuses |= {400, 422, 429, 503}
     return statuses
 
 

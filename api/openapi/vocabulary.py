@@ -56,12 +56,19 @@ REQUEST_HEADERS: dict[str, dict[str, Any]] = {
     },
     "If-Match": {
         "description": 'The versions that the change may be made to: an `ETag` such as `"3"`, several with commas, '
-        "or `*` for any.",
+        "or `*` for any. "
+        "A `W/` before a tag changes nothing.",
         "schema": {"type": "string", "pattern": rf"^(\*|{_TAG}(, ?{_TAG})*)$"},
     },
     "If-None-Match": {
         "description": 'The versions that the client has already: an `ETag` such as `"3"`, or several with commas.',
         "schema": {"type": "string"},
+    },
+    # Of writes.
+    "If-None-Match-Any": {
+        "name": "If-None-Match",
+        "description": "`*`: refuse the write (412) where there is what it would change.",
+        "schema": {"type": "string", "enum": ["*"]},
     },
     "Range": {
         "description": "The part that is wanted, such as `bytes=100-`; what is no single range is passed over.",
@@ -176,9 +183,10 @@ PROBLEM_ANSWERS: dict[int, tuple[str, str, tuple[str, ...]]] = {
     401: ("Unauthorized", "No token, or one that is not valid; or a wrong password.", ("WWW-Authenticate",)),
     403: ("Forbidden", "Not allowed to this user.", ()),
     404: ("NotFound", "It does not exist, or belongs to somebody else.", ()),
+    408: ("RequestTimeout", "Nothing of the body came for 30 seconds; the connection is closed.", ()),
     409: ("Conflict", "It contradicts what is there.", ()),
     410: ("Gone", "Its time is over.", ()),
-    412: ("PreconditionFailed", "It has another version than `If-Match` names; nothing was changed.", ("ETag",)),
+    412: ("PreconditionFailed", "It has another version than the condition allows; nothing was changed.", ("ETag",)),
     413: ("ContentTooLarge", "Larger than `MAX_BODY_BYTES`, a file than `MAX_IMPORT_BYTES`, a form than 64 KiB.", ()),
     415: ("UnsupportedMediaType", "The body is of another media type.", ()),
     416: ("RangeNotSatisfiable", "The file is shorter than that.", ("Content-Range",)),

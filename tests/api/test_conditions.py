@@ -28,7 +28,9 @@ async def test_the_etag_is_the_version(service: Service) -> None:
     assert (await service.alice.request("HEAD", path)).headers["ETag"] == '"2"'
 
 
-@pytest.mark.parametrize("condition", ['"3"', "*", '"1", "3"', '"x","3"', ' "3" ', '"3",', '"1"\t, "3"', 'W/"1", "3"'])
+@pytest.mark.parametrize(
+    "condition", ['"3"', "*", '"1", "3"', '"x","3"', ' "3" ', '"3",', '"1"\t, "3"', 'W/"1",W/"3"', 'W/"3"']
+)
 @pytest.mark.parametrize("method", ["PUT", "PATCH", "DELETE"])
 async def test_a_write_goes_through_where_the_condition_names_the_version(
     service: Service, method: str, condition: str
@@ -41,7 +43,7 @@ async def test_a_write_goes_through_where_the_condition_names_the_version(
 
 @pytest.mark.parametrize(
     "condition",
-    ['"2"', '"4"', '"1", "2"', 'W/"3"', '""', '"x"', '"03"', '"+3"', '"99999999999999999999"', '"3 "', '"３"'],
+    ['"2"', '"4"', '"1", "2"', 'W/"2"', '""', '"x"', '"03"', '"+3"', '"99999999999999999999"', '"3 "', '"３"'],
 )
 @pytest.mark.parametrize("method", ["PUT", "PATCH", "DELETE"])
 async def test_another_version_is_412_and_nothing_changes(service: Service, method: str, condition: str) -> None:
@@ -63,6 +65,32 @@ async def test_conditions_in_two_headers_are_one_list(service: Service) -> None:
         f"/tasks/{task['id']}", {"priority": 9}, headers=[("If-Match", '"1"'), ("If-Match", '"3"')]
     )
     assert answer.status == 200
+
+
+@pytest.mark.parametrize("method", ["PUT", "PATCH", "DELETE"])
+async def test_a_write_of_what_must_not_be_there_is_412_where_it_is_and_404_where_not(
+    service: Service, method: str
+) -> None:
+    task = await at_version_3(service)
+    body = {} if method == "DELETE" else {"json": {"title": "changed"}}
+    there = await service.alice.request(method, f"/tasks/{task['id']}", headers={"If-None-Match": "*"}, **body)
+    assert assert_problem(there, 412, "version-conflict")["current_version"] == 3
+    assert (await service.alice.get(f"/tasks/{task['id']}")).json == task
+    both = {"If-None-Match": "*", "If-Match": '"3"'}
+    assert (await service.alice.request(method, f"/tasks/{task['id']}", headers=both, **body)).status == 412
+    missing = await service.alice.request(method, "/tasks/4711", headers={"If-None-Match": "*"}, **body)
+    assert_problem(missing, 404, "not-found")
+    others = await service.bob.request(method, f"/tasks/{task['id']}", headers={"If-None-Match": "*"}, **body)
+    assert_problem(others, 404, "not-found")
+
+
+async def test_a_write_takes_no_other_if_none_match(service: Service) -> None:
+    task = await create_task(service.alice)
+    for condition in ('"1"', '"2"', "", "*, *"):
+        answer = await service.alice.patch(
+            f"/tasks/{task['id']}", {"priority": 1}, headers={"If-None-Match": condition}
+        )
+        assert_problem(answer, 400, "invalid-header")
 
 
 @pytest.mark.parametrize("condition", ["3", "", '"3', '3"', "'3'", '*, "3"', "W/3", ",", '"3";x', '"3 "', '"３"'])

@@ -234,6 +234,25 @@ async def test_a_key_whose_write_still_waits_is_promised_to_no_other(make_servic
     assert len((await service.alice.get("/tasks")).items) == 1
 
 
+async def test_a_condition_in_one_header_line_or_in_two_is_the_same_request(service: Service) -> None:
+    path = f"/tasks/{(await service.alice.post('/tasks', task_fields())).json['id']}"
+    key = ("Idempotency-Key", "lines")
+    first = await service.alice.patch(path, {"priority": 1}, headers=[key, ("If-Match", '"1", "7"')])
+    assert first.status == 200
+    for conditions in (['"1","7"'], ['"1"', '"7"'], ['W/"1"', '"7"']):
+        lines = [("If-Match", condition) for condition in conditions]
+        assert_replay(await service.alice.patch(path, {"priority": 1}, headers=[key, *lines]), first)
+    for others in (
+        [("If-Match", '"1"')],
+        [("If-Match", '"7"'), ("If-Match", '"8"')],
+        [("If-Match", '"1", "7"'), ("If-None-Match", "*")],
+        [("If-Match", "*")],
+        [],
+    ):
+        answer = await service.alice.patch(path, {"priority": 1}, headers=[key, *others])
+        assert_problem(answer, 422, "idempotency-key-reuse")
+
+
 async def test_a_key_is_forgotten_with_its_job(service: Service) -> None:
     body, headers = task_fields(), keyed()
     first = await service.alice.post("/tasks", body, headers=headers)

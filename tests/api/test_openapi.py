@@ -72,9 +72,9 @@ OPERATIONS = {
     "get_docs": "GET /docs",
 }
 
-READ = {"200", "401", "422", "429", "503"}
+READ = {"200", "400", "401", "422", "429", "503"}
 WRITE = {"202", "400", "401", "422", "429", "503"}
-BODY = {"400", "413", "415", "422"}
+BODY = {"400", "408", "413", "415", "422"}
 STATUSES = {
     "register": (WRITE - {"401"}) | BODY | {"201", "403", "409"},
     "login": BODY | {"200", "401", "429", "503"},
@@ -249,6 +249,9 @@ def test_conditions_stand_where_they_are_heeded() -> None:
         "delete_task",
     }
     assert {name for name in OPERATIONS if "If-None-Match" in parameter_names(name, "header")} == {
+        "put_task",
+        "update_task",
+        "delete_task",
         "get_task",
         "get_openapi",
         "get_export_file",

@@ -76,17 +76,6 @@ async def test_a_body_that_announces_too_much_is_413_before_it_is_sent(service: 
     assert_problem(answer, 413, "payload-too-large")
 
 
-async def test_who_waits_for_100_continue_with_too_large_a_body_hears_413_at_once(service: Service) -> None:
-    reader, writer = await asyncio.open_connection(service.base.host, service.base.port)
-    writer.write(b"POST /tasks HTTP/1.1\r\n" + HOST + f"Authorization: Bearer {service.alice.token}\r\n".encode())
-    writer.write(b"Expect: 100-continue\r\nContent-Type: application/json\r\nContent-Length: 1048577\r\n\r\n")
-    async with asyncio.timeout(3):
-        assert (await RawAnswer.read(reader, has_body=False)).status == 100
-        assert_problem(await RawAnswer.read(reader), 413, "payload-too-large")
-    writer.close()
-    await writer.wait_closed()
-
-
 async def test_a_chunked_body_is_413_while_it_arrives(service: Service) -> None:
     head = (
         b"POST /tasks HTTP/1.1\r\n"

@@ -149,10 +149,7 @@ async def test_where_users_logged_in_from_is_forgotten_after_30_days(
 ) -> None:
     for place, age in (("home", 0), ("work", 29), ("hotel", 31), ("station", 400)):
         await owner.execute(
-            "INSERT INTO login_places (user_id, place, last_login_at) VALUES ($1, $2, now() - make_interval(days => $3))",
-            alice,
-            place,
-            age,
+            "INSERT INTO login_places VALUES ($1, $2, now() - make_interval(days => $3))", alice, place, age
         )
     assert await purge_login_places(services.pool, chunk=1) == 2
     await purge_ended_sessions(services, {})

@@ -1,0 +1,135 @@
+"""Answers travel compressed where they are long enough and the client understands that."""
+
+import gzip
+from typing import Any
+
+import pytest
+from aiohttp import ClientSession
+
+from api import compression
+from tests.conftest import MakeService
+from tests.factories import create_task
+from tests.harness import PASSWORD, Answer, Client, Service
+
+GZIP = {"Accept-Encoding": "gzip"}
+PLAIN = {"Accept-Encoding": "identity"}
+
+
+async def ask(client: Client, path: str, headers: dict[str, str], method: str = "GET", **options: Any) -> Answer:
+    """As it came over the wire: the usual client of these tests decodes what it gets."""
+    async with ClientSession(auto_decompress=False) as http:
+        return await Client(http, client._base, client.token).request(method, path, headers=headers, **options)
+
+
+async def long_task(service: Service, characters: int = 2000) -> str:
+    task = await create_task(service.alice, description="word " * (characters // 5))
+    return f"/tasks/{task['id']}"
+
+
+async def test_a_list_and_a_document_are_compressed_for_who_takes_it(service: Service) -> None:
+    path = await long_task(service)
+    for wanted in ("/tasks", "/user/tasks", path, "/openapi.json", "/metrics"):
+        plain, packed = await ask(service.alice, wanted, PLAIN), await ask(service.alice, wanted, GZIP)
+        assert "Content-Encoding" not in plain.headers, wanted
+        assert packed.headers.getall("Content-Encoding") == ["gzip"], wanted
+        assert len(packed.body) == int(packed.headers["Content-Length"]) < len(plain.body)
+        if wanted != "/metrics":
+            assert gzip.decompress(packed.body) == plain.body
+        for answer in (plain, packed):
+            [vary] = answer.headers.getall("Vary")
+            assert "Accept-Encoding" in vary
+            assert ("Authorization, Cookie" in vary) == (wanted != "/openapi.json")
+
+
+@pytest.mark.parametrize("number", [1, 100])
+async def test_what_is_long_is_the_same_whether_it_is_compressed_here_or_in_a_thread(
+    service: Service, number: int
+) -> None:
+    for _ in range(number):
+        await long_task(service)
+    plain, packed = await ask(service.alice, "/tasks", PLAIN), await ask(service.alice, "/tasks", GZIP)
+    assert (len(plain.body) > compression.IN_LOOP_BYTES) == (number > 1)
+    assert gzip.decompress(packed.body) == plain.body
+
+
+async def test_short_answers_stay_as_they_are(service: Service) -> None:
+    task = await create_task(service.alice, description=None)
+    for path in ("/tasks", f"/tasks/{task['id']}", "/health/live", "/nothing"):
+        answer = await ask(service.alice, path, GZIP)
+        assert len(answer.body) <= 1024
+        assert "Content-Encoding" not in answer.headers
+        assert "Accept-Encoding" not in answer.headers.get("Vary", "")
+
+
+@pytest.mark.parametrize(
+    ("accepted", "is_packed"),
+    [
+        ("gzip", True),
+        ("GZIP", True),
+        ("deflate, gzip;q=0.5", True),
+        ("br, gzip, *;q=0", True),
+        ("*", True),
+        ("x-gzip", True),
+        ("", False),
+        ("gzip;q=0", False),
+        ("*;q=0", False),
+        ("gzip;q=0, *", False),
+        ("identity, gzip;q=0.5", False),
+        ("br, zstd", False),
+        ("gzip;q=x", False),
+        ("gzipped", False),
+    ],
+)
+async def test_only_what_the_client_accepts_is_sent(service: Service, accepted: str, is_packed: bool) -> None:
+    await long_task(service)
+    for path in ("/tasks", "/openapi.json"):
+        answer = await ask(service.alice, path, {"Accept-Encoding": accepted})
+        assert ("Content-Encoding" in answer.headers) == is_packed
+
+
+async def test_the_tag_of_a_compressed_version_is_weak_and_good_for_conditions(service: Service) -> None:
+    path = await long_task(service)
+    packed = await ask(service.alice, path, GZIP)
+    assert packed.headers["ETag"] == 'W/"1"'
+    assert (await ask(service.alice, path, PLAIN)).headers["ETag"] == '"1"'
+    again = await ask(service.alice, path, GZIP | {"If-None-Match": packed.headers["ETag"]})
+    assert again.status == 304
+    changed = await service.alice.patch(path, {"priority": 1}, headers={"If-Match": packed.headers["ETag"]})
+    assert (changed.status, changed.json["version"]) == (200, 2)
+    stale = await service.alice.patch(path, {"priority": 2}, headers={"If-Match": packed.headers["ETag"]})
+    assert stale.status == 412
+
+
+async def test_a_document_has_a_tag_for_each_encoding_and_either_is_known(service: Service) -> None:
+    page = (await service.anonymous.get("/docs")).body.decode()
+    script = "/" + page.partition('<script src="')[2].partition('"')[0]
+    for path in ("/openapi.json", script):
+        plain, packed = await ask(service.anonymous, path, PLAIN), await ask(service.anonymous, path, GZIP)
+        assert gzip.decompress(packed.body) == plain.body
+        tags = [answer.headers["ETag"] for answer in (plain, packed)]
+        assert len(set(tags)) == 2
+        for tag in tags:
+            for accepted in (PLAIN, GZIP):
+                again = await ask(service.anonymous, path, accepted | {"If-None-Match": tag})
+                assert (again.status, again.body) == (304, b"")
+
+
+async def test_what_holds_a_token_is_never_compressed(make_service: MakeService) -> None:
+    service = await make_service(JWT_ISSUER="x" * 1000)  # so that the tokens are long
+    credentials = {"username": "alice", "password": PASSWORD}
+    login = await ask(service.anonymous, "/auth/login", GZIP, "POST", json=credentials)
+    assert login.status == 200
+    assert len(login.body) > 1024
+    assert "Content-Encoding" not in login.headers
+
+
+async def test_a_part_of_a_file_is_never_compressed(service: Service, make_service: MakeService) -> None:
+    service = await make_service(queues=("writes", "bulk"))
+    await long_task(service, 5000)
+    export = (await service.alice.post("/exports", {"format": "json"})).headers["Location"]
+    assert (await service.alice.get(export, headers={"Prefer": "wait=5"})).json["state"] == "succeeded"
+    whole = await ask(service.alice, f"{export}/file", GZIP)
+    part = await ask(service.alice, f"{export}/file", GZIP | {"Range": "bytes=0-2999"})
+    assert (part.status, part.body) == (206, whole.body[:3000])
+    assert "Content-Encoding" not in part.headers
+    assert part.headers["ETag"] == whole.headers["ETag"]
