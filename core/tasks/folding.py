@@ -151,7 +151,7 @@ class Folding:
         sizes = self._sizes | {name: _size(fields[name]) for name in _TEXTS if name in fields}
         if budget is not None and not budget.take(_BARE_BYTES + sum(sizes.values())):
             return Step(too_much(task_id))
-        if not fields:
+        if not any(_differs(name, state[name], value) for name, value in fields.items()):
             return Step(None, state)
         self.state, self._sizes = self._patched(state, fields, is_completed=is_completed), sizes
         self._detours[self._disturbance(self.state)] = self.state
@@ -202,6 +202,12 @@ class Folding:
         if is_moved and is_open:
             return 3 if state["due_date"] is not None else 4
         return 2 if is_moved else 0 if is_open else 1
+
+
+def _differs(name: str, value: Any, wanted: Any) -> bool:
+    if name == "due_date" and value is not None and wanted is not None:
+        return _moment(value) != _moment(wanted)
+    return bool(value != wanted)
 
 
 def untouched(change: Mapping[str, Any], version: int | None) -> Effect:

@@ -65,6 +65,22 @@ WITH input AS MATERIALIZED (
 """  # noqa: S608
 
 # `fields ? 'x'`: a field that the client did not send is never touched; a null that it did send clears.
+_NEW_VALUES = {
+    "title": "CASE WHEN fields ? 'title' THEN fields ->> 'title' ELSE t.title END",
+    "description": "CASE WHEN fields ? 'description' THEN fields ->> 'description' ELSE t.description END",
+    "priority": "CASE WHEN fields ? 'priority' THEN (fields ->> 'priority')::smallint ELSE t.priority END",
+    "status": "CASE WHEN fields ? 'status' THEN fields ->> 'status' ELSE t.status END",
+    "due_date": "CASE WHEN fields ? 'due_date' THEN (fields ->> 'due_date')::timestamptz ELSE t.due_date END",
+    "labels": "CASE WHEN fields ? 'labels' THEN ARRAY(SELECT jsonb_array_elements_text(fields -> 'labels')) "
+    "ELSE t.labels END",
+    "recurrence": "CASE WHEN fields ->> 'status' = 'completed' AND t.status <> 'completed' THEN NULL "
+    "WHEN fields ? 'recurrence' THEN fields ->> 'recurrence' ELSE t.recurrence END",
+    "recurrence_from": "CASE WHEN fields ? 'recurrence_from' THEN fields ->> 'recurrence_from' "
+    "ELSE t.recurrence_from END",
+}
+# What changes nothing raises no version, and is told to nobody.
+_IS_CHANGED = f"({', '.join(f't.{name}' for name in _NEW_VALUES)}) IS DISTINCT FROM ({', '.join(_NEW_VALUES.values())})"
+
 _UPDATE = f"""
 WITH input AS MATERIALIZED (
     SELECT c.*
@@ -72,22 +88,12 @@ WITH input AS MATERIALIZED (
            WITH ORDINALITY AS c (user_id, id, fields, if_versions, place)
 ), updated AS (
     UPDATE tasks AS t
-    SET    title        = CASE WHEN fields ? 'title'       THEN fields ->> 'title'                   ELSE t.title END,
-           description  = CASE WHEN fields ? 'description' THEN fields ->> 'description'             ELSE t.description END,
-           priority     = CASE WHEN fields ? 'priority'    THEN (fields ->> 'priority')::smallint    ELSE t.priority END,
-           status       = CASE WHEN fields ? 'status'      THEN fields ->> 'status'                  ELSE t.status END,
-           due_date     = CASE WHEN fields ? 'due_date'    THEN (fields ->> 'due_date')::timestamptz ELSE t.due_date END,
-           labels       = CASE WHEN fields ? 'labels'      THEN ARRAY(SELECT jsonb_array_elements_text(fields -> 'labels'))
-                               ELSE t.labels END,
-           recurrence   = CASE WHEN fields ->> 'status' = 'completed' AND t.status <> 'completed' THEN NULL
-                               WHEN fields ? 'recurrence' THEN fields ->> 'recurrence' ELSE t.recurrence END,
-           recurrence_from = CASE WHEN fields ? 'recurrence_from' THEN fields ->> 'recurrence_from'
-                                  ELSE t.recurrence_from END,
+    SET    {", ".join(f"{name} = {value}" for name, value in _NEW_VALUES.items())},
            completed_at = CASE WHEN NOT fields ? 'status'              THEN t.completed_at
                                WHEN fields ->> 'status' <> 'completed' THEN NULL
                                ELSE coalesce(t.completed_at, now()) END,
-           updated_at   = CASE WHEN fields = '{{}}' THEN t.updated_at ELSE greatest(now(), t.updated_at) END,
-           version      = t.version + (fields <> '{{}}')::int
+           updated_at   = CASE WHEN {_IS_CHANGED} THEN greatest(now(), t.updated_at) ELSE t.updated_at END,
+           version      = t.version + ({_IS_CHANGED})::int
     FROM   input
     WHERE  t.user_id = input.user_id
     AND    t.id = input.id
@@ -99,7 +105,7 @@ FROM   input
        LEFT JOIN updated         ON updated.user_id = input.user_id AND updated.id = input.id
        LEFT JOIN tasks AS before ON before.user_id = input.user_id AND before.id = input.id AND updated.id IS NULL
 ORDER  BY input.place
-"""  # noqa: S608, E501
+"""  # noqa: S608
 
 _DELETE = """
 WITH input AS MATERIALIZED (

@@ -322,6 +322,28 @@ async def test_updates_of_different_fields_at_once_all_hold(service: Service) ->
     }
 
 
+async def test_a_change_to_equal_values_raises_no_version_and_tells_nobody(service: Service) -> None:
+    task = await create_task(
+        service.alice, due_date="2030-01-31T17:00:00Z", labels=["b", "a"], recurrence="FREQ=DAILY", description="d"
+    )
+    path = f"/tasks/{task['id']}"
+    await service.rows(
+        "INSERT INTO channels (user_id, kind, url_encrypted, url_masked, events) "
+        "VALUES ($1, 'webhook', '', '', '{task.updated}')",
+        service.alice.id,
+    )
+    same = {name: task[name] for name in ("title", "description", "priority", "status", "labels", "recurrence")}
+    for body in (same, {"due_date": "2030-01-31T18:00:00+01:00"}, {"priority": task["priority"]}, {}):
+        answer = await service.alice.patch(path, body)
+        assert (answer.status, answer.json) == (200, task)
+        assert answer.headers["ETag"] == '"1"'
+    many = [{"op": "update", "id": task["id"], "fields": same} for _ in range(3)]
+    results = (await service.alice.post("/tasks/batch", {"operations": many})).json["results"]
+    assert [result["task"] for result in results] == [task] * 3
+    assert await service.rows("SELECT FROM events WHERE user_id = $1", service.alice.id) == []
+    assert (await service.alice.patch(path, {"title": "another"})).json["version"] == 2
+
+
 @pytest.mark.parametrize("method", ["PUT", "PATCH"])
 @pytest.mark.parametrize("body", [{"title": None}, {"priority": 0}, {"version": 1}, {"id": 1}, {"title": "a\x00b"}])
 async def test_an_invalid_update_is_422_and_changes_nothing(
