@@ -22,11 +22,11 @@ from worker.transactions import AlreadyDone, Overdue, carry_out
 
 SLICE_SECONDS = 0.05
 """What a slice is to take: a worker's time between two looks at what others want."""
-LONGEST_SLICE_SECONDS = 1.0
+LONGEST_SLICE_SECONDS = 2.0
 FIRST_SLICE_OPERATIONS = 40
 SLICE_MAXIMUM_OPERATIONS = 250
-BATCH_SECONDS = 20.0
-"""The time that all slices of one batch may take together; ten times what the dearest batch needs."""
+BATCH_SECONDS = 60.0
+"""The time that all slices of one batch may take together; thirty times what the dearest batch needs."""
 
 log = get_logger()
 
