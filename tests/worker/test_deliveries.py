@@ -607,7 +607,7 @@ async def test_a_place_of_one_host_goes_to_the_user_who_holds_the_fewest(
             await asyncio.sleep(0.01)
     await end_tasks([running])
     turns = Counter(received.path.split("/")[1] for received in hook.received[150:])
-    assert turns["bob"] > 0.7 * turns["alice"]
+    assert turns["bob"] > 0.4 * turns["alice"], "with a place a channel it would be a twentieth"
 
 
 async def test_one_user_with_much_that_is_due_does_not_hold_up_what_another_claims(
