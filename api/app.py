@@ -23,12 +23,13 @@ from api import (
 )
 from api.contexts import CONTEXTS
 from api.http import Endpoint
-from api.keys import BOOKKEEPING, SECRETS, SETTINGS, TOKENS
+from api.keys import BOOKKEEPING, IDENTITIES, SECRETS, SETTINGS, TOKENS
 from api.middlewares import around_every_request
 from api.runner import Runner
 from api.tokens import Tokens
 from core.bookkeeping import Bookkeeping
 from core.encryption import SecretBox
+from core.identity import Identities
 from core.logs import event_log, get_logger
 from core.settings import Settings, SettingsError
 
@@ -81,6 +82,7 @@ def create_app(settings: Settings) -> web.Application:
     app[SETTINGS] = settings
     app[BOOKKEEPING] = bookkeeping
     app[TOKENS] = Tokens(settings)
+    app[IDENTITIES] = Identities.of(settings)
     app[SECRETS] = SecretBox.of(settings)
     # aiohttp makes one resource of the methods of a path only if they come one after the other.
     for endpoint in sorted(ENDPOINTS, key=lambda endpoint: endpoint.path):

@@ -12,7 +12,7 @@ from aiohttp import web
 from api.keys import IDENTITY, POOL
 from core.authority import holds_others, seen_outcome, without_others
 from core.commands import Command, Outcome
-from core.database import AnyPool
+from core.readpool import ReadPool
 from core.jobs import JobView, ListedJob
 from core.reminders.queries import jobs_of_others_tasks
 from core.users.queries import current_role
@@ -30,11 +30,11 @@ async def still_admin(request: web.Request) -> bool:
     return request[IDENTITY].is_admin and await _is_admin(request.app[POOL], request[IDENTITY].user_id)
 
 
-async def _is_admin(pool: AnyPool, user_id: int) -> bool:
+async def _is_admin(pool: ReadPool, user_id: int) -> bool:
     return await current_role(pool, user_id) == "admin"
 
 
-async def seen_by_user(pool: AnyPool, command: Command, outcome: Outcome) -> Outcome:
+async def seen_by_user(pool: ReadPool, command: Command, outcome: Outcome) -> Outcome:
     """What the outcome of an earlier delivery of a command may tell its user now.
 
     Raises:

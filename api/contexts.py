@@ -16,6 +16,7 @@ from api.keys import (
     CACHE_CLIENT,
     GATEWAY,
     GUESS_LIMITS,
+    IDENTITIES,
     LIST_QUERIES,
     PASSWORDS,
     POOL,
@@ -33,25 +34,51 @@ from core import metrics
 from core.cache import CacheInvalidator, PageCache
 from core.commands import Command, Outcome
 from core.database import api_pool, pool_counts, within
+from core.errors import DatabaseUnavailable
 from core.jobs import find_outcome
+from core.logs import get_logger
 from core.ratelimit import HOUR_SECONDS, RateLimiter
 from core.readpool import ReadPool
 from core.redis import CACHE_REPLY_SECONDS, cache_client, end_tasks, queue_client
 from core.redislink import Link
+from core.rights import identity_fault, read_standing, refuse_or_tell
 from core.storage import Storage
 from core.version import VERSION
 
 OBSERVE_SECONDS = 1.0
 POOL_CLOSE_SECONDS = 5.0
+LOOK_SECONDS = 3.0
 # A client has waited long enough when an outcome is looked up: without an answer it is told 202.
 FIND_SECONDS = 1.0
 
+log = get_logger()
+
 
 async def database(app: web.Application) -> AsyncIterator[None]:
-    app[POOL] = ReadPool(await api_pool(app[SETTINGS]), seconds=app[SETTINGS].read_timeout_seconds)
-    yield
-    with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(app[POOL].close(), POOL_CLOSE_SECONDS)
+    """The pool of reads.
+
+    Raises:
+        SettingsError: in production, where the login is more than one that reads.
+    """
+    settings = app[SETTINGS]
+    app[POOL] = ReadPool(await api_pool(settings), app[IDENTITIES], seconds=settings.read_timeout_seconds)
+    try:
+        await _look_at_database(app)
+        yield
+    finally:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(app[POOL].close(), POOL_CLOSE_SECONDS)
+
+
+async def _look_at_database(app: web.Application) -> None:
+    """Says at the start what would make every answer wrong; a database that is away is looked at by /health/ready."""
+    try:
+        standing = await within(LOOK_SECONDS, read_standing(app[POOL], "API"))
+        refuse_or_tell(app[SETTINGS], "API", standing)
+        if standing.has_tables and (fault := await within(LOOK_SECONDS, identity_fault(app[POOL]))):
+            log.error("identities are refused", fault=fault)
+    except DatabaseUnavailable as error:
+        log.warning("the database could not be looked at", fault=str(error))
 
 
 async def redis_servers(app: web.Application) -> AsyncIterator[None]:

@@ -18,11 +18,17 @@ from api.keys import BOOKKEEPING, CACHE_CLIENT, POOL, QUEUE, SETTINGS
 from core import lanes
 from core.bookkeeping import GATHER_SECONDS
 from core.database import SCHEMA_REVISION, applied_revision
-from core.errors import DatabaseUnavailable
+from core.errors import DatabaseUnavailable, IdentityRefused, SchemaUnready
 from core.redis import REDIS_FAULTS, durability_faults
+from core.rights import identity_fault, read_standing
 
 CHECK_SECONDS = 2.0
 STALE_LANES_TOLD = 5
+
+
+class Weakness(str):
+    """A fault with which the service serves all the same."""
+
 
 Check = Callable[[web.Request], Awaitable[str | None]]
 """Returns what is wrong, or None."""
@@ -60,7 +66,7 @@ async def ready(request: web.Request) -> web.Response:
     dependencies: list[dict[str, Any]] = [
         {
             "name": name,
-            "status": "ok" if fault is None else ("failed" if needed else "degraded"),
+            "status": _status(fault, needed=needed),
             "detail": fault,
         }
         for (name, (_, needed)), fault in zip(CHECKS.items(), faults, strict=True)
@@ -73,6 +79,12 @@ async def ready(request: web.Request) -> web.Response:
     )
 
 
+def _status(fault: str | None, *, needed: bool) -> str:
+    if fault is None:
+        return "ok"
+    return "failed" if needed and not isinstance(fault, Weakness) else "degraded"
+
+
 async def _within(check: Check, request: web.Request) -> str | None:
     try:
         async with asyncio.timeout(CHECK_SECONDS):
@@ -82,11 +94,22 @@ async def _within(check: Check, request: web.Request) -> str | None:
 
 
 async def _database(request: web.Request) -> str | None:
+    pool = request.app[POOL]
     try:
-        await applied_revision(request.app[POOL])
+        standing = await read_standing(pool, "API")
+        refusal = await identity_fault(pool) if standing.has_tables else None
+    except SchemaUnready:
+        return None  # the migrations' own line says it
+    except IdentityRefused:
+        return "does not let the login of API_DATABASE_URL in"
     except DatabaseUnavailable:
         return "cannot be reached"
-    return None
+    if refusal is not None:
+        return refusal
+    weakness = "; ".join(standing.faults)
+    if not weakness:
+        return None
+    return Weakness(weakness) if request.app[SETTINGS].in_development else weakness
 
 
 async def _migrations(request: web.Request) -> str | None:

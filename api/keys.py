@@ -8,6 +8,7 @@ from api.identity import Identity
 from core.bookkeeping import Bookkeeping
 from core.cache import PageCache
 from core.encryption import SecretBox
+from core.identity import Identities
 from core.ratelimit import Allowance, RateLimiter
 from core.readpool import ReadPool
 from core.settings import Settings
@@ -31,6 +32,7 @@ CACHE_CLIENT: "web.AppKey[Redis]" = web.AppKey("cache_client")
 CACHE: web.AppKey[PageCache] = web.AppKey("cache", PageCache)
 STORAGE: web.AppKey[Storage] = web.AppKey("storage", Storage)
 UPLOADS: "web.AppKey[UploadsUnderWay]" = web.AppKey("uploads")
+IDENTITIES: web.AppKey[Identities] = web.AppKey("identities", Identities)
 SECRETS: web.AppKey[SecretBox] = web.AppKey("secrets", SecretBox)
 GATEWAY: "web.AppKey[Gateway]" = web.AppKey("gateway")
 TOKENS: "web.AppKey[Tokens]" = web.AppKey("tokens")

@@ -17,7 +17,7 @@ from api.keys import GATEWAY, IDENTITY, POOL, QUEUE, SETTINGS
 from api.submission import RETRY_AFTER, answer, read_preference
 from core import lanes
 from core.commands import Command
-from core.database import AnyPool
+from core.readpool import ReadPool
 from core.errors import CursorInvalid, DatabaseUnavailable, QueueUnavailable
 from core.ids import is_job_id
 from core.jobs import FINAL_STATES, STATES, JobView, ListedJob
@@ -151,7 +151,7 @@ async def find_work(
     request: web.Request,
     job_id: str,
     kind: str,
-    read: Callable[[AnyPool, int, str], Awaitable[JobView | None]],
+    read: Callable[[ReadPool, int, str], Awaitable[JobView | None]],
     as_queued: Callable[[str, str, dict[str, Any]], bytes],
 ) -> JobView:
     """The caller's own import or export.

@@ -12,9 +12,9 @@ from typing import Any, TypeVar
 import asyncpg
 from sqlalchemy import MetaData
 
-from core.errors import DatabaseUnavailable, SchemaUnready
+from core.errors import DatabaseUnavailable, IdentityRefused, SchemaUnready
 from core.readpool import ReadPool
-from core.settings import Settings
+from core.settings import Settings, SettingsError
 
 SCHEMA_REVISION = "0008"
 """The Alembic revision that this code needs; a test holds it to the newest migration."""
@@ -154,22 +154,43 @@ async def create_pool(
 
 
 async def api_pool(settings: Settings) -> Pool:
-    """The API's pool: `tenfold_api` may only SELECT, under row-level security."""
+    """The API's pool: `tenfold_api` may only SELECT, under row-level security.
+
+    Raises:
+        SettingsError: in production, where it has no login of its own.
+    """
     seconds = settings.read_timeout_seconds
     if settings.api_database_url:
         return await create_pool(
             settings.api_database_url, settings, role=None, application="tenfold api", seconds=seconds
         )
-    return await create_pool(settings.database_url, settings, role=API_ROLE, application="tenfold api", seconds=seconds)
+    _require_development(settings, "API", API_ROLE)
+    return await create_pool(settings.owner_url, settings, role=API_ROLE, application="tenfold api", seconds=seconds)
 
 
 async def worker_pool(settings: Settings, *, size: int | None = None) -> Pool:
-    """The workers' pool: `tenfold_worker` may change rows, not the schema."""
+    """The workers' pool: `tenfold_worker` may change rows, not the schema.
+
+    Raises:
+        SettingsError: in production, where they have no login of their own.
+    """
     if settings.worker_database_url:
         return await create_pool(
             settings.worker_database_url, settings, role=None, application="tenfold worker", size=size
         )
-    return await create_pool(settings.database_url, settings, role=WORKER_ROLE, application="tenfold worker", size=size)
+    _require_development(settings, "WORKER", WORKER_ROLE)
+    return await create_pool(settings.owner_url, settings, role=WORKER_ROLE, application="tenfold worker", size=size)
+
+
+def _require_development(settings: Settings, tier: str, role: str) -> None:
+    """A role that is assumed can be left again: whoever gets a statement of his own in is the owner then."""
+    if not settings.in_development:
+        raise SettingsError(
+            [
+                f"{tier}_DATABASE_URL is not set: name a login of its own in it, such as "
+                f"postgresql://{role}_login:PASSWORD@host:5432/tenfold, and run `tenfold migrate`, which makes it"
+            ]
+        )
 
 
 AnyPool = Pool | ReadPool
@@ -189,7 +210,8 @@ async def fetch_rows(pool: AnyPool, sql: str, *arguments: Any) -> list[asyncpg.R
     """The rows of one statement in autocommit; once more on a fresh connection if the first was broken.
 
     Raises:
-        DatabaseUnavailable: the server is away, or did not answer in time; `SchemaUnready`: it has not been migrated.
+        DatabaseUnavailable: the server is away, or did not answer in time; `SchemaUnready`: it has not been migrated;
+            `IdentityRefused`: it accepts neither keys nor clock of this process, or not its login.
     """
     try:
         try:
@@ -205,6 +227,9 @@ async def fetch_rows(pool: AnyPool, sql: str, *arguments: Any) -> list[asyncpg.R
     except Exception as error:
         if is_transient(error):
             raise DatabaseUnavailable("the database cannot answer just now") from error
+        if isinstance(error, asyncpg.InvalidAuthorizationSpecificationError):
+            # What the policies say of a text that they cannot verify; or the login is refused.
+            raise IdentityRefused("the database does not accept who this service says it is") from error
         if is_schema_fault(error):
             raise SchemaUnready("the database is being brought up to date") from error
         raise
@@ -238,25 +263,8 @@ async def within(seconds: float, question: Coroutine[Any, Any, T]) -> T:
 
 
 @contextlib.asynccontextmanager
-async def locked_transaction(
-    connection: Connection, lock_class: int, lock: int, *, longest_seconds: int = LONGEST_TRANSACTION_SECONDS
-) -> AsyncIterator[None]:
-    """A transaction under an advisory lock, begun in one round trip.
-
-    Args:
-        connection: not in a transaction.
-        lock_class: the first half of the lock's name, a 32-bit number.
-        lock: the second half.
-        longest_seconds: when the server ends the transaction.
-    """
-    lock_it = f"SELECT pg_advisory_xact_lock({lock_class:d}, {lock:d})"
-    async with transaction_begun_with(connection, lock_it, longest_seconds=longest_seconds):
-        yield
-
-
-@contextlib.asynccontextmanager
-async def transaction_begun_with(connection: Connection, lock: str, *, longest_seconds: float) -> AsyncIterator[None]:
-    """A transaction whose first statement takes a lock, begun in one round trip.
+async def transaction_begun_with(connection: Connection, lock: str, *, longest_seconds: float) -> AsyncIterator[str]:
+    """A transaction whose first statement takes a lock, begun in one round trip; yields that statement's status.
 
     A process that is frozen in the middle of it would keep the lock for as long as it stays so: the server ends
     such a transaction, and whoever waited goes on. (Not by the timeout for idle transactions: between the messages
@@ -268,11 +276,10 @@ async def transaction_begun_with(connection: Connection, lock: str, *, longest_s
         longest_seconds: when the server ends the transaction.
     """
     try:
-        await connection.execute(
+        yield await connection.execute(
             f"BEGIN; SET LOCAL transaction_timeout = '{longest_seconds * 1000:.0f}ms'; "
             f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'; {_UNPRUNED}; {lock}"
         )
-        yield
         status = await connection.execute("COMMIT")
         if status != "COMMIT":  # a statement had failed: the server has rolled back, and calls that a success
             raise asyncpg.InFailedSQLTransactionError("the transaction was rolled back")

@@ -17,6 +17,10 @@ class SchemaUnready(DatabaseUnavailable):
     """The database has not the schema that this version needs: its migration is still to come."""
 
 
+class IdentityRefused(DatabaseUnavailable):
+    """The database does not accept who the service says it is: by its login, or by the identity in a statement."""
+
+
 class CursorInvalid(TenfoldError):
     """A paging cursor is not ours, is damaged, or belongs to other filters or another sort."""
 

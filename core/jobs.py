@@ -10,8 +10,10 @@ from arq.connections import ArqRedis
 from sqlalchemy.dialects.postgresql import JSON, UUID
 
 from core.commands import Command, Effect, Outcome
-from core.database import AnyPool, Connection, Pool, delete_in_chunks, fetch_row, fetch_rows, is_data_fault, metadata
+from core.database import Connection, Pool, delete_in_chunks, fetch_row, fetch_rows, is_data_fault, metadata
+from core.readpool import ReadPool
 from core.errors import CursorInvalid
+from core.identity import ME, MY_ID
 from core.lanes import WRITES_QUEUE
 from core.pagination import DAMAGED
 from core.redis import wake_channel
@@ -209,24 +211,24 @@ _JOB_JSON = f"(SELECT row_to_json(job)::text FROM (SELECT {JOB_COLUMNS_JSON}) AS
 
 _ONE = f"""
 SELECT {_JOB_JSON} AS job, j.state, j.kind
-FROM   set_config('app.user_id', $1, true) AS me,
-       LATERAL (SELECT * FROM jobs WHERE user_id = me::bigint AND id = $2::text::uuid LIMIT 1) AS j
+FROM   {ME},
+       LATERAL (SELECT * FROM jobs WHERE user_id = {MY_ID} AND id = $2::text::uuid LIMIT 1) AS j
 """  # noqa: S608
 
-_OUTCOME = """
+_OUTCOME = f"""
 SELECT j.*
-FROM   set_config('app.user_id', $1, true) AS me,
+FROM   {ME},
        LATERAL (SELECT id::text, coalesce(status_code, 202) AS status_code, result::text, error::text,
                        task_id, fingerprint,
                        to_char(created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"+00:00"') AS created_at
-                FROM   jobs WHERE user_id = me::bigint AND id = $2::text::uuid LIMIT 1) AS j
-"""
+                FROM   jobs WHERE user_id = {MY_ID} AND id = $2::text::uuid LIMIT 1) AS j
+"""  # noqa: S608
 
 _LIST = f"""
 SELECT j.id::text, j.created_at::text, {_JOB_JSON} AS job
-FROM   set_config('app.user_id', $1, true) AS me,
+FROM   {ME},
        LATERAL (SELECT * FROM jobs
-                WHERE  user_id = me::bigint
+                WHERE  user_id = {MY_ID}
                 AND    ($2::text[] IS NULL OR kind = ANY ($2))
                 AND    ($3::text[] IS NULL OR state = ANY ($3))
                 AND    ($4::text IS NULL OR (created_at, id) < ($4::text::timestamptz, $5::text::uuid))
@@ -253,18 +255,18 @@ class ListedJob:
     id: str
 
 
-async def read_job(pool: AnyPool, user_id: int, job_id: str) -> JobView | None:
+async def read_job(pool: ReadPool, user_id: int, job_id: str) -> JobView | None:
     """The user's own job; None where there is no row (yet).
 
     Raises:
         DatabaseUnavailable: the database cannot answer.
     """
-    row = await fetch_row(pool, _ONE, str(user_id), job_id)
+    row = await fetch_row(pool, _ONE, pool.identities.user(user_id), job_id)
     return None if row is None else JobView(row["job"], row["state"], row["kind"])
 
 
 async def list_jobs(
-    pool: AnyPool,
+    pool: ReadPool,
     user_id: int,
     *,
     kinds: Sequence[str] | None,
@@ -278,11 +280,11 @@ async def list_jobs(
         CursorInvalid: `after`, which comes from a cursor, is no place.
         DatabaseUnavailable: the database cannot answer.
     """
-    return await fetch_newest_first(pool, _LIST, str(user_id), kinds, states, after=after, limit=limit)
+    return await fetch_newest_first(pool, _LIST, pool.identities.user(user_id), kinds, states, after=after, limit=limit)
 
 
 async def fetch_newest_first(
-    pool: AnyPool, sql: str, *arguments: Any, after: tuple[str, str] | None, limit: int
+    pool: ReadPool, sql: str, *arguments: Any, after: tuple[str, str] | None, limit: int
 ) -> list[ListedJob]:
     """Jobs of any kind, as `sql` finds them.
 
@@ -305,13 +307,13 @@ async def fetch_newest_first(
     return [ListedJob(row["job"], row["created_at"], row["id"]) for row in rows]
 
 
-async def find_outcome(pool: AnyPool, command: Command) -> Outcome | None:
+async def find_outcome(pool: ReadPool, command: Command) -> Outcome | None:
     """What a command came to, where it was carried out already.
 
     Raises:
         DatabaseUnavailable: the database cannot answer.
     """
-    row = await fetch_row(pool, _OUTCOME, str(command.user_id), command.id)
+    row = await fetch_row(pool, _OUTCOME, pool.identities.user(command.user_id), command.id)
     return None if row is None else Outcome(**_stored(row).answer_to(command))
 
 

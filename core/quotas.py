@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from core.commands import Effect
-from core.database import AnyPool, Connection, Pool, fetch_row
+from core.database import Connection, Pool, fetch_row
+from core.identity import ME, MY_ID
+from core.readpool import ReadPool
 from core.settings import Settings
 from core.taskquota import TaskQuota, quota_exceeded
 
@@ -46,8 +48,8 @@ FROM   unnest($1::bigint[]) AS u (user_id)
 
 _OWN = f"""
 SELECT held.*
-FROM   set_config('app.user_id', $1, true) AS me,
-       LATERAL (SELECT {_FILES} FROM (SELECT me::bigint AS user_id) AS u LIMIT 1) AS held
+FROM   {ME},
+       LATERAL (SELECT {_FILES} FROM (SELECT {MY_ID} AS user_id) AS u LIMIT 1) AS held
 """  # noqa: S608
 
 
@@ -60,13 +62,13 @@ class Held:
     stored_bytes: int
 
 
-async def read_held(pool: AnyPool, user_id: int) -> Held:
+async def read_held(pool: ReadPool, user_id: int) -> Held:
     """What the caller has, for a refusal before anything is sent; the worker judges again.
 
     Raises:
         DatabaseUnavailable: the database cannot answer.
     """
-    row = await fetch_row(pool, _OWN, str(user_id), None)
+    row = await fetch_row(pool, _OWN, pool.identities.user(user_id), None)
     assert row is not None, "sums and counts always give a row"
     return Held(row["waiting_jobs"], row["exports_kept"], int(row["stored_bytes"]))
 

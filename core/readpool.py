@@ -13,6 +13,7 @@ from typing import Any
 import asyncpg
 
 from core.errors import DatabaseUnavailable
+from core.identity import Identities
 from core.outages import Outage
 
 RETURNED_AFTER_READS = 1000
@@ -30,12 +31,14 @@ class ReadPool:
     statement and reading its row.
     """
 
-    def __init__(self, pool: asyncpg.Pool, *, seconds: float = READ_SECONDS) -> None:
+    def __init__(self, pool: asyncpg.Pool, identities: Identities, *, seconds: float = READ_SECONDS) -> None:
         """
         Args:
             pool: nobody else's; closed with this. Its `command_timeout` bounds the cancelling of what was given up.
+            identities: what statements say who asks with.
             seconds: the longest that a read may take, with the waits for a place and for a connection.
         """
+        self.identities = identities
         self._pool = pool
         self._seconds = seconds
         self._places = _Places(pool.get_max_size(), seconds)

@@ -133,6 +133,7 @@ _STORAGE_SCHEMES = ("file", "s3", "gs")
 _postgres_url = _url("postgresql", "postgres", "postgresql+asyncpg")
 _REDIS_SCHEMES = ("redis", "rediss", "unix")
 _redis_url = _url(*_REDIS_SCHEMES)
+_TIERS_URLS = ("API_DATABASE_URL", "WORKER_DATABASE_URL")
 
 
 def _variable(parse: Callable[[str], Any], *, default: Any = MISSING, secret: bool = False) -> Any:
@@ -236,7 +237,9 @@ class Settings:
             name = variable.name.upper()
             raw = source.get(name, "").strip()
             if not raw:
-                if variable.default is MISSING:
+                if name == "DATABASE_URL" and any(source.get(url, "").strip() for url in _TIERS_URLS):
+                    values[variable.name] = ""  # a tier with a login of its own has no use for the owner's
+                elif variable.default is MISSING:
                     faults.append(f"{name} is not set: {MISSING_HINTS[name]}")
                 continue
             try:
@@ -251,6 +254,17 @@ class Settings:
             if not faults:
                 return settings
         raise SettingsError(faults)
+
+    @property
+    def owner_url(self) -> str:
+        """Of the database's owner, which neither tier needs that has a login of its own.
+
+        Raises:
+            SettingsError: it is not named.
+        """
+        if not self.database_url:
+            raise SettingsError([f"DATABASE_URL is not set: {MISSING_HINTS['DATABASE_URL']}"])
+        return self.database_url
 
     @property
     def in_development(self) -> bool:

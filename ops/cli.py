@@ -99,15 +99,18 @@ def migrate(
     revision: Annotated[str, typer.Argument(help="Where to go.")] = "head",
     down: Annotated[bool, typer.Option("--down", help="Go back to the revision; `base` removes everything.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask before going back.")] = False,
+    forget_keys: Annotated[
+        bool, typer.Option("--forget-keys", help="Refuse identities that were signed with an earlier key.")
+    ] = False,
 ) -> None:
-    """Bring the database's schema to a revision."""
+    """Bring the database's schema to a revision, and the tiers' logins and keys in line with the settings."""
     with told_plainly():
         from ops.migrate import go_down, go_up
 
         if down:
             go_down(load_settings(), revision, confirmed=yes)
         else:
-            go_up(load_settings(), revision)
+            raise typer.Exit(go_up(load_settings(), revision, forget_keys=forget_keys))
 
 
 @app.command()

@@ -1,5 +1,6 @@
-"""`tenfold migrate`: says what it does, and asks before it takes anything away."""
+"""`tenfold migrate`: says what it does, asks before it takes anything away, and prints what is for others to do."""
 
+import asyncio
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,18 +11,53 @@ from alembic.util import CommandError
 from sqlalchemy.exc import DBAPIError
 
 from core.settings import Settings
+from migrations.access import Access, give_access, missing_roles
 from migrations.run import downgrade, pending, upgrade
 from ops.faults import Fault
 
+LEFT_TO_DO = 3
+"""The exit status where somebody else must make roles before the service can run."""
 
-def go_up(settings: Settings, revision: str) -> None:
-    """Applies what is missing up to `revision`."""
+
+def go_up(settings: Settings, revision: str, *, forget_keys: bool = False) -> int:
+    """Applies what is missing up to `revision`, and gives both tiers what they need to get in.
+
+    Returns:
+        The exit status: 0, or `LEFT_TO_DO`.
+    """
     with _told_plainly():
-        before = pending(settings.database_url)
-        upgrade(settings.database_url, revision)
-        applied = len(before) - len(pending(settings.database_url))
-    told = f"applied {applied} migration{'' if applied == 1 else 's'}"
-    typer.echo(told if before else "the database is up to date")
+        if wanted := asyncio.run(missing_roles(settings)):
+            _hand_over("the database's owner may not make roles: nothing was done. Somebody who may, should do", wanted)
+            return LEFT_TO_DO
+        before = pending(settings.owner_url)
+        upgrade(settings.owner_url, revision)
+        left = pending(settings.owner_url)
+        applied = len(before) - len(left)
+        told = f"applied {applied} migration{'' if applied == 1 else 's'}"
+        typer.echo(told if before else "the database is up to date")
+        if left:  # somewhere on the way
+            return 0
+        return _tell(asyncio.run(give_access(settings, forget_keys=forget_keys)))
+
+
+def _tell(access: Access) -> int:
+    for line in access.done:
+        typer.echo(line)
+    if access.advised:
+        _hand_over("what only a superuser can do, and should, once, in this database", access.advised)
+    if access.wanted:
+        _hand_over(
+            "the database's owner may not make or change these logins. Somebody who may, should do", access.wanted
+        )
+        return LEFT_TO_DO
+    return 0
+
+
+def _hand_over(what: str, statements: list[str]) -> None:
+    typer.echo(f"\n-- {what}:\n")
+    for statement in statements:
+        typer.echo(statement)
+    typer.echo()
 
 
 def go_down(settings: Settings, revision: str, *, confirmed: bool) -> None:
@@ -33,7 +69,7 @@ def go_down(settings: Settings, revision: str, *, confirmed: bool) -> None:
             raise Fault("going back can lose data: repeat it with --yes")
         typer.confirm(f"Going back to {revision} can lose data. Go on?", abort=True)
     with _told_plainly():
-        downgrade(settings.database_url, revision)
+        downgrade(settings.owner_url, revision)
     typer.echo(f"the database is at {revision}")
 
 
@@ -45,3 +81,5 @@ def _told_plainly() -> Iterator[None]:
         raise Fault(f"{error}: is the code older than the database?") from None
     except DBAPIError as error:
         raise Fault(f"the database refused: {error.orig}; see `tenfold check`") from None
+    except ValueError as error:
+        raise Fault(str(error)) from None

@@ -29,6 +29,7 @@ from core.redis import CACHE_REPLY_SECONDS, cache_client, end_tasks, queue_clien
 from core.redislink import Link
 from core.settings import Settings
 from core.users.passwords import hash_password
+from migrations.access import close_catalogue, give_access, give_access_now
 from migrations.run import upgrade
 from ops.dev.servers import PostgresServer, Server, ValkeyServer
 from worker.main import QUEUES_OF_JOBS, connected
@@ -61,6 +62,8 @@ class Servers:
             list(threads.map(Server.start, self.all))
             threads.submit(asyncio.run, self._make_template()).result()
             threads.submit(upgrade, self.postgres.url(TEMPLATE)).result()
+            threads.submit(give_access_now, self._settings(TEMPLATE, 0, {})).result()
+            threads.submit(asyncio.run, close_catalogue(self.postgres.superuser_url(TEMPLATE))).result()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -74,6 +77,9 @@ class Servers:
     async def _make_template(self) -> None:
         async with connection(self.postgres.url()) as owner:
             await owner.execute(f"CREATE DATABASE {TEMPLATE}")
+        # Tests look at what the tiers' sessions do, and end some.
+        async with connection(self.postgres.superuser_url()) as superuser:
+            await superuser.execute(f"GRANT pg_read_all_stats, pg_signal_backend TO {self.postgres.OWNER}")
 
     @contextlib.asynccontextmanager
     async def fresh_settings(self, variables: Mapping[str, str]) -> AsyncIterator[Settings]:
@@ -84,7 +90,11 @@ class Servers:
             async with self.database(name, template=TEMPLATE):
                 for server in (self.queue, self.cache):
                     await flush(server.url(keyspace))
-                yield self._settings(name, keyspace, variables)
+                settings = self._settings(name, keyspace, variables)
+                if any(variable.startswith("JWT_") for variable in variables):
+                    with contextlib.suppress(ValueError):  # a key that is none
+                        await give_access(settings)
+                yield settings
         finally:
             self._keyspaces.append(keyspace)
 
@@ -93,6 +103,9 @@ class Servers:
         """A new database, dropped in the end; yields its URL."""
         async with connection(self.postgres.url()) as owner:
             await owner.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+            # What PUBLIC may do in a database does not come with its template.
+            await owner.execute(f"REVOKE TEMPORARY ON DATABASE {name} FROM PUBLIC")
+            await owner.execute(f"GRANT TEMPORARY ON DATABASE {name} TO tenfold_worker")
         try:
             yield self.postgres.url(name)
         finally:
@@ -105,6 +118,7 @@ class Servers:
         return Settings.from_env(
             {
                 "DATABASE_URL": self.postgres.url(database),
+                **tier_urls(self.postgres.url(database)),
                 "QUEUE_REDIS_URL": self.queue.url(keyspace),
                 "REDIS_URL": self.cache.url(keyspace),
                 "JWT_SECRET_KEY": SECRET,
@@ -123,6 +137,15 @@ class Servers:
     async def start_all(self) -> None:
         for server in self.all:
             await start(server)
+
+
+def tier_urls(owner_url: str) -> dict[str, str]:
+    """Logins of their own for both tiers, as in production; `tenfold migrate` makes them."""
+    url = URL(owner_url)
+    return {
+        f"{tier.upper()}_DATABASE_URL": str(url.with_user(f"tenfold_{tier}_login").with_password(f"of-the-{tier}"))
+        for tier in ("api", "worker")
+    }
 
 
 async def start(server: Server) -> None:

@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass
 
-from core.database import AnyPool, fetch_row, fetch_rows
+from core.database import fetch_row, fetch_rows
+from core.readpool import ReadPool
+from core.identity import ME, MY_ID
 
 CHANNEL_JSON = """
     (SELECT row_to_json(channel)::text
@@ -13,17 +15,17 @@ _COLUMNS = "id, kind, url_masked, events, quiet_hours, state, failing_since, cre
 
 _ONE = f"""
 SELECT {CHANNEL_JSON} AS channel, c.kind
-FROM   set_config('app.user_id', $1, true) AS me,
+FROM   {ME},
        LATERAL (SELECT {_COLUMNS} FROM channels
-                WHERE  user_id = me::bigint AND id = $2 AND state <> 'deleted'
+                WHERE  user_id = {MY_ID} AND id = $2 AND state <> 'deleted'
                 LIMIT  1) AS c
 """  # noqa: S608
 
 _LIST = f"""
 SELECT c.id, {CHANNEL_JSON} AS channel
-FROM   set_config('app.user_id', $1, true) AS me,
+FROM   {ME},
        LATERAL (SELECT {_COLUMNS} FROM channels
-                WHERE  user_id = me::bigint AND id > $2 AND state <> 'deleted'
+                WHERE  user_id = {MY_ID} AND id > $2 AND state <> 'deleted'
                 ORDER  BY id
                 LIMIT  $3) AS c
 """  # noqa: S608
@@ -45,21 +47,21 @@ class ListedChannel:
     id: int
 
 
-async def read_channel(pool: AnyPool, user_id: int, channel_id: int) -> ChannelView | None:
+async def read_channel(pool: ReadPool, user_id: int, channel_id: int) -> ChannelView | None:
     """The user's own channel; None where there is none.
 
     Raises:
         DatabaseUnavailable: the database cannot answer.
     """
-    row = await fetch_row(pool, _ONE, str(user_id), channel_id)
+    row = await fetch_row(pool, _ONE, pool.identities.user(user_id), channel_id)
     return None if row is None else ChannelView(row["channel"], row["kind"])
 
 
-async def list_channels(pool: AnyPool, user_id: int, *, after: int, limit: int) -> list[ListedChannel]:
+async def list_channels(pool: ReadPool, user_id: int, *, after: int, limit: int) -> list[ListedChannel]:
     """The user's own channels behind the one with the id `after`, oldest first.
 
     Raises:
         DatabaseUnavailable: the database cannot answer.
     """
-    rows = await fetch_rows(pool, _LIST, str(user_id), after, limit)
+    rows = await fetch_rows(pool, _LIST, pool.identities.user(user_id), after, limit)
     return [ListedChannel(row["channel"], row["id"]) for row in rows]

@@ -3,7 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from core.database import AnyPool, fetch_row, fetch_rows
+from core.database import fetch_row, fetch_rows
+from core.readpool import ReadPool
+from core.identity import ME, MY_ID
 
 DELIVERY_JSON = """
     (SELECT row_to_json(delivery)::text
@@ -17,19 +19,19 @@ _OF_A_CHANNEL = "EXISTS (SELECT FROM channels AS c WHERE c.id = found.channel_id
 
 _ONE = f"""
 SELECT {DELIVERY_JSON} AS delivery
-FROM   set_config('app.user_id', $1, true) AS me,
+FROM   {ME},
        LATERAL (SELECT found.*, {_EVENT}
                 FROM   deliveries AS found
-                WHERE  found.user_id = me::bigint AND found.id = $2 AND {_OF_A_CHANNEL}
+                WHERE  found.user_id = {MY_ID} AND found.id = $2 AND {_OF_A_CHANNEL}
                 LIMIT  1) AS d
 """  # noqa: S608
 
 _LIST = f"""
 SELECT d.id, {DELIVERY_JSON} AS delivery
-FROM   set_config('app.user_id', $1, true) AS me,
+FROM   {ME},
        LATERAL (SELECT found.*, {_EVENT}
                 FROM   deliveries AS found
-                WHERE  found.user_id = me::bigint
+                WHERE  found.user_id = {MY_ID}
                 AND    ($2::text[] IS NULL OR found.state = ANY ($2))
                 AND    ($3::bigint IS NULL OR found.channel_id = $3)
                 AND    ($4::bigint IS NULL OR found.id < $4)
@@ -47,18 +49,18 @@ class ListedDelivery:
     id: int
 
 
-async def read_delivery(pool: AnyPool, user_id: int, delivery_id: int) -> str | None:
+async def read_delivery(pool: ReadPool, user_id: int, delivery_id: int) -> str | None:
     """The user's own delivery; None where there is none.
 
     Raises:
         DatabaseUnavailable: the database cannot answer.
     """
-    row = await fetch_row(pool, _ONE, str(user_id), delivery_id)
+    row = await fetch_row(pool, _ONE, pool.identities.user(user_id), delivery_id)
     return None if row is None else row["delivery"]
 
 
 async def list_deliveries(
-    pool: AnyPool,
+    pool: ReadPool,
     user_id: int,
     *,
     states: Sequence[str] | None,
@@ -71,5 +73,5 @@ async def list_deliveries(
     Raises:
         DatabaseUnavailable: the database cannot answer.
     """
-    rows = await fetch_rows(pool, _LIST, str(user_id), states, channel_id, before, limit)
+    rows = await fetch_rows(pool, _LIST, pool.identities.user(user_id), states, channel_id, before, limit)
     return [ListedDelivery(row["delivery"], row["id"]) for row in rows]

@@ -3,7 +3,9 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from core.database import AnyPool, fetch_row
+from core.database import fetch_row
+from core.readpool import ReadPool
+from core.identity import ME, MY_ID
 from core.jobs import JOB_COLUMNS_JSON, JobView, ListedJob, fetch_newest_first
 
 _EXPORT_JSON = f"""
@@ -14,27 +16,27 @@ _EXPORT_JSON = f"""
                     AS file) AS export)
 """  # noqa: S608
 
-_JOINED = """
+_JOINED = f"""
     SELECT e.format, e.filters, e.all_users, e.rows, e.bytes, e.expires_at, e.object, e.etag, jobs.*
     FROM   exports AS e JOIN jobs USING (id)
-    WHERE  e.user_id = me::bigint
-"""
+    WHERE  e.user_id = {MY_ID}
+"""  # noqa: S608
 
 _ONE = f"""
 SELECT {_EXPORT_JSON} AS job, j.state
-FROM   set_config('app.user_id', $1, true) AS me,
+FROM   {ME},
        LATERAL ({_JOINED} AND e.id = $2::text::uuid LIMIT 1) AS j
 """  # noqa: S608
 
 _FILE = f"""
 SELECT j.state, j.format, j.all_users, j.object, j.etag, j.bytes, j.finished_at, j.expires_at <= now() AS is_expired
-FROM   set_config('app.user_id', $1, true) AS me,
+FROM   {ME},
        LATERAL ({_JOINED} AND e.id = $2::text::uuid LIMIT 1) AS j
 """  # noqa: S608
 
 _LIST = f"""
 SELECT j.id::text, j.created_at::text, {_EXPORT_JSON} AS job
-FROM   set_config('app.user_id', $1, true) AS me,
+FROM   {ME},
        LATERAL ({_JOINED}
                 AND    ($2::text IS NULL OR (jobs.created_at, jobs.id) < ($2::text::timestamptz, $3::text::uuid))
                 ORDER  BY jobs.created_at DESC, jobs.id DESC
@@ -62,23 +64,23 @@ class ExportFile:
     is_expired: bool
 
 
-async def read_export(pool: AnyPool, user_id: int, export_id: str) -> JobView | None:
+async def read_export(pool: ReadPool, user_id: int, export_id: str) -> JobView | None:
     """The user's own export; None where there is no row (yet).
 
     Raises:
         DatabaseUnavailable: the database cannot answer.
     """
-    row = await fetch_row(pool, _ONE, str(user_id), export_id)
+    row = await fetch_row(pool, _ONE, pool.identities.user(user_id), export_id)
     return None if row is None else JobView(row["job"], row["state"], "export")
 
 
-async def read_export_file(pool: AnyPool, user_id: int, export_id: str) -> ExportFile | None:
+async def read_export_file(pool: ReadPool, user_id: int, export_id: str) -> ExportFile | None:
     """Where the file of the user's own export lies; None where there is no such export.
 
     Raises:
         DatabaseUnavailable: the database cannot answer.
     """
-    row = await fetch_row(pool, _FILE, str(user_id), export_id)
+    row = await fetch_row(pool, _FILE, pool.identities.user(user_id), export_id)
     if row is None:
         return None
     return ExportFile(
@@ -93,11 +95,11 @@ async def read_export_file(pool: AnyPool, user_id: int, export_id: str) -> Expor
     )
 
 
-async def list_exports(pool: AnyPool, user_id: int, *, after: tuple[str, str] | None, limit: int) -> list[ListedJob]:
+async def list_exports(pool: ReadPool, user_id: int, *, after: tuple[str, str] | None, limit: int) -> list[ListedJob]:
     """The user's own exports, newest first; `after` is the place (`created_at`, `id`) of the last one seen.
 
     Raises:
         CursorInvalid: `after`, which comes from a cursor, is no place.
         DatabaseUnavailable: the database cannot answer.
     """
-    return await fetch_newest_first(pool, _LIST, str(user_id), after=after, limit=limit)
+    return await fetch_newest_first(pool, _LIST, pool.identities.user(user_id), after=after, limit=limit)

@@ -4,15 +4,15 @@ So whoever takes an import over goes on behind the last whole chunk, and nothing
 but makes no tasks.
 """
 
-from core.database import Connection, Pool, locked_transaction
+from core.database import Connection, Pool
 from core.imports.claims import ClaimedImport, Counts, counts_of
 from core.imports.reading import Chunk
 from core.imports.rowerrors import as_json, keep_errors
 from core.imports.rows import FileReport, ImportRefused
 from core.imports.taskrows import CHUNK_SECONDS, write_rows
 from core.leases import LEASE_SECONDS, LeaseLost
+from core.locks import Lock, locked, number_of
 from core.taskquota import TaskQuota
-from core.tasks.tables import import_lock
 
 # Nobody wants to be told of each row: the end of the import is an event of its own.
 _QUIETLY = "SET LOCAL app.quiet_events = 'on'"
@@ -73,7 +73,7 @@ async def write_chunk(
     """
     async with (
         pool.acquire() as connection,
-        locked_transaction(connection, *import_lock(claim.user_id), longest_seconds=CHUNK_SECONDS),
+        locked(connection, Lock.import_chunks, number_of(claim.user_id), longest_seconds=CHUNK_SECONDS),
     ):
         found = await connection.fetchrow(_CHECK, claim.id, claim.owner)
         if found is None or not found["is_ours"]:

@@ -10,14 +10,14 @@ from typing import Any
 import orjson
 
 from core.commands import Effect, problem
-from core.database import Connection, Pool, delete_in_chunks, locked_transaction
+from core.database import Connection, Pool, delete_in_chunks
 from core.imports.claims import ClaimedImport, counts_of
 from core.jobs import BEGUN
 from core.leases import LEASE_SECONDS
+from core.locks import Lock, locked
 from core.storage import Storage
 
 UNPROCESSABLE = 422
-_CLAIM_LOCK_CLASS = 1_010_103
 
 # -- commands -------------------------------------------------------------------------------------------------
 
@@ -171,7 +171,7 @@ AND    lease_owner = $2
 
 async def claim_import(pool: Pool, owner: str) -> ClaimedImport | None:
     """Takes the import that has waited longest, new, released, or left by a dead worker; None: there is none."""
-    async with pool.acquire() as connection, locked_transaction(connection, _CLAIM_LOCK_CLASS, 0):
+    async with pool.acquire() as connection, locked(connection, Lock.import_claims):
         row = await connection.fetchrow(_CLAIM, owner, LEASE_SECONDS)
     if row is None:
         return None

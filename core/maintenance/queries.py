@@ -4,14 +4,16 @@ from datetime import datetime
 
 import orjson
 
-from core.database import AnyPool, fetch_rows
+from core.database import fetch_rows
+from core.readpool import ReadPool
+from core.identity import ME
 from core.maintenance.schedule import NAMES, SCHEDULE, SWEEP
 
 RUNS_TOLD = 10
 
-_RUNS = """
+_RUNS = f"""
 SELECT n.name, coalesce(r.runs, '[]')::text AS runs, r.last_success::text
-FROM   set_config('app.user_id', $1, true) AS me, set_config('app.role', 'admin', true) AS role,
+FROM   {ME},
        unnest($2::text[]) AS n (name),
        LATERAL (
            SELECT json_agg(json_build_object(
@@ -19,20 +21,23 @@ FROM   set_config('app.user_id', $1, true) AS me, set_config('app.role', 'admin'
                       'seconds', extract(epoch FROM m.finished_at - m.started_at)::float8,
                       'rows', m.rows, 'error', m.error, 'job_id', m.job_id
                   ) ORDER BY m.place) FILTER (WHERE m.place <= $3) AS runs,
-                  to_json(max(m.finished_at) FILTER (WHERE m.state = 'succeeded')) #>> '{}' AS last_success
+                  to_json(max(m.finished_at) FILTER (WHERE m.state = 'succeeded')) #>> '{{}}' AS last_success
            FROM   (SELECT *, row_number() OVER (ORDER BY started_at DESC NULLS FIRST, id DESC) AS place
                    FROM   maintenance_runs
-                   WHERE  (me || role) IS NOT NULL AND name = n.name) AS m) AS r
-"""
+                   WHERE  me IS NOT NULL AND name = n.name) AS m) AS r
+"""  # noqa: S608
 
 
-async def list_maintenance(pool: AnyPool, user_id: int, now: datetime) -> bytes:
+async def list_maintenance(pool: ReadPool, user_id: int, now: datetime) -> bytes:
     """Every job of maintenance as finished JSON; the caller, `user_id`, is known to be an admin.
 
     Raises:
         DatabaseUnavailable: the database cannot answer.
     """
-    found = {row["name"]: row for row in await fetch_rows(pool, _RUNS, str(user_id), list(NAMES), RUNS_TOLD)}
+    found = {
+        row["name"]: row
+        for row in await fetch_rows(pool, _RUNS, pool.identities.admin(user_id), list(NAMES), RUNS_TOLD)
+    }
     items = []
     for name in NAMES:
         interval = SCHEDULE.get(name, SWEEP)

@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass
 
-from core.database import AnyPool, fetch_rows
+from core.database import fetch_rows
+from core.readpool import ReadPool
+from core.identity import ME, MY_ID
 
 NOTIFICATION_JSON = """
     (SELECT row_to_json(notification)::text
@@ -11,9 +13,9 @@ NOTIFICATION_JSON = """
 
 _LIST = f"""
 SELECT n.id, {NOTIFICATION_JSON} AS notification
-FROM   set_config('app.user_id', $1, true) AS me,
+FROM   {ME},
        LATERAL (SELECT * FROM notifications
-                WHERE  user_id = me::bigint
+                WHERE  user_id = {MY_ID}
                 AND    ($2::bigint IS NULL OR id < $2)
                 AND    (NOT $3::boolean OR read_at IS NULL)
                 ORDER  BY id DESC
@@ -30,7 +32,7 @@ class ListedNotification:
 
 
 async def list_notifications(
-    pool: AnyPool, user_id: int, *, before: int | None, unread: bool, limit: int
+    pool: ReadPool, user_id: int, *, before: int | None, unread: bool, limit: int
 ) -> list[ListedNotification]:
     """The user's own notifications, newest first.
 
@@ -44,5 +46,5 @@ async def list_notifications(
     Raises:
         DatabaseUnavailable: the database cannot answer.
     """
-    rows = await fetch_rows(pool, _LIST, str(user_id), before, unread, limit)
+    rows = await fetch_rows(pool, _LIST, pool.identities.user(user_id), before, unread, limit)
     return [ListedNotification(row["notification"], row["id"]) for row in rows]

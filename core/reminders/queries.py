@@ -1,6 +1,8 @@
 """Reads of reminders."""
 
-from core.database import AnyPool, fetch_row, fetch_rows
+from core.database import fetch_row, fetch_rows
+from core.identity import ME, MY_ID
+from core.readpool import ReadPool
 from core.tasks.queries import Caller
 
 REMINDERS_JSON = """
@@ -15,43 +17,43 @@ REMINDERS_JSON = """
 
 _OF_OWN = f"""
 SELECT {REMINDERS_JSON} AS reminders
-FROM   set_config('app.user_id', $1, true) AS me,
-       LATERAL (SELECT * FROM tasks WHERE user_id = me::bigint AND id = $2 LIMIT 1) AS t
+FROM   {ME},
+       LATERAL (SELECT * FROM tasks WHERE user_id = {MY_ID} AND id = $2 LIMIT 1) AS t
 """  # noqa: S608
 
 _OF_ALL = f"""
 SELECT {REMINDERS_JSON} AS reminders
-FROM   set_config('app.user_id', $1, true) AS me, set_config('app.role', 'admin', true) AS my_role,
-       LATERAL (SELECT * FROM tasks WHERE user_id > 0 AND id = $2 AND (me || my_role) IS NOT NULL LIMIT 1) AS t
+FROM   {ME},
+       LATERAL (SELECT * FROM tasks WHERE user_id > 0 AND id = $2 AND me IS NOT NULL LIMIT 1) AS t
 """  # noqa: S608
 
 
-async def read_reminders(pool: AnyPool, caller: Caller, task_id: int) -> str | None:
+async def read_reminders(pool: ReadPool, caller: Caller, task_id: int) -> str | None:
     """A task's reminders as JSON; None where the task does not exist for the caller.
 
     Raises:
         DatabaseUnavailable: the database cannot answer.
     """
-    row = await fetch_row(pool, _OF_ALL if caller.is_admin else _OF_OWN, str(caller.user_id), task_id)
+    row = await fetch_row(pool, _OF_ALL if caller.is_admin else _OF_OWN, caller.identity(pool), task_id)
     return None if row is None else row["reminders"]
 
 
-_NOT_OF_OWN = """
+_NOT_OF_OWN = f"""
 SELECT j.id::text
-FROM   set_config('app.user_id', $1, true) AS me,
+FROM   {ME},
        LATERAL (SELECT id FROM jobs
-                WHERE  user_id = me::bigint
+                WHERE  user_id = {MY_ID}
                 AND    id = ANY ($2::text[]::uuid[])
-                AND    NOT EXISTS (SELECT FROM tasks AS t WHERE t.user_id = me::bigint AND t.id = jobs.task_id)
+                AND    NOT EXISTS (SELECT FROM tasks AS t WHERE t.user_id = {MY_ID} AND t.id = jobs.task_id)
                 LIMIT  $3) AS j
-"""
+"""  # noqa: S608
 
 
-async def jobs_of_others_tasks(pool: AnyPool, user_id: int, job_ids: list[str]) -> set[str]:
+async def jobs_of_others_tasks(pool: ReadPool, user_id: int, job_ids: list[str]) -> set[str]:
     """Those of the user's `task.reminders` jobs whose task is not (any more) the user's own.
 
     Raises:
         DatabaseUnavailable: the database cannot answer.
     """
-    rows = await fetch_rows(pool, _NOT_OF_OWN, str(user_id), job_ids, len(job_ids))
+    rows = await fetch_rows(pool, _NOT_OF_OWN, pool.identities.user(user_id), job_ids, len(job_ids))
     return {row["id"] for row in rows}

@@ -14,6 +14,7 @@ from typing import Any
 import orjson
 
 from core.database import BOUNDED, FRESH_PLANS, Connection, Pool
+from core.locks import PER_USER, Lock
 from core.notifications.texts import digest_text, reminder_text
 from core.tasks.columns import task_json
 from core.tasks.recurrence import zone_named
@@ -29,17 +30,20 @@ DIGESTING_SECONDS = 2.0
 """After so long a transaction begins no other digest, lest it take longer than it may; the next one goes on."""
 DIGEST_TASKS = 50
 
-_USER_LOCK_CLASS = 1_010_104
-_LOCK_MASK = (1 << 31) - 1
-
+# Whoever's lock another has, is another's to remind.
 _USERS = f"""
-SELECT c.user_id
-FROM   (SELECT DISTINCT due.user_id
-        FROM   (SELECT user_id FROM reminders
-                WHERE  state = 'pending' AND due_at <= $1 ORDER BY due_at LIMIT {DUE_AT_ONCE:d}) AS due
-        ORDER  BY due.user_id
-        LIMIT  {USERS_AT_ONCE:d}) AS c
-WHERE  pg_try_advisory_xact_lock({_USER_LOCK_CLASS:d}, (c.user_id & {_LOCK_MASK:d})::integer)
+WITH due AS MATERIALIZED (
+    SELECT DISTINCT first.user_id
+    FROM   (SELECT user_id FROM reminders
+            WHERE  state = 'pending' AND due_at <= $1 ORDER BY due_at LIMIT {DUE_AT_ONCE:d}) AS first
+    ORDER  BY first.user_id
+    LIMIT  {USERS_AT_ONCE:d}
+), taken AS MATERIALIZED (
+    SELECT number FROM locks
+    WHERE  kind = '{Lock.reminders}' AND number IN (SELECT user_id % {PER_USER:d} FROM due)
+    FOR    UPDATE SKIP LOCKED
+)
+SELECT user_id FROM due WHERE user_id % {PER_USER:d} IN (SELECT number FROM taken) ORDER BY user_id
 """  # noqa: S608
 
 # Counted apart, so that no limit on what is sent at once cuts what should be one digest into many single reminders.

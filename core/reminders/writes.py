@@ -8,8 +8,8 @@ from typing import Any
 
 from core.commands import Effect
 from core.database import BOUNDED, Connection, Pool
+from core.locks import Lock, number_of, statement
 from core.reminders.queries import REMINDERS_JSON
-from core.tasks.tables import import_lock
 
 PLANNED_AT_ONCE = 500
 
@@ -65,9 +65,6 @@ SELECT drop_reminders(user_ids, ids, due_dates, rules, are_open)::text AS droppe
 FROM   gathered
 """
 
-# An import's chunk that was begun before the change was has read what the user wanted until then.
-_CHUNKS_OF_BEFORE = "SELECT pg_advisory_xact_lock($1, $2)"
-
 _PLANNED = "UPDATE users SET reminders_planned_to = $2 WHERE id = $1"
 
 
@@ -103,7 +100,8 @@ async def plan_for_changed_user(pool: Pool) -> int | None:
         if user is None:
             return None
         if user["reminders_planned_to"] == 0:
-            await connection.execute(_CHUNKS_OF_BEFORE, *import_lock(user["id"]))
+            # An import's chunk that was begun before the change was has read what the user wanted until then.
+            await connection.execute(statement(Lock.import_chunks, number_of(user["id"])))
         row = await connection.fetchrow(_PLAN, user["id"], user["reminders_planned_to"], PLANNED_AT_ONCE)
         assert row is not None, "an aggregate always gives a row"
         is_done = row["tasks"] < PLANNED_AT_ONCE

@@ -11,8 +11,10 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
-from core.database import AnyPool, fetch_row, is_data_fault
+from core.database import fetch_row, is_data_fault
+from core.readpool import ReadPool
 from core.errors import AnchorGone, CursorInvalid
+from core.identity import ME, MY_ID
 from core.pagination import DAMAGED, decode_cursor, encode_cursor, scope_digest
 from core.tasks.columns import TASK_COLUMNS, task_json
 from core.tasks.schemas import OPEN_STATUSES
@@ -105,6 +107,10 @@ class Caller:
     user_id: int
     is_admin: bool = False
 
+    def identity(self, pool: ReadPool) -> str:
+        """What tells the policies who asks: an admin's is for statements that span all users."""
+        return pool.identities.admin(self.user_id) if self.is_admin else pool.identities.user(self.user_id)
+
 
 @dataclass(frozen=True, slots=True)
 class TaskQuery:
@@ -133,15 +139,13 @@ def _list_sql(present: frozenset[str], sort_name: str, limit: int, from_position
     table and plans anew at each execution, which costs more than twice what the execution does.
     """
     sort = SORTS[sort_name]
-    identity = "set_config('app.user_id', $1, true) AS me"
-    conditions = ["t.user_id = me::bigint"]
+    conditions = [f"t.user_id = {MY_ID}"]
     source = "tasks"
     first = 2
     if all_users:
         if "label" in present:
             source = "labelled_tasks"  # the same without row-level security, behind which no index finds labels
-        identity += ", set_config('app.role', 'admin', true) AS my_role"
-        conditions = ["(me || my_role) IS NOT NULL"]
+        conditions = ["me IS NOT NULL"]
         if "user_id" not in present:
             conditions.append("t.user_id > 0")  # opens the indexes that span all users
     narrowing = _conditions(present, first)
@@ -159,7 +163,7 @@ def _list_sql(present: frozenset[str], sort_name: str, limit: int, from_position
                                '') || ']' AS items,
                max(page.sort_key) FILTER (WHERE page.place = {limit:d}) AS last_key,
                max(page.id)       FILTER (WHERE page.place = {limit:d}) AS last_id
-        FROM   {identity},
+        FROM   {ME},
                LATERAL (
                    SELECT row_number() OVER () AS place, t.id, ({keys[0]})::text AS sort_key, {task_json("t")} AS task
                    FROM   (SELECT {", ".join(f"t.{column}" for column in TASK_COLUMNS)}
@@ -173,18 +177,18 @@ def _list_sql(present: frozenset[str], sort_name: str, limit: int, from_position
 
 _ONE_OF_OWN = f"""
 SELECT {task_json("t")} AS task, t.version
-FROM   set_config('app.user_id', $1, true) AS me,
-       LATERAL (SELECT * FROM tasks WHERE user_id = me::bigint AND id = $2 LIMIT 1) AS t
+FROM   {ME},
+       LATERAL (SELECT * FROM tasks WHERE user_id = {MY_ID} AND id = $2 LIMIT 1) AS t
 """  # noqa: S608
 
 _ONE_OF_ALL = f"""
 SELECT {task_json("t")} AS task, t.version
-FROM   set_config('app.user_id', $1, true) AS me, set_config('app.role', 'admin', true) AS my_role,
-       LATERAL (SELECT * FROM tasks WHERE user_id > 0 AND id = $2 AND (me || my_role) IS NOT NULL LIMIT 1) AS t
+FROM   {ME},
+       LATERAL (SELECT * FROM tasks WHERE user_id > 0 AND id = $2 AND me IS NOT NULL LIMIT 1) AS t
 """  # noqa: S608
 
 
-async def list_tasks(pool: AnyPool, caller: Caller, query: TaskQuery) -> TaskPage:
+async def list_tasks(pool: ReadPool, caller: Caller, query: TaskQuery) -> TaskPage:
     """A page of the tasks that the caller may see: an admin's list spans all users unless it names one.
 
     Raises:
@@ -203,7 +207,7 @@ async def list_tasks(pool: AnyPool, caller: Caller, query: TaskQuery) -> TaskPag
     present, values = _parameters(query.filter)
     sql = _list_sql(present, query.sort, query.limit, bool(position), caller.is_admin)
     try:
-        row = await fetch_row(pool, sql, str(caller.user_id), *values, *position)
+        row = await fetch_row(pool, sql, caller.identity(pool), *values, *position)
     except Exception as error:
         if position and is_data_fault(error):
             raise CursorInvalid(DAMAGED) from None  # of the parameters only a cursor's may be no values of their types
@@ -218,13 +222,13 @@ async def list_tasks(pool: AnyPool, caller: Caller, query: TaskQuery) -> TaskPag
     return TaskPage(row["items"], next_cursor)
 
 
-async def read_task(pool: AnyPool, caller: Caller, task_id: int) -> tuple[str, int] | None:
+async def read_task(pool: ReadPool, caller: Caller, task_id: int) -> tuple[str, int] | None:
     """The task's JSON and version; None where it does not exist for the caller.
 
     Raises:
         DatabaseUnavailable: the database cannot answer.
     """
-    row = await fetch_row(pool, _ONE_OF_ALL if caller.is_admin else _ONE_OF_OWN, str(caller.user_id), task_id)
+    row = await fetch_row(pool, _ONE_OF_ALL if caller.is_admin else _ONE_OF_OWN, caller.identity(pool), task_id)
     return None if row is None else (row["task"], row["version"])
 
 
@@ -251,9 +255,9 @@ def _escape_like(word: str) -> str:
     return word.replace("\\", r"\\").replace("%", r"\%").replace("_", r"\_")
 
 
-async def _position_of(pool: AnyPool, caller: Caller, task_id: int, sort: Sort) -> list[Any]:
+async def _position_of(pool: ReadPool, caller: Caller, task_id: int, sort: Sort) -> list[Any]:
     source = _ANCHOR_OF_ALL if caller.is_admin else _ANCHOR_OF_OWN
-    row = await fetch_row(pool, source.replace("$key", sort.key or "t.id"), str(caller.user_id), task_id)
+    row = await fetch_row(pool, source.replace("$key", sort.key or "t.id"), caller.identity(pool), task_id)
     if row is None:
         raise AnchorGone(f"There is no task {task_id} any more to start after: page with the cursor instead.")
     if sort.key is None:
@@ -261,14 +265,14 @@ async def _position_of(pool: AnyPool, caller: Caller, task_id: int, sort: Sort) 
     return [int(row["key"]) if sort.kind is int else row["key"], task_id]
 
 
-_ANCHOR_OF_OWN = """
+_ANCHOR_OF_OWN = f"""
 SELECT ($key)::text AS key
-FROM   set_config('app.user_id', $1, true) AS me,
-       LATERAL (SELECT * FROM tasks WHERE user_id = me::bigint AND id = $2 LIMIT 1) AS t
-"""
+FROM   {ME},
+       LATERAL (SELECT * FROM tasks WHERE user_id = {MY_ID} AND id = $2 LIMIT 1) AS t
+"""  # noqa: S608
 
-_ANCHOR_OF_ALL = """
+_ANCHOR_OF_ALL = f"""
 SELECT ($key)::text AS key
-FROM   set_config('app.user_id', $1, true) AS me, set_config('app.role', 'admin', true) AS my_role,
-       LATERAL (SELECT * FROM tasks WHERE user_id > 0 AND id = $2 AND (me || my_role) IS NOT NULL LIMIT 1) AS t
-"""
+FROM   {ME},
+       LATERAL (SELECT * FROM tasks WHERE user_id > 0 AND id = $2 AND me IS NOT NULL LIMIT 1) AS t
+"""  # noqa: S608

@@ -50,8 +50,3 @@ tasks = sa.Table(
     sa.Index("tasks_labels_idx", "labels", postgresql_using="gin", postgresql_where=sa.text("labels <> '{}'")),
     postgresql_partition_by="RANGE (id)",
 )
-
-
-def import_lock(user_id: int) -> tuple[int, int]:
-    """The advisory lock under which a chunk of an import is written: two of one user's never at the same time."""
-    return 1_010_102, user_id & ((1 << 31) - 1)

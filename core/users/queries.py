@@ -6,28 +6,26 @@ before the identity is set, and row-level security would then show nothing.
 
 from dataclasses import dataclass
 
-from core.database import AnyPool, fetch_row
+from core.database import fetch_row
+from core.readpool import ReadPool
+from core.identity import ME, MY_ID
 
-_CREDENTIALS = "SELECT id, username, role, password_hash FROM credentials_of($1)"
+_CREDENTIALS = "SELECT id, username, role, password_hash FROM credentials_of($1, $2)"
 
-_PROFILE = """
+_PROFILE = f"""
 SELECT row_to_json(u)::text AS profile
-FROM   set_config('app.user_id', $1, true) AS me,
+FROM   {ME},
        LATERAL (SELECT id, username, email, role, time_zone, reminder_offsets, created_at, updated_at
-                FROM   users WHERE id = me::bigint LIMIT 1) AS u
-"""
+                FROM   users WHERE id = {MY_ID} LIMIT 1) AS u
+"""  # noqa: S608
 
-_ROLE = """
+_ROLE = f"""
 SELECT u.role
-FROM   set_config('app.user_id', $1, true) AS me,
-       LATERAL (SELECT role FROM users WHERE id = me::bigint LIMIT 1) AS u
-"""
+FROM   {ME},
+       LATERAL (SELECT role FROM users WHERE id = {MY_ID} LIMIT 1) AS u
+"""  # noqa: S608
 
-_OWN_HASH = """
-SELECT h.password_hash
-FROM   set_config('app.user_id', $1, true) AS me,
-       LATERAL (SELECT own_password_hash() AS password_hash WHERE me IS NOT NULL LIMIT 1) AS h
-"""
+_OWN_HASH = "SELECT own_password_hash($1, $2) AS password_hash"
 
 _LOGGED_IN_FROM = "SELECT logged_in_from($1, $2) AS is_known"
 
@@ -42,31 +40,31 @@ class Credentials:
     password_hash: str
 
 
-async def credentials_of(pool: AnyPool, username: str) -> Credentials | None:
+async def credentials_of(pool: ReadPool, username: str) -> Credentials | None:
     """For a login; the name's case does not matter.
 
     Raises:
         DatabaseUnavailable: the database cannot answer.
     """
-    row = await fetch_row(pool, _CREDENTIALS, username)
+    row = await fetch_row(pool, _CREDENTIALS, username, pool.identities.login(username))
     return None if row is None else Credentials(row["id"], row["username"], row["role"], row["password_hash"])
 
 
-async def read_profile(pool: AnyPool, user_id: int) -> str | None:
+async def read_profile(pool: ReadPool, user_id: int) -> str | None:
     """The user's own profile as JSON; None for a user who does not exist (any more)."""
-    row = await fetch_row(pool, _PROFILE, str(user_id))
+    row = await fetch_row(pool, _PROFILE, pool.identities.user(user_id))
     return None if row is None else row["profile"]
 
 
-async def current_role(pool: AnyPool, user_id: int) -> str | None:
+async def current_role(pool: ReadPool, user_id: int) -> str | None:
     """The role that the user has now; None for a user who does not exist (any more)."""
-    row = await fetch_row(pool, _ROLE, str(user_id))
+    row = await fetch_row(pool, _ROLE, pool.identities.user(user_id))
     return None if row is None else row["role"]
 
 
-async def own_password_hash(pool: AnyPool, user_id: int) -> str | None:
+async def own_password_hash(pool: ReadPool, user_id: int) -> str | None:
     """For a change of password, to check the old one."""
-    row = await fetch_row(pool, _OWN_HASH, str(user_id))
+    row = await fetch_row(pool, _OWN_HASH, user_id, pool.identities.own_login(user_id))
     return None if row is None else row["password_hash"]
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any, cast
 from urllib.parse import urlsplit
 
-from core.database import API_ROLE, Pool
+from core.readpool import ReadPool
+from core.identity import Identities
 from core.tasks.queries import Caller, TaskFilter, TaskQuery, list_tasks
 from ops.bench.dataset import LIMIT_ROWS, Dataset
 from ops.bench.rig import Rig
@@ -17,6 +18,8 @@ from ops.faults import Fault
 
 CLIENTS = 32
 SLACK_SECONDS = 30.0
+PAGE_USERS = 100
+"""Of at most 128 scripts does pgbench choose."""
 _TPS = re.compile(r"^tps = ([0-9.]+)", re.MULTILINE)
 
 
@@ -41,12 +44,19 @@ RETURNING row_to_json(bench_rows);
 """  # noqa: S608 - numbers of ours
 
 
-def page_script(dataset: Dataset, limit: int) -> str:
-    """The service's own statement, by random users."""
-    sql, (user, *others) = asyncio.run(_statement(limit))
-    assert user == "1", f"the first parameter is whose page it is: {user}"
-    lines = [f"\\set user random(1, {dataset.users})"]
-    sql = sql.replace("$1", ":user")
+def page_scripts(dataset: Dataset, identities: Identities, limit: int) -> list[str]:
+    """The service's own statement, one script for each of some users: pgbench cannot sign who asks."""
+    users = range(1, min(dataset.users, PAGE_USERS) + 1)
+    return [asyncio.run(_page_script(identities, user, limit)) for user in users]
+
+
+async def _page_script(identities: Identities, user: int, limit: int) -> str:
+    """What the API sends for a page by priority."""
+    recorder = _Recorder(identities)
+    query = TaskQuery(TaskFilter(), sort="priority", limit=limit)
+    await list_tasks(cast(ReadPool, recorder), Caller(user), query)
+    identity, *others = recorder.arguments
+    sql, lines = recorder.sql.replace("$1", f"'{identity}'"), []
     for number, value in enumerate(others, 2):
         assert isinstance(value, int), f"${number} cannot be a variable of pgbench: {value!r}"
         lines.append(f"\\set p{number} {value}")
@@ -54,44 +64,36 @@ def page_script(dataset: Dataset, limit: int) -> str:
     return "\n".join([*lines, sql.strip() + ";", ""])
 
 
-async def _statement(limit: int) -> tuple[str, list[Any]]:
-    """What the API sends for a page by priority, and with which arguments."""
-    recorder = _Recorder()
-    query = TaskQuery(TaskFilter(), sort="priority", limit=limit)
-    await list_tasks(cast(Pool, recorder), Caller(1), query)
-    return recorder.sql, recorder.arguments
-
-
 class _Recorder:
     """Stands where a pool stands, and notes what it is asked."""
 
-    sql = ""
-    arguments: list[Any]
+    def __init__(self, identities: Identities) -> None:
+        self.identities = identities
+        self.sql = ""
+        self.arguments: list[Any] = []
 
     async def fetch(self, sql: str, *arguments: Any) -> list[dict[str, Any]]:
         self.sql, self.arguments = sql, list(arguments)
         return [{"more": False, "items": "[]", "last_key": None, "last_id": None}]
 
 
-def pgbench(rig: Rig, script: str, *, seconds: float, as_api: bool = False) -> float:
-    """Transactions a second of `CLIENTS` clients.
+def pgbench(rig: Rig, *scripts: str, seconds: float, url: str | None = None) -> float:
+    """Transactions a second of `CLIENTS` clients, which take turns with the scripts at random.
 
     Args:
-        as_api: under the API's role, so that row-level security applies.
+        url: whose login it is; the owner's unless given.
     """
-    url = urlsplit(rig.database_url)
-    environment = {
-        "PATH": os.environ.get("PATH", os.defpath),
-        "PGPASSWORD": url.password or "",
-        "PGOPTIONS": f"-c role={API_ROLE}" if as_api else "",
-    }
-    with tempfile.NamedTemporaryFile("w", suffix=".sql") as file:
-        file.write(script)
-        file.flush()
-        where = ["-h", str(url.hostname), "-p", str(url.port), "-U", str(url.username)]
+    parts = urlsplit(url or rig.database_url)
+    environment = {"PATH": os.environ.get("PATH", os.defpath), "PGPASSWORD": parts.password or ""}
+    with tempfile.TemporaryDirectory() as folder:
+        files = [Path(folder, f"{number}.sql") for number in range(len(scripts))]
+        for file, script in zip(files, scripts, strict=True):
+            file.write_text(script)
+        where = ["-h", str(parts.hostname), "-p", str(parts.port), "-U", str(parts.username)]
         how = ["-n", "-M", "prepared", "-c", str(CLIENTS), "-j", "2", "-T", str(max(1, round(seconds)))]
+        what = [argument for file in files for argument in ("-f", str(file))]
         done = subprocess.run(
-            [rig.postgres.bin_dir / "pgbench", *where, *how, "-f", Path(file.name), url.path.lstrip("/")],
+            [rig.postgres.bin_dir / "pgbench", *where, *how, *what, parts.path.lstrip("/")],
             env=environment,
             stdin=subprocess.DEVNULL,
             capture_output=True,

@@ -1,5 +1,6 @@
 """What is measured on: real servers, one API process, one worker, and an empty aiohttp handler beside them."""
 
+import asyncio
 import os
 import shutil
 import signal
@@ -17,6 +18,7 @@ import psutil
 
 import ops
 from core.settings import Settings
+from migrations.access import close_catalogue, give_access_now
 from ops.bench import dataset as datasets
 from ops.bench.client import Plan, Request, Result
 from ops.bench.dataset import Dataset
@@ -229,7 +231,10 @@ def raised(folder: Path, dataset: Dataset, *, anew: bool, say: Say) -> Iterator[
             _start(server, cleanup, say)
         url = datasets.fresh_copy(postgres, dataset, anew=anew, say=say)
         environment = _environment(home, url, queue, cache)
-        yield Rig(home, dataset, postgres, queue, cache, url, Settings.from_env(environment), environment)
+        settings = Settings.from_env(environment)
+        give_access_now(settings)
+        asyncio.run(close_catalogue(postgres.superuser_url(datasets.COPY)))
+        yield Rig(home, dataset, postgres, queue, cache, url, settings, environment)
 
 
 def _start(server: Server, cleanup: ExitStack, say: Say) -> None:
@@ -245,6 +250,7 @@ def _environment(home: Home, url: str, queue: ValkeyServer, cache: ValkeyServer)
         MARK: str(home.folder),
         "TENFOLD_HOME": str(home.folder),
         "DATABASE_URL": url,
+        **home.tier_urls(url),
         "QUEUE_REDIS_URL": queue.url(),
         "REDIS_URL": cache.url(),
         "JWT_SECRET_KEY": home.signing_secret(),

@@ -4,9 +4,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 
+from core.identity import Identities
 from ops.bench.bulk import copy_in, copy_out, export_rows, import_rows, importing
 from ops.bench.client import Request, Result
-from ops.bench.limits import insert_script, page_script, pgbench, update_script
+from ops.bench.limits import insert_script, page_scripts, pgbench, update_script
 from ops.bench.neighbours import batch_of_new_tasks, batch_of_one_task, busy_neighbour, logins
 from ops.bench.reminders import Course, remind
 from ops.bench.rig import Process, Rig
@@ -143,7 +144,12 @@ def pg_page(limit: int) -> Limit:
     return Limit(
         f"pg-page-{limit}",
         "pgbench, the same SELECT, 32",
-        lambda stage: pgbench(stage.rig, page_script(stage.rig.dataset, limit), seconds=stage.seconds, as_api=True),
+        lambda stage: pgbench(
+            stage.rig,
+            *page_scripts(stage.rig.dataset, Identities.of(stage.rig.settings), limit),
+            seconds=stage.seconds,
+            url=stage.rig.settings.api_database_url,
+        ),
     )
 
 

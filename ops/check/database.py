@@ -1,26 +1,34 @@
 """PostgreSQL: is it there, current, and can each tier be what it should be and no more?"""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 
 import asyncpg
 from alembic.script.revision import RevisionError
 from alembic.util import CommandError
+from cryptography.exceptions import UnsupportedAlgorithm
 from sqlalchemy.exc import DBAPIError
 
-from core.database import API_ROLE, WORKER_ROLE
+from core.database import api_pool, worker_pool
+from core.readpool import ReadPool
 from core.encryption import KEY_BYTES, SecretBox
-from core.settings import Settings
+from core.errors import DatabaseUnavailable, SchemaUnready
+from core.identity import Identities
+from core.rights import Standing, Tier, identity_fault, read_standing
+from core.settings import Settings, SettingsError
 from migrations.run import pending
 from ops.check.findings import CONNECT_SECONDS, Finding, fault, note, ok, place, told
 
 OLDEST_POSTGRESQL = 17  # transaction_timeout
 LARGEST_SKEW_SECONDS = 5.0
-WRITTEN_TABLES = ("users", "sessions", "tasks", "jobs")
 UNREACHABLE = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, DBAPIError, ValueError)
 
 
 async def check_database(settings: Settings) -> list[Finding]:
+    if not settings.database_url:
+        told_so = note("database", "DATABASE_URL is not set", "with it, more is checked; `tenfold migrate` needs it")
+        return [told_so, *await _tiers(settings)]
     try:
         connection = await _connect(settings.database_url)
     except UNREACHABLE as error:
@@ -37,23 +45,27 @@ async def check_database(settings: Settings) -> list[Finding]:
             await _clock(connection),
             await _zones(connection),
             *await _sealed(settings, connection),
+            *await _keys(connection),
         ]
     finally:
         await connection.close()
-    for tier, role, url in (
-        ("API", API_ROLE, settings.api_database_url),
-        ("WORKER", WORKER_ROLE, settings.worker_database_url),
-    ):
-        findings.append(await _tier(settings, tier, role, url))
-    return findings
+    return [*findings, *await _tiers(settings)]
 
 
-async def _connect(url: str, role: str | None = None) -> asyncpg.Connection:
-    server_settings = {"application_name": "tenfold check", "timezone": "UTC"}
-    if role is not None:
-        server_settings["role"] = role
+async def _tiers(settings: Settings) -> list[Finding]:
+    """Of those that the settings are for: where the owner is not named, each tier may have settings of its own."""
+    urls: dict[Tier, str | None] = {"API": settings.api_database_url, "WORKER": settings.worker_database_url}
+    return [
+        found for tier, url in urls.items() if url or settings.database_url for found in await _tier(settings, tier)
+    ]
+
+
+async def _connect(url: str) -> asyncpg.Connection:
     return await asyncpg.connect(
-        url, timeout=CONNECT_SECONDS, command_timeout=CONNECT_SECONDS, server_settings=server_settings
+        url,
+        timeout=CONNECT_SECONDS,
+        command_timeout=CONNECT_SECONDS,
+        server_settings={"application_name": "tenfold check", "timezone": "UTC"},
     )
 
 
@@ -116,46 +128,80 @@ async def _sealed(settings: Settings, connection: asyncpg.Connection) -> list[Fi
     return [ok("channels", f"{channels}, all of which can be used")] if channels else []
 
 
-async def _tier(settings: Settings, tier: str, role: str, url: str | None) -> Finding:
+async def _tier(settings: Settings, tier: Tier) -> list[Finding]:
     """Whether a tier can connect as what it should be, and is no more than that."""
-    subject = f"{tier.lower()} role"
-    how = f"in {tier}_DATABASE_URL" if url else f"assumed as {role}"
+    subject = f"{tier.lower()} login"
     try:
-        connection = await _connect(url or settings.database_url, None if url else role)
-    except UNREACHABLE as error:
-        remedy = "run: tenfold migrate" if not url else f"correct {tier}_DATABASE_URL"
-        return fault(subject, f"cannot be {how}: {told(error)}", remedy)
+        pool = await (api_pool(settings) if tier == "API" else worker_pool(settings))
+    except SettingsError as error:
+        what, _, remedy = error.faults[0].partition(": ")
+        return [fault(subject, what, remedy)]
     try:
-        who = await connection.fetchval("SELECT current_user")
-        too_mighty = await connection.fetchval(
-            "SELECT rolsuper OR rolbypassrls FROM pg_roles WHERE rolname = current_user"
-        )
-        if too_mighty:
-            return fault(
-                subject,
-                f"{who} passes by row-level security",
-                f"use a login that is a member of {role} and nothing else",
-            )
-        writes = await connection.fetchval(
-            """
-            SELECT bool_or(has_table_privilege(c.oid, 'INSERT, UPDATE, DELETE, TRUNCATE'))
-            FROM   pg_class c
-            WHERE  c.oid IN (SELECT to_regclass(name) FROM unnest($1::text[]) AS name)
-            """,
-            list(WRITTEN_TABLES),
-        )
+        standing = await read_standing(pool, tier)
+        findings = list(_standing(settings, subject, tier, standing))
+        if tier == "API" and standing.has_tables:
+            with suppress(ValueError, TypeError, UnsupportedAlgorithm):  # the key's own finding says it
+                findings.append(await _identity(ReadPool(pool, Identities.of(settings))))
+        return findings
+    except DatabaseUnavailable as error:
+        cause = error.__cause__ or error
+        return [
+            fault(subject, f"cannot get in: {told(cause)}", f"correct {tier}_DATABASE_URL, or run: tenfold migrate")
+        ]
+    except asyncpg.InvalidParameterValueError as error:  # the role that would be assumed does not exist yet
+        return [fault(subject, told(error), "run: tenfold migrate")]
     finally:
-        await connection.close()
-    if writes is None:
-        return fault(subject, "there are no tables yet", "run: tenfold migrate")
-    if tier == "API" and writes:
-        return fault(subject, f"{who} may write", f"grant it {API_ROLE} and nothing else: the API only reads")
-    if tier == "WORKER" and not writes:
-        return fault(subject, f"{who} may not write", f"grant it {WORKER_ROLE}")
-    return ok(subject, f"{who}, {'which reads only' if tier == 'API' else 'which writes'}")
+        pool.terminate()
+
+
+def _standing(settings: Settings, subject: str, tier: Tier, standing: Standing) -> Iterator[Finding]:
+    if not standing.has_tables:
+        yield fault(subject, "there are no tables yet", "run: tenfold migrate")
+        return
+    if standing.faults:
+        what, _, remedy = standing.faults[0].partition(": ")
+        # Development goes on with it, and should know.
+        yield (note if settings.in_development and standing.works else fault)(subject, what, remedy)
+    elif standing.gaps:
+        yield note(
+            subject,
+            f"{standing.login} {', '.join(standing.gaps)}",
+            "run `tenfold migrate`; what its owner cannot take away, it prints as SQL for a superuser",
+        )
+    else:
+        yield ok(subject, f"{standing.login}, {'which reads only' if tier == 'API' else 'which writes'}")
+
+
+async def _identity(pool: ReadPool) -> Finding:
+    try:
+        refusal = await identity_fault(pool)
+    except SchemaUnready:
+        return fault("identity", "the database does not verify identities yet", "run: tenfold migrate")
+    if refusal is not None:
+        what, _, remedy = refusal.partition(": ")
+        return fault("identity", what, remedy)
+    return ok("identity", "the database accepts what the API signs")
+
+
+async def _keys(connection: asyncpg.Connection) -> list[Finding]:
+    """Whether keys of before are still good."""
+    if await connection.fetchval("SELECT to_regclass('identity_keys')") is None:
+        return []
+    count = await connection.fetchval("SELECT count(*) FROM identity_keys")
+    if count <= 1:
+        return []
+    return [
+        note(
+            "identity keys",
+            f"{count} are accepted, of which one is in use",
+            "when all API processes run with the newest: tenfold migrate --forget-keys",
+        )
+    ]
 
 
 def check_migrations(settings: Settings) -> Iterator[Finding]:
+    if not settings.database_url:
+        return
     try:
         missing = pending(settings.database_url)
     except (CommandError, RevisionError) as error:

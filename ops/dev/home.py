@@ -7,6 +7,7 @@ import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from ops.faults import Fault
 from ops.ports import port_is_free
@@ -92,10 +93,22 @@ class Home:
 
     def signing_secret(self) -> str:
         """Made once, so that tokens outlive a restart; readable by us alone."""
-        file = self.folder / "jwt_secret_key"
-        if not file.exists() or not file.read_text().strip():
-            self._write(file, secrets.token_urlsafe(48) + "\n")
-        return file.read_text().strip()
+        return self._secret("jwt_secret_key", 48)
+
+    def tier_urls(self, database_url: str) -> dict[str, str]:
+        """API_DATABASE_URL and WORKER_DATABASE_URL for a database: logins of their own, whose passwords are kept here.
+
+        Args:
+            database_url: of the owner.
+        """
+        parts = urlsplit(database_url)
+        address = parts.netloc.rpartition("@")[2]
+        return {
+            f"{tier.upper()}_DATABASE_URL": parts._replace(
+                netloc=f"tenfold_{tier}_login:{self._secret(f'{tier}_database_password', 24)}@{address}"
+            ).geturl()
+            for tier in ("api", "worker")
+        }
 
     def log_file(self, name: str) -> Path:
         """Where `name` logs; what it has logged is moved aside when it is long."""
@@ -103,6 +116,12 @@ class Home:
         if file.exists() and file.stat().st_size > LARGEST_LOG_BYTES:
             file.replace(file.with_suffix(".log.1"))
         return file
+
+    def _secret(self, name: str, length: int) -> str:
+        file = self.folder / name
+        if not file.exists() or not file.read_text().strip():
+            self._write(file, secrets.token_urlsafe(length) + "\n")
+        return file.read_text().strip()
 
     def _ports(self) -> dict[str, int]:
         try:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 from core.settings import Settings
+from migrations.access import close_catalogue, give_access_now
 from migrations.run import upgrade
 from ops.dev import leftovers
 from ops.dev.demo import load_demo
@@ -24,7 +25,15 @@ from ops.signals import STOP_SIGNALS, ignore_signals
 
 MARK = "TENFOLD_DEV_HOME"
 """In the environment of API and worker: whose they are, should we be killed."""
-SHARED = ("TENFOLD_ENV", "DATABASE_URL", "REDIS_URL", "QUEUE_REDIS_URL", "JWT_SECRET_KEY")
+SHARED = (
+    "TENFOLD_ENV",
+    "DATABASE_URL",
+    "API_DATABASE_URL",
+    "WORKER_DATABASE_URL",
+    "REDIS_URL",
+    "QUEUE_REDIS_URL",
+    "JWT_SECRET_KEY",
+)
 """What other commands need to work on the same installation."""
 ANY_HOST = ("0.0.0.0", "::")  # noqa: S104
 
@@ -67,13 +76,13 @@ def _run(home: Home, environment: dict[str, str], cleanup: ExitStack, workers: i
         environment,
     )
     cleanup.callback(say, f"stopped; the data stays in {home.shown}")
-    _start_servers(home, environment, cleanup)
-    home.tell_environment({name: environment[name] for name in SHARED})
+    postgres = _start_servers(home, environment, cleanup)
+    home.tell_environment({name: environment[name] for name in SHARED if name in environment})
     cleanup.callback(home.forget_environment)
     settings = Settings.from_env(environment)
     say("bringing the database up to date")
-    upgrade(settings.database_url)
-    if asyncio.run(load_demo(settings.database_url)):
+    _migrate(settings, postgres)
+    if asyncio.run(load_demo(settings.owner_url)):
         say("made demo users and their tasks")
     cleanup.callback(ignore_signals)
     return asyncio.run(run_tiers(home, settings, environment, say, workers=workers))
@@ -100,19 +109,35 @@ def _next_free(port: int, host: str) -> int:
     return free_port(host)
 
 
-def _start_servers(home: Home, environment: dict[str, str], cleanup: ExitStack) -> None:
-    """Starts what the environment names no address for, and names its address there."""
+def _migrate(settings: Settings, postgres: PostgresServer | None) -> None:
+    """The schema, and logins for both tiers; of a server of ours we are superuser, too."""
+    upgrade(settings.owner_url)
+    try:
+        access = give_access_now(settings)
+    except ValueError as error:
+        raise Fault(str(error)) from None
+    for line in (*access.done, *access.wanted):
+        say(line)
+    if postgres is not None:
+        asyncio.run(close_catalogue(postgres.superuser_url()))
+
+
+def _start_servers(home: Home, environment: dict[str, str], cleanup: ExitStack) -> PostgresServer | None:
+    """Starts what the environment names no address for, and names its address there; returns PostgreSQL, if it did."""
+    postgres = None
     if "DATABASE_URL" not in environment:
         postgres = PostgresServer(home.folder / "postgres", log_file=home.log_file("postgres"))
         _start(home, "postgres", postgres, cleanup)
         for folder in postgres.opened_folders:
             say(f"{folder} can be passed through by all users now: PostgreSQL, which refuses root, has one of its own")
         environment["DATABASE_URL"] = postgres.url()
+        environment.update(home.tier_urls(postgres.url()))
     for variable, name, durable in (("QUEUE_REDIS_URL", "queue", True), ("REDIS_URL", "cache", False)):
         if variable not in environment:
             valkey = ValkeyServer(home.folder / name, durable=durable, log_file=home.log_file(name))
             _start(home, name, valkey, cleanup)
             environment[variable] = valkey.url()
+    return postgres
 
 
 def _start(home: Home, name: str, server: Server, cleanup: ExitStack) -> None:

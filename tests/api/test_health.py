@@ -1,11 +1,16 @@
 """Health: alive, and ready with a line for each dependency."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
+from aiohttp import web
 
-from tests.conftest import MakeService
-from tests.harness import Answer, Servers, Service, away, eventually
+from api.app import create_app
+from core.settings import Settings, SettingsError
+from tests.conftest import MakeService, MakeSettings
+from tests.harness import PASSWORD, Answer, Servers, Service, away, eventually
+from worker.main import serve
 
 
 def states(answer: Answer) -> dict[str, str]:
@@ -130,3 +135,73 @@ async def test_a_lane_that_is_not_drained_makes_it_degraded_and_is_named(
         return bool(answer.json["status"] == "ready")
 
     await eventually(ready)
+
+
+# -- who the service is to the database
+
+
+async def test_a_key_that_the_database_does_not_know_is_told_and_nothing_is_said_not_to_exist(
+    make_service: MakeService,
+) -> None:
+    first = await make_service()
+    task = (await first.alice.post("/tasks", {"title": "there"})).json
+    await first.rows("DELETE FROM identity_keys")
+    answer = await first.anonymous.get("/health/ready")
+    assert (answer.status, states(answer)["database"]) == (503, "failed")
+    [detail] = [found["detail"] for found in answer.json["dependencies"] if found["name"] == "database"]
+    assert "does not know the key" in detail
+    assert "tenfold migrate" in detail
+    for path in (f"/tasks/{task['id']}/reminders", "/tasks?status=pending", "/jobs", "/user/me"):
+        refused = await first.alice.get(path)
+        assert (refused.status, refused.json["type"]) == (503, "/problems/database-unavailable"), path
+    login = await first.anonymous.post("/auth/login", {"username": "alice", "password": PASSWORD})
+    assert login.status == 503
+
+
+@pytest.mark.parametrize("tier", ["API", "WORKER"])
+async def test_in_production_no_tier_starts_without_a_login_of_its_own(make_settings: MakeSettings, tier: str) -> None:
+    settings = await make_settings(**{f"{tier}_DATABASE_URL": ""})
+    with pytest.raises(SettingsError, match=rf"{tier}_DATABASE_URL is not set: .*tenfold migrate"):
+        await start(settings, tier)
+
+
+@pytest.mark.parametrize("tier", ["API", "WORKER"])
+async def test_in_production_no_tier_starts_as_the_owner_or_a_superuser(
+    make_settings: MakeSettings, servers: Servers, tier: str
+) -> None:
+    name = (await make_settings()).database_url.rpartition("/")[2]
+    for url, told in (
+        (servers.postgres.url(name), "tenfold owns the database"),
+        (servers.postgres.superuser_url(name), "postgres is a superuser"),
+    ):
+        settings = await make_settings(**{f"{tier}_DATABASE_URL": url})
+        with pytest.raises(SettingsError, match=told):
+            await start(settings, tier)
+
+
+async def start(settings: Settings, tier: str) -> None:
+    if tier == "WORKER":
+        await serve(settings, [])
+        return
+    runner = web.AppRunner(create_app(settings))
+    try:
+        await runner.setup()
+    finally:
+        await runner.cleanup()
+
+
+async def test_in_development_one_login_for_all_serves_and_is_told(make_service: MakeService) -> None:
+    service = await make_service(TENFOLD_ENV="development", API_DATABASE_URL="", WORKER_DATABASE_URL="")
+    answer = await service.anonymous.get("/health/ready")
+    assert (answer.status, answer.json["status"], states(answer)["database"]) == (200, "degraded", "degraded")
+    assert "tenfold owns the database: give api a login of its own" in answer.body.decode()
+    assert (await service.alice.post("/tasks", {"title": "x"})).status == 201
+    assert len((await service.alice.get("/tasks")).items) == 1
+
+
+async def test_neither_tier_needs_the_owners_url(make_service: MakeService) -> None:
+    with_owner = await make_service()
+    settings = replace(with_owner.settings, database_url="")
+    service = await make_service(settings=settings)
+    answer = await service.anonymous.get("/health/ready")
+    assert (answer.status, answer.json["status"]) == (200, "ready")

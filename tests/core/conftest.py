@@ -7,6 +7,8 @@ import asyncpg
 import pytest
 
 from core.database import Pool, api_pool, worker_pool
+from core.readpool import ReadPool
+from core.identity import Identities
 from core.settings import Settings
 from tests.harness import Servers, connection, flush, insert_user
 
@@ -44,6 +46,13 @@ async def owner(settings: Settings) -> AsyncIterator[asyncpg.Connection]:
 
 
 @pytest.fixture
+async def superuser(settings: Settings, servers: Servers) -> AsyncIterator[asyncpg.Connection]:
+    """Who may end what others do."""
+    async with connection(servers.postgres.superuser_url(settings.database_url.rpartition("/")[2])) as superuser:
+        yield superuser
+
+
+@pytest.fixture
 async def cast(owner: asyncpg.Connection) -> Cast:
     return Cast(
         alice=await insert_user(owner, "alice"),
@@ -56,6 +65,20 @@ async def cast(owner: asyncpg.Connection) -> Cast:
 async def api(settings: Settings) -> AsyncIterator[Pool]:
     """The API's pool."""
     pool = await api_pool(settings)
+    yield pool
+    await pool.close()
+
+
+@pytest.fixture
+def identities(settings: Settings) -> Identities:
+    """What the API signs."""
+    return Identities.of(settings)
+
+
+@pytest.fixture
+async def reads(api: Pool, identities: Identities) -> AsyncIterator[ReadPool]:
+    """The API's pool as its reads want it."""
+    pool = ReadPool(api, identities)
     yield pool
     await pool.close()
 

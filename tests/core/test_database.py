@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from typing import Any
 
 import asyncpg
@@ -22,17 +22,18 @@ from core.database import (
     is_data_fault,
     is_missing_reference,
     is_transient,
-    locked_transaction,
     pool_counts,
     savepoint,
 )
 from core.errors import DatabaseUnavailable
+from core.identity import Identities
+from core.locks import Lock, locked, statement
 from core.readpool import ReadPool
 from core.settings import Settings
 from ops.ports import free_port
 from tests.harness import eventually
 
-LOCK = (1, 2)
+LOCK = Lock.import_claims
 
 # error → whether it passes by itself, whether the data is to blame
 FAULTS: list[tuple[BaseException, bool, bool]] = [
@@ -91,9 +92,10 @@ async def test_a_value_that_asyncpg_cannot_send_is_a_fault_of_the_data(workers: 
         assert not is_transient(caught.value)
 
 
-async def test_pools_assume_the_role_of_their_tier_and_tell_their_name(api: Pool, workers: Pool) -> None:
+async def test_pools_log_in_as_their_tier_and_tell_their_name(api: Pool, workers: Pool) -> None:
     for pool, role, name in ((api, API_ROLE, "tenfold api"), (workers, WORKER_ROLE, "tenfold worker")):
-        assert await pool.fetchval("SELECT current_user") == role
+        assert await pool.fetchval("SELECT session_user || ' ' || current_user") == f"{role}_login {role}_login"
+        assert await pool.fetchval("SELECT pg_has_role($1::text, 'USAGE')", role)
         assert await pool.fetchval("SHOW application_name") == name
         assert await pool.fetchval("SHOW timezone") == "UTC"
 
@@ -115,14 +117,14 @@ async def use_three(pool: AnyPool) -> None:
     await asyncio.gather(*(pool.fetch("SELECT pg_sleep(0.1)") for _ in range(3)))
 
 
-@pytest.mark.parametrize("kind", [lambda pool: pool, ReadPool], ids=["pool", "read pool"])
+@pytest.mark.parametrize("keeps", [False, True], ids=["pool", "read pool"])
 async def test_a_read_outlives_the_end_of_every_pooled_connection(
-    api: Pool, owner: asyncpg.Connection, kind: Callable[[Pool], AnyPool]
+    api: Pool, reads: ReadPool, superuser: asyncpg.Connection, keeps: bool
 ) -> None:
     """As after a restart of the server: each connection is broken, and says so only when it is used."""
-    pool = kind(api)
+    pool: AnyPool = reads if keeps else api
     await use_three(pool)
-    await owner.execute(KILL_API)
+    await superuser.execute(KILL_API)
     for _ in range(4):
         assert len(await fetch_rows(pool, "SELECT 1")) == 1
     await pool.close()
@@ -132,9 +134,9 @@ async def test_a_read_outlives_the_end_of_every_pooled_connection(
 
 
 @pytest.fixture
-async def reads_of_two(settings: Settings) -> AsyncIterator[ReadPool]:
+async def reads_of_two(settings: Settings, identities: Identities) -> AsyncIterator[ReadPool]:
     pool = ReadPool(
-        await create_pool(settings.database_url, settings, role=API_ROLE, application="tenfold api", size=2)
+        await create_pool(settings.database_url, settings, role=API_ROLE, application="tenfold api", size=2), identities
     )
     yield pool
     await pool.close()
@@ -186,18 +188,18 @@ async def test_who_gives_up_waiting_for_a_connection_takes_no_place(reads_of_two
 
 
 async def test_a_connection_goes_back_now_and_then_so_that_the_pool_renews_it(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch
+    settings: Settings, identities: Identities, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(readpool, "RETURNED_AFTER_READS", 5)
     async with asyncpg.create_pool(settings.database_url, min_size=0, max_size=1, max_queries=10) as renewing:
-        pool = ReadPool(renewing)
+        pool = ReadPool(renewing, identities)
         pids = [(await pool.fetch("SELECT pg_backend_pid()"))[0][0] for _ in range(30)]
         await pool.close()
     assert len(set(pids)) == 3
 
 
-async def test_to_close_waits_for_what_is_read(settings: Settings) -> None:
-    pool = ReadPool(await create_pool(settings.database_url, settings, role=API_ROLE, application="tenfold api"))
+async def test_to_close_waits_for_what_is_read(reads: ReadPool) -> None:
+    pool = reads
     await pool.fetch("SELECT 1")
     reading = asyncio.create_task(pool.fetch("SELECT 7, pg_sleep(0.3)"))
     await asyncio.sleep(0.1)
@@ -207,8 +209,12 @@ async def test_to_close_waits_for_what_is_read(settings: Settings) -> None:
         await fetch_rows(pool, "SELECT 1")
 
 
-async def test_a_closed_pool_leaves_no_connection(settings: Settings, owner: asyncpg.Connection) -> None:
-    pool = ReadPool(await create_pool(settings.database_url, settings, role=API_ROLE, application="to be closed"))
+async def test_a_closed_pool_leaves_no_connection(
+    settings: Settings, identities: Identities, owner: asyncpg.Connection
+) -> None:
+    pool = ReadPool(
+        await create_pool(settings.database_url, settings, role=API_ROLE, application="to be closed"), identities
+    )
     await use_three(pool)
     count = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'to be closed'"
     assert await owner.fetchval(count) == 3
@@ -247,7 +253,7 @@ async def test_a_pool_tells_its_counts(workers: Pool, settings: Settings) -> Non
 
 
 async def lock_is_free(owner: asyncpg.Connection) -> bool:
-    return bool(await owner.fetchval("SELECT pg_try_advisory_xact_lock($1, $2)", *LOCK))
+    return len(await owner.fetch(f"{statement(LOCK)} SKIP LOCKED")) == 1
 
 
 async def count_users(owner: asyncpg.Connection) -> int:
@@ -260,7 +266,7 @@ INSERT = "INSERT INTO users (username, email, password_hash) VALUES ('ada', 'a@b
 async def test_a_locked_transaction_holds_its_lock_and_keeps_what_was_done(
     workers: Pool, owner: asyncpg.Connection
 ) -> None:
-    async with workers.acquire() as connection, locked_transaction(connection, *LOCK):
+    async with workers.acquire() as connection, locked(connection, LOCK):
         assert not await lock_is_free(owner)
         await connection.execute(INSERT)
         assert await count_users(owner) == 0
@@ -270,7 +276,7 @@ async def test_a_locked_transaction_holds_its_lock_and_keeps_what_was_done(
 
 async def test_where_rows_are_locked_no_partitions_are_chosen_at_run_time(workers: Pool) -> None:
     async with workers.acquire() as connection:
-        async with locked_transaction(connection, *LOCK):
+        async with locked(connection, LOCK):
             assert await connection.fetchval("SHOW enable_partition_pruning") == "off"
         assert await connection.fetchval("SHOW enable_partition_pruning") == "on"
 
@@ -315,10 +321,11 @@ async def test_a_locked_row_that_was_just_changed_does_not_crash_the_server(
         await eventually(waits_for_the_lock)
         await change.commit()
         assert [tuple(row) for row in await locking] == [(8, False)]
+    await owner.execute("DROP FUNCTION use_memory")
 
 
 async def insert_and_raise(connection: Any, error: BaseException) -> None:
-    async with locked_transaction(connection, *LOCK):
+    async with locked(connection, LOCK):
         await connection.execute(INSERT)
         raise error
 
@@ -336,7 +343,7 @@ async def test_a_locked_transaction_that_raises_leaves_nothing_behind(
 
 
 async def insert_and_swallow(connection: Any) -> None:
-    async with locked_transaction(connection, *LOCK):
+    async with locked(connection, LOCK):
         await connection.execute(INSERT)
         with contextlib.suppress(asyncpg.UndefinedTableError):
             await connection.execute("SELECT * FROM nowhere")
@@ -356,10 +363,10 @@ async def test_what_waits_for_the_lock_and_is_cut_off_leaves_no_transaction(
     workers: Pool, owner: asyncpg.Connection
 ) -> None:
     async with owner.transaction():
-        await owner.execute("SELECT pg_advisory_xact_lock($1, $2)", *LOCK)
+        await owner.execute(statement(LOCK))
 
         async def wait() -> None:
-            async with workers.acquire() as connection, locked_transaction(connection, *LOCK):
+            async with workers.acquire() as connection, locked(connection, LOCK):
                 raise AssertionError("it must not have the lock")
 
         waiting = asyncio.create_task(wait())
@@ -380,7 +387,7 @@ async def change_and_fail(connection: Any) -> None:
 
 
 async def test_a_savepoint_undoes_what_failed_inside_it_alone(workers: Pool, owner: asyncpg.Connection) -> None:
-    async with workers.acquire() as connection, locked_transaction(connection, *LOCK):
+    async with workers.acquire() as connection, locked(connection, LOCK):
         await connection.execute(INSERT)
         for _ in range(3):
             with pytest.raises(asyncpg.UniqueViolationError):

@@ -9,8 +9,11 @@ import asyncpg
 import pytest
 
 from core.commands import Command
-from core.database import API_ROLE, Pool, applied_revision
+from core.database import API_ROLE, WORKER_ROLE, Pool, applied_revision
+from core.readpool import ReadPool
+from core.identity import ME, Identities
 from core.jobs import find_outcome, list_jobs, read_job
+from core.rights import NOBODYS, ONLY_WORKERS
 from core.tasks.queries import Caller, TaskFilter, TaskQuery, list_tasks, read_task
 from core.users.queries import credentials_of, current_role, own_password_hash, read_profile
 from tests.core.conftest import Cast
@@ -23,7 +26,6 @@ OWNED = {
 }
 """What the API may read → the column that says whose a row is."""
 READABLE = tuple(OWNED)
-AS_USER = "set_config('app.user_id', $1, true) AS me"
 COLUMNS_OF_USERS = "id, username, email, role, time_zone, created_at, updated_at"
 
 
@@ -100,12 +102,12 @@ async def test_the_api_owns_nothing_and_is_member_of_nothing(owner: asyncpg.Conn
 
 
 async def test_every_write_of_the_api_is_refused_even_with_an_admins_identity(
-    api: Pool, owner: asyncpg.Connection, cast: Cast
+    api: Pool, owner: asyncpg.Connection, cast: Cast, identities: Identities
 ) -> None:
     tables, sequences = await relations(owner, "rp"), await relations(owner, "S")
     async with api.acquire() as connection:
-        await connection.execute("SELECT set_config('app.user_id', $1, false)", str(cast.admin))
-        await connection.execute("SELECT set_config('app.role', 'admin', false)")
+        await connection.execute("SET default_transaction_read_only = off")  # as whoever has got so far would
+        await connection.execute("SELECT set_config('app.identity', $1, false)", identities.admin(cast.admin))
         for table in tables:
             for statement in (
                 f"INSERT INTO {table} DEFAULT VALUES",
@@ -144,6 +146,7 @@ async def test_every_write_of_the_api_is_refused_even_with_an_admins_identity(
 
 async def test_the_api_can_grant_itself_nothing(api: Pool, owner: asyncpg.Connection) -> None:
     async with api.acquire() as connection:
+        await connection.execute("SET default_transaction_read_only = off")
         await connection.execute("GRANT ALL ON tasks TO tenfold_api, PUBLIC")  # a warning: nothing was granted
         with pytest.raises(asyncpg.InsufficientPrivilegeError):
             await connection.execute("GRANT SELECT (password_hash) ON users TO tenfold_api")
@@ -157,6 +160,8 @@ async def test_only_the_readable_functions_are_granted(owner: asyncpg.Connection
         FROM   pg_proc WHERE pronamespace = 'public'::regnamespace AND prosecdef
     """)
     assert {row["proname"]: (row["api"], row["worker"]) for row in found} == {
+        "verified_identity": (True, False),
+        "identity_fault": (True, False),
         "credentials_of": (True, False),
         "own_password_hash": (True, False),
         "caller_is_admin_now": (True, False),
@@ -179,6 +184,145 @@ async def test_functions_with_the_owners_rights_find_nothing_that_a_caller_put_i
         assert any(setting.startswith("search_path=") for setting in row["proconfig"] or ()), row["proname"]
 
 
+# -- all that a login may do
+
+LOGINS = {"api": f"{API_ROLE}_login", "worker": f"{WORKER_ROLE}_login"}
+READ_BY_THE_API = {
+    "alembic_version", "deliveries", "events", "exports", "import_errors", "imports", "jobs",
+    "labelled_tasks", "maintenance_runs", "notifications", "reminders", "task_partitions", "tasks",
+}  # fmt: skip
+"""Whole; of users and channels some columns."""
+CALLED_BY_THE_API = {
+    "credentials_of", "current_app_user", "current_app_user_is_admin", "identity_fault", "own_password_hash",
+    "refused_identity", "task_id_moment", "verified_identity",
+}  # fmt: skip
+NOT_FOR_WORKERS = {
+    "add_task_partition", "credentials_of", "current_app_user", "current_app_user_is_admin", "identity_fault",
+    "own_password_hash", "refused_identity", "require_login", "verified_identity",
+}  # fmt: skip
+
+
+async def test_the_api_s_login_reads_what_it_should_and_nothing_else(owner: asyncpg.Connection) -> None:
+    found = await owner.fetch(
+        """
+        SELECT relname, has_table_privilege($1, oid, 'SELECT') AS whole,
+               has_any_column_privilege($1, oid, 'SELECT') AS partly
+        FROM   pg_class WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p', 'v', 'm', 'f', 'S')
+        """,
+        LOGINS["api"],
+    )
+    assert {row["relname"] for row in found if row["whole"]} == READ_BY_THE_API
+    partly = {row["relname"] for row in found if row["partly"]} - READ_BY_THE_API
+    assert partly == {"users", "channels"}, "without hashes, without addresses"
+
+
+@pytest.mark.parametrize("tier", LOGINS)
+async def test_a_login_is_a_member_of_its_tier_and_of_nothing_else(owner: asyncpg.Connection, tier: str) -> None:
+    role = await owner.fetchrow("SELECT * FROM pg_roles WHERE rolname = $1", LOGINS[tier])
+    assert role is not None
+    assert role["rolcanlogin"]
+    assert not any(
+        role[name] for name in ("rolsuper", "rolcreaterole", "rolcreatedb", "rolbypassrls", "rolreplication")
+    )
+    member_of = await owner.fetch(
+        "SELECT rolname FROM pg_roles WHERE rolname <> $1 AND pg_has_role($1, oid, 'MEMBER')", LOGINS[tier]
+    )
+    assert [row["rolname"] for row in member_of] == [f"tenfold_{tier}"]
+    for table in ("pg_class", "pg_proc", "pg_database", "pg_namespace"):
+        column = {"pg_class": "relowner", "pg_proc": "proowner", "pg_database": "datdba", "pg_namespace": "nspowner"}
+        assert not await owner.fetchval(f"SELECT count(*) FROM {table} WHERE {column[table]} = $1", role["oid"]), table
+
+
+async def test_each_function_of_ours_is_for_those_who_need_it(owner: asyncpg.Connection) -> None:
+    found = await owner.fetch(
+        """
+        SELECT proname, has_function_privilege($1, oid, 'EXECUTE') AS api,
+               has_function_privilege($2, oid, 'EXECUTE') AS worker,
+               proacl IS NULL OR EXISTS (SELECT FROM aclexplode(proacl) AS a WHERE a.grantee = 0) AS everybody
+        FROM   pg_proc WHERE pronamespace = 'public'::regnamespace
+        """,
+        *LOGINS.values(),
+    )
+    assert not [row["proname"] for row in found if row["everybody"]]
+    assert {row["proname"] for row in found if row["api"]} == CALLED_BY_THE_API
+    assert {row["proname"] for row in found if not row["worker"]} == NOT_FOR_WORKERS
+
+
+@pytest.mark.parametrize(
+    ("tier", "temporary", "advisory"), [("api", False, False), ("worker", True, True)], ids=["api", "worker"]
+)
+async def test_what_a_login_may_do_besides(
+    owner: asyncpg.Connection, tier: str, temporary: bool, advisory: bool
+) -> None:
+    login = LOGINS[tier]
+    database = "SELECT has_database_privilege($1, current_database(), $2)"
+    assert await owner.fetchval(database, login, "CONNECT")
+    assert not await owner.fetchval(database, login, "CREATE")
+    assert await owner.fetchval(database, login, "TEMPORARY") is temporary
+    assert not await owner.fetchval("SELECT has_schema_privilege($1, 'public', 'CREATE')", login)
+    executable = "SELECT count(*) FROM pg_proc WHERE proname ~ $2 AND has_function_privilege($1, oid, 'EXECUTE')"
+    assert not await owner.fetchval(executable, login, NOBODYS)
+    assert bool(await owner.fetchval(executable, login, ONLY_WORKERS)) is advisory
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "SET ROLE tenfold",
+        "SET ROLE postgres",
+        "SET ROLE tenfold_worker",
+        "SET ROLE tenfold_worker_login",
+        "SET SESSION AUTHORIZATION tenfold",
+        "SELECT set_config('role', 'tenfold', false)",
+        "SELECT set_config('session_authorization', 'postgres', false)",
+        "CREATE TEMPORARY TABLE tasks (id int)",
+        "CREATE TEMPORARY VIEW tasks AS SELECT 1",
+        "SELECT lo_creat(-1)",
+        "SELECT lo_create(0)",
+        "SELECT lo_from_bytea(0, 'x')",
+        "SELECT pg_advisory_lock(1)",
+        "SELECT pg_try_advisory_xact_lock(1, 2)",
+        "SELECT pg_advisory_xact_lock_shared(1)",
+        "SELECT pg_terminate_backend(1)",
+        "SELECT pg_cancel_backend(pg_backend_pid())",
+        "COPY (SELECT 1) TO PROGRAM 'true'",
+        "COPY (SELECT 1) TO '/tmp/x'",
+        "SELECT pg_read_file('PG_VERSION')",
+        "SELECT FROM locks FOR UPDATE",
+        "BEGIN; LOCK TABLE tasks IN EXCLUSIVE MODE",
+        "BEGIN; LOCK TABLE locks IN ACCESS SHARE MODE",
+        "COPY identity_keys TO STDOUT",
+        "SELECT query_to_xml('SELECT * FROM identity_keys', true, true, '')",
+        "SELECT * FROM pg_authid",
+    ],
+)
+async def test_the_api_s_login_is_refused(api: Pool, statement: str) -> None:
+    async with api.acquire() as connection:
+        await connection.execute("SET default_transaction_read_only = off")
+        with pytest.raises(
+            (asyncpg.InsufficientPrivilegeError, asyncpg.InvalidParameterValueError), match=r"denied|must be|cannot"
+        ):
+            await connection.execute(statement)
+
+
+async def test_what_the_api_says_is_read_only_unless_it_is_told_otherwise(api: Pool) -> None:
+    with pytest.raises(asyncpg.ReadOnlySQLTransactionError):
+        await api.execute("CREATE TABLE mine (id int)")
+
+
+async def test_to_leave_the_role_leads_nowhere(api: Pool) -> None:
+    async with api.acquire() as connection:
+        for statement in ("SET ROLE NONE", "RESET ROLE", "SELECT set_config('role', 'none', false)"):
+            await connection.execute(statement)
+            assert await connection.fetchval("SELECT current_user") == LOGINS["api"]
+        assert await connection.fetchval("SELECT count(*) FROM tasks") == 0
+
+
+async def test_statistics_tell_nothing_of_the_key(api: Pool, owner: asyncpg.Connection) -> None:
+    await owner.execute("ANALYZE identity_keys")
+    assert await api.fetchval("SELECT count(*) FROM pg_stats WHERE tablename = 'identity_keys'") == 0
+
+
 # -- what the API sees
 
 
@@ -187,87 +331,91 @@ async def test_without_an_identity_nothing_is_visible(api: Pool, rows: dict[int,
     assert await api.fetchval(f"SELECT count(*) FROM {table}") == 0
     for empty in ("", None):
         seen = await api.fetchval(
-            f"SELECT count(*) FROM {AS_USER}, LATERAL (SELECT 1 FROM {table} WHERE me IS NOT NULL OR me IS NULL) t",
+            f"SELECT count(*) FROM {ME}, LATERAL (SELECT 1 FROM {table} WHERE me IS NOT NULL OR me IS NULL) t",
             empty,
         )
         assert seen == 0
 
 
-async def test_the_role_alone_is_no_identity(api: Pool, rows: dict[int, Any]) -> None:
+async def test_the_settings_of_before_are_no_identity(api: Pool, cast: Cast, rows: dict[int, Any]) -> None:
     for table in READABLE:
         seen = await api.fetchval(
-            "SELECT count(*) FROM set_config('app.role', 'admin', true) AS my_role,"
-            f" LATERAL (SELECT 1 FROM {table} WHERE my_role IS NOT NULL LIMIT 100) t"
+            "SELECT count(*) FROM set_config('app.user_id', $1, true) AS me,"
+            " set_config('app.role', 'admin', true) AS my_role,"
+            f" LATERAL (SELECT 1 FROM {table} WHERE (me || my_role) IS NOT NULL LIMIT 100) t",
+            str(cast.admin),
         )
         assert seen == 0, table
 
 
-async def test_an_identity_shows_ones_own_rows_alone(api: Pool, cast: Cast, rows: dict[int, Any]) -> None:
+async def test_an_identity_shows_ones_own_rows_alone(
+    api: Pool, cast: Cast, rows: dict[int, Any], identities: Identities
+) -> None:
     for table, column in OWNED.items():
         seen = await api.fetch(
-            f"SELECT t.whose FROM {AS_USER},"
+            f"SELECT t.whose FROM {ME},"
             f" LATERAL (SELECT {column} AS whose FROM {table} WHERE me IS NOT NULL LIMIT 100) t",
-            str(cast.alice),
+            identities.user(cast.alice),
         )
         assert [row["whose"] for row in seen] == [cast.alice], table
 
 
 async def test_only_an_admin_sees_anything_through_the_view_that_reads_as_its_owner(
-    api: Pool, owner: asyncpg.Connection, cast: Cast, rows: dict[int, Any]
+    api: Pool, owner: asyncpg.Connection, cast: Cast, rows: dict[int, Any], identities: Identities
 ) -> None:
     await owner.execute("UPDATE tasks SET labels = '{red}'")
     seen = "LATERAL (SELECT user_id FROM labelled_tasks WHERE me IS NOT NULL LIMIT 100) t"
     assert await api.fetchval("SELECT count(*) FROM labelled_tasks") == 0
-    for identity in ("", None, "0", str(cast.alice), str(cast.admin)):
-        assert await api.fetchval(f"SELECT count(*) FROM {AS_USER}, {seen}", identity) == 0, identity
-    as_admin = f"{AS_USER}, set_config('app.role', 'admin', true) AS my_role"
-    assert await api.fetchval(f"SELECT count(*) FROM {as_admin}, {seen}", "") == 0
-    found = await api.fetch(
-        f"SELECT t.user_id FROM {as_admin},"
-        " LATERAL (SELECT user_id FROM labelled_tasks WHERE (me || my_role) IS NOT NULL LIMIT 100) t",
-        str(cast.admin),
-    )
+    for identity in ("", None, identities.user(0), identities.user(cast.alice), identities.user(cast.admin)):
+        assert await api.fetchval(f"SELECT count(*) FROM {ME}, {seen}", identity) == 0, identity
+    found = await api.fetch(f"SELECT t.user_id FROM {ME}, {seen}", identities.admin(cast.admin))
     assert {row["user_id"] for row in found} == set(rows)
 
 
-async def test_a_predicate_that_names_another_user_finds_nothing(api: Pool, cast: Cast, rows: dict[int, Any]) -> None:
+async def test_a_predicate_that_names_another_user_finds_nothing(
+    api: Pool, cast: Cast, rows: dict[int, Any], identities: Identities
+) -> None:
     for table, column in OWNED.items():
         sql = (
-            f"SELECT count(*) FROM {AS_USER},"
+            f"SELECT count(*) FROM {ME},"
             f" LATERAL (SELECT 1 FROM {table} WHERE {column} = $2 AND me IS NOT NULL LIMIT 100) t"
         )
-        assert await api.fetchval(sql, str(cast.alice), cast.bob) == 0, table
-        assert await api.fetchval(sql, str(cast.bob), cast.bob) == 1, table
+        assert await api.fetchval(sql, identities.user(cast.alice), cast.bob) == 0, table
+        assert await api.fetchval(sql, identities.user(cast.bob), cast.bob) == 1, table
 
 
-@pytest.mark.parametrize("identity", ["0", "-1", "9223372036854775807"])
-async def test_an_identity_that_nobody_has_shows_nothing(api: Pool, rows: dict[int, Any], identity: str) -> None:
-    sql = f"SELECT count(*) FROM {AS_USER}, LATERAL (SELECT 1 FROM tasks WHERE me IS NOT NULL LIMIT 100) t"
-    assert await api.fetchval(sql, identity) == 0
+@pytest.mark.parametrize("user_id", [0, -1, 9223372036854775807])
+async def test_an_identity_that_nobody_has_shows_nothing(
+    api: Pool, rows: dict[int, Any], identities: Identities, user_id: int
+) -> None:
+    sql = f"SELECT count(*) FROM {ME}, LATERAL (SELECT 1 FROM tasks WHERE me IS NOT NULL LIMIT 100) t"
+    assert await api.fetchval(sql, identities.user(user_id)) == 0
 
 
-async def test_a_password_hash_is_not_readable_as_a_column(api: Pool, cast: Cast) -> None:
+async def test_a_password_hash_is_not_readable_as_a_column(api: Pool, cast: Cast, identities: Identities) -> None:
     for sql in (
-        f"SELECT t.password_hash FROM {AS_USER}, LATERAL (SELECT password_hash FROM users WHERE me IS NOT NULL) t",
-        f"SELECT t.* FROM {AS_USER}, LATERAL (SELECT * FROM users WHERE me IS NOT NULL) t",
-        f"SELECT row_to_json(u) FROM {AS_USER}, users u",
-        f"SELECT 1 FROM {AS_USER}, users u WHERE u.password_hash LIKE '$argon2%'",
+        f"SELECT t.password_hash FROM {ME}, LATERAL (SELECT password_hash FROM users WHERE me IS NOT NULL) t",
+        f"SELECT t.* FROM {ME}, LATERAL (SELECT * FROM users WHERE me IS NOT NULL) t",
+        f"SELECT row_to_json(u) FROM {ME}, users u",
+        f"SELECT 1 FROM {ME}, users u WHERE u.password_hash LIKE '$argon2%'",
     ):
-        assert await is_refused(api, sql, str(cast.admin)), sql
+        assert await is_refused(api, sql, identities.admin(cast.admin)), sql
 
 
-async def test_what_is_no_business_of_the_api_is_not_readable(api: Pool, cast: Cast, rows: dict[int, Any]) -> None:
-    for table in ("sessions", "imported_tasks"):
-        assert await is_refused(api, f"SELECT 1 FROM {AS_USER}, {table}", str(cast.alice)), table
+async def test_what_is_no_business_of_the_api_is_not_readable(
+    api: Pool, cast: Cast, rows: dict[int, Any], identities: Identities
+) -> None:
+    for table in ("sessions", "imported_tasks", "identity_keys", "locks"):
+        assert await is_refused(api, f"SELECT 1 FROM {ME}, {table}", identities.admin(cast.admin)), table
 
 
 async def test_partitions_which_have_no_policies_are_not_readable(
-    api: Pool, owner: asyncpg.Connection, cast: Cast
+    api: Pool, owner: asyncpg.Connection, cast: Cast, identities: Identities
 ) -> None:
     names = [row[0] for row in await owner.fetch("SELECT relname FROM pg_class WHERE relispartition AND relkind = 'r'")]
     assert len(names) == 3
     for name in names:
-        assert await is_refused(api, f"SELECT 1 FROM {AS_USER}, {name}", str(cast.admin)), name
+        assert await is_refused(api, f"SELECT 1 FROM {ME}, {name}", identities.admin(cast.admin)), name
 
 
 async def test_a_new_partition_is_no_hole(api: Pool, owner: asyncpg.Connection, cast: Cast) -> None:
@@ -282,8 +430,8 @@ async def test_a_new_partition_is_no_hole(api: Pool, owner: asyncpg.Connection, 
         await transaction.rollback()
 
 
-async def test_a_login_finds_its_credentials_in_any_case(api: Pool, cast: Cast) -> None:
-    found = await credentials_of(api, "ALICE")
+async def test_a_login_finds_its_credentials_in_any_case(reads: ReadPool, cast: Cast) -> None:
+    found = await credentials_of(reads, "ALICE")
     assert found is not None
     assert (found.user_id, found.username, found.role, found.password_hash) == (
         cast.alice,
@@ -291,25 +439,22 @@ async def test_a_login_finds_its_credentials_in_any_case(api: Pool, cast: Cast) 
         "user",
         PASSWORD_HASH,
     )
-    assert await credentials_of(api, "alic") is None
-    assert await credentials_of(api, "%") is None
+    assert await credentials_of(reads, "alic") is None
+    assert await credentials_of(reads, "%") is None
 
 
-async def test_ones_own_hash_is_that_of_the_identity(api: Pool, owner: asyncpg.Connection, cast: Cast) -> None:
+async def test_ones_own_hash_is_that_of_the_identity(reads: ReadPool, owner: asyncpg.Connection, cast: Cast) -> None:
     await owner.execute("UPDATE users SET password_hash = 'hash of ' || username")
-    assert await own_password_hash(api, cast.bob) == "hash of bob"
-    assert await own_password_hash(api, 0) is None
-    assert await api.fetchval("SELECT own_password_hash()") is None
+    assert await own_password_hash(reads, cast.bob) == "hash of bob"
+    assert await own_password_hash(reads, 0) is None
 
 
-async def test_an_admin_sees_all_tasks_and_users_but_only_own_jobs(api: Pool, cast: Cast, rows: dict[int, Any]) -> None:
-    sql = (
-        f"SELECT count(*) FROM {AS_USER}, set_config('app.role', 'admin', true) AS my_role,"
-        " LATERAL (SELECT 1 FROM {} WHERE (me || my_role) IS NOT NULL LIMIT 100) t"
-    )
-    assert await api.fetchval(sql.format("tasks"), str(cast.admin)) == 2
-    assert await api.fetchval(sql.format("users"), str(cast.admin)) == 3
-    assert await api.fetchval(sql.format("jobs"), str(cast.admin)) == 0
+async def test_an_admin_sees_all_tasks_and_users_but_only_own_jobs(
+    api: Pool, cast: Cast, rows: dict[int, Any], identities: Identities
+) -> None:
+    for table, number in (("tasks", 2), ("users", 3), ("jobs", 0)):
+        sql = f"SELECT count(*) FROM {ME}, LATERAL (SELECT 1 FROM {table} WHERE me IS NOT NULL LIMIT 100) t"
+        assert await api.fetchval(sql, identities.admin(cast.admin)) == number, table
 
 
 # -- the workers
@@ -335,7 +480,12 @@ async def test_a_worker_changes_rows(workers: Pool, cast: Cast) -> None:
         "TRUNCATE jobs",
         "DROP POLICY tasks_of_caller ON tasks",
         "UPDATE alembic_version SET version_num = '0'",
-        "SELECT credentials_of('alice')",
+        "SELECT credentials_of('alice', '')",
+        "SELECT own_password_hash(1, '')",
+        "SELECT * FROM identity_keys",
+        "INSERT INTO identity_keys (id) VALUES ('mine')",
+        "DELETE FROM locks",
+        "INSERT INTO locks VALUES ('mine', 1)",
     ],
 )
 async def test_a_worker_cannot_change_the_schema(workers: Pool, statement: str) -> None:
@@ -350,11 +500,11 @@ async def test_a_worker_makes_partitions_through_the_function_alone(workers: Poo
 # -- identity travels inside the statement
 
 
-Read = Callable[[Pool, Cast, dict[int, Any]], Awaitable[Any]]
+Read = Callable[[ReadPool, Cast, dict[int, Any]], Awaitable[Any]]
 
 
 def _listing(sort: str, *, whose: str = "alice", cursor: bool = False, task_filter: TaskFilter | None = None) -> Read:
-    async def read(api: Pool, cast: Cast, rows: dict[int, Any]) -> Any:
+    async def read(api: ReadPool, cast: Cast, rows: dict[int, Any]) -> Any:
         caller = Caller(getattr(cast, whose), whose == "admin")
         last_id = None
         if cursor:
@@ -403,7 +553,7 @@ async def _found(read: Awaitable[Any]) -> bool:
     return await read is not None
 
 
-async def _count_jobs(api: Pool, user_id: int) -> int:
+async def _count_jobs(api: ReadPool, user_id: int) -> int:
     return len(await list_jobs(api, user_id, kinds=None, states=None, after=None, limit=10))
 
 
@@ -413,24 +563,23 @@ def _command(user_id: int, rows: dict[int, Any]) -> Command:
 
 @pytest.mark.parametrize("plans", ["auto", "force_generic_plan", "force_custom_plan"])
 async def test_each_read_has_its_identity_however_it_is_planned(
-    api: Pool, cast: Cast, rows: dict[int, Any], plans: str
+    api: Pool, reads: ReadPool, cast: Cast, rows: dict[int, Any], plans: str
 ) -> None:
     async with api.acquire() as connection:
         await connection.execute(f"SET plan_cache_mode = {plans}")
     for name, (read, expected) in READS.items():
         # From the sixth execution of a prepared statement on PostgreSQL may choose a generic plan.
         for execution in range(8):
-            assert await read(api, cast, rows) == expected, f"{name}, execution {execution + 1}"
+            assert await read(reads, cast, rows) == expected, f"{name}, execution {execution + 1}"
     assert api.get_size() == 1, "all of it went through the connection with this plan_cache_mode"
 
 
-async def test_no_statement_leaves_its_identity_behind(api: Pool, cast: Cast, rows: dict[int, Any]) -> None:
+async def test_no_statement_leaves_its_identity_behind(reads: ReadPool, cast: Cast, rows: dict[int, Any]) -> None:
     for read, _ in READS.values():
-        await read(api, cast, rows)
-        assert await api.fetchval("SELECT current_setting('app.user_id', true)") in (None, "")
-        assert await api.fetchval("SELECT current_setting('app.role', true)") in (None, "")
-        assert await api.fetchval("SELECT count(*) FROM tasks") == 0
-    assert api.get_size() == 1
+        await read(reads, cast, rows)
+        [left] = await reads.fetch("SELECT current_setting('app.identity', true) AS me, (SELECT count(*) FROM tasks)")
+        assert (left["me"] or "", left["count"]) == ("", 0)
+    assert reads.get_size() == 1
 
 
 def test_every_read_that_core_declares_is_tried_here() -> None:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.database import Pool
+from core.readpool import ReadPool
 from core.errors import AnchorGone, CursorInvalid
 from core.ids import MAXIMUM_ID
 from core.pagination import decode_cursor, encode_cursor, scope_digest
@@ -87,11 +87,11 @@ def test_a_deeply_nested_cursor_is_refused() -> None:
 # -- over real rows
 
 
-async def walk(api: Pool, caller: Caller, sort: str, limit: int, **filters: Any) -> list[dict[str, Any]]:
+async def walk(reads: ReadPool, caller: Caller, sort: str, limit: int, **filters: Any) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     cursor: str | None = None
     for _ in range(100):
-        page = await list_tasks(api, caller, TaskQuery(TaskFilter(**filters), sort=sort, limit=limit, cursor=cursor))
+        page = await list_tasks(reads, caller, TaskQuery(TaskFilter(**filters), sort=sort, limit=limit, cursor=cursor))
         found += orjson.loads(page.items)
         cursor = page.next_cursor
         if cursor is None:
@@ -129,42 +129,44 @@ def expected_order(tasks: list[dict[str, Any]], sort: str) -> list[int]:
 @pytest.mark.parametrize("sort", sorted(SORTS))
 @pytest.mark.parametrize("whose", ["own", "all"])
 async def test_a_walk_in_small_pages_meets_every_task_once_in_order(
-    api: Pool, tasks: Cast, sort: str, whose: str
+    reads: ReadPool, tasks: Cast, sort: str, whose: str
 ) -> None:
     caller = Caller(tasks.alice) if whose == "own" else Caller(tasks.admin, is_admin=True)
-    whole = await walk(api, caller, sort, 1000)
+    whole = await walk(reads, caller, sort, 1000)
     assert len(whole) == (32 if whose == "own" else 40)
     assert [task["id"] for task in whole] == expected_order(whole, sort)
     for limit in (1, 3, len(whole)):
-        assert [task["id"] for task in await walk(api, caller, sort, limit)] == [task["id"] for task in whole]
+        assert [task["id"] for task in await walk(reads, caller, sort, limit)] == [task["id"] for task in whole]
 
 
 @pytest.mark.parametrize("sort", sorted(SORTS))
-async def test_starting_after_a_task_is_going_on_behind_it(api: Pool, tasks: Cast, sort: str) -> None:
-    whole = await walk(api, Caller(tasks.alice), sort, 1000)
+async def test_starting_after_a_task_is_going_on_behind_it(reads: ReadPool, tasks: Cast, sort: str) -> None:
+    whole = await walk(reads, Caller(tasks.alice), sort, 1000)
     for place in (0, 7, len(whole) - 1):
         query = TaskQuery(TaskFilter(), sort=sort, last_id=whole[place]["id"])
-        page = await list_tasks(api, Caller(tasks.alice), query)
+        page = await list_tasks(reads, Caller(tasks.alice), query)
         assert orjson.loads(page.items) == whole[place + 1 :]
 
 
-async def test_a_task_of_another_user_is_no_place_to_start_after(api: Pool, tasks: Cast) -> None:
-    [foreign, *_] = await walk(api, Caller(tasks.bob), "id", 10)
+async def test_a_task_of_another_user_is_no_place_to_start_after(reads: ReadPool, tasks: Cast) -> None:
+    [foreign, *_] = await walk(reads, Caller(tasks.bob), "id", 10)
     with pytest.raises(AnchorGone):
-        await list_tasks(api, Caller(tasks.alice), TaskQuery(TaskFilter(), last_id=foreign["id"]))
+        await list_tasks(reads, Caller(tasks.alice), TaskQuery(TaskFilter(), last_id=foreign["id"]))
 
 
-async def test_a_cursor_gives_no_sight_of_another_users_tasks(api: Pool, tasks: Cast) -> None:
-    first = await list_tasks(api, Caller(tasks.bob), TaskQuery(TaskFilter(), limit=1))
-    page = await list_tasks(api, Caller(tasks.alice), TaskQuery(TaskFilter(), cursor=first.next_cursor))
+async def test_a_cursor_gives_no_sight_of_another_users_tasks(reads: ReadPool, tasks: Cast) -> None:
+    first = await list_tasks(reads, Caller(tasks.bob), TaskQuery(TaskFilter(), limit=1))
+    page = await list_tasks(reads, Caller(tasks.alice), TaskQuery(TaskFilter(), cursor=first.next_cursor))
     assert {task["user_id"] for task in orjson.loads(page.items)} <= {tasks.alice}
 
 
 @pytest.mark.parametrize("sort", ["priority", "due_date", "id"])
 @pytest.mark.parametrize("value", [1 << 40, -(1 << 62), "2026-W05-6T12:00+00:00", "infinity", "0001-01-01 00:00:00+23"])
-async def test_a_forged_position_gives_a_page_or_is_refused(api: Pool, tasks: Cast, sort: str, value: Any) -> None:
+async def test_a_forged_position_gives_a_page_or_is_refused(
+    reads: ReadPool, tasks: Cast, sort: str, value: Any
+) -> None:
     scope = scope_digest(TaskFilter(), sort, False)
     position = [value] if SORTS[sort].key is None else [value, 1]
     query = TaskQuery(TaskFilter(), sort=sort, cursor=encode_cursor(scope, *position))
     with contextlib.suppress(CursorInvalid):
-        await list_tasks(api, Caller(tasks.alice), query)
+        await list_tasks(reads, Caller(tasks.alice), query)

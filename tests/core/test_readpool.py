@@ -11,6 +11,7 @@ from structlog.testing import capture_logs
 
 from core.database import API_ROLE, create_pool, fetch_rows, pool_counts
 from core.errors import DatabaseUnavailable
+from core.identity import Identities
 from core.readpool import SUSPECT_WAIT_SECONDS, ReadPool
 from core.settings import Settings
 from tests.conftest import MakeSettings
@@ -25,7 +26,7 @@ async def pool_of(settings: Settings, *, places: int = PLACES) -> AsyncIterator[
     inner = await create_pool(
         settings.database_url, settings, role=API_ROLE, application="tenfold api", size=places, seconds=SECONDS
     )
-    pool = ReadPool(inner, seconds=SECONDS)
+    pool = ReadPool(inner, Identities.of(settings), seconds=SECONDS)
     try:
         yield pool
     finally:

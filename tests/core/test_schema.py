@@ -18,9 +18,11 @@ import core.deliveries.tables
 import core.exports.tables
 import core.imports.tables
 import core.jobs
+import core.locks
 import core.maintenance.tables
 import core.notifications.tables
 import core.reminders.tables
+import core.rights
 import core.tasks.tables
 import core.users.tables  # noqa: F401
 from core.database import SCHEMA_REVISION, metadata
@@ -248,7 +250,9 @@ INSERT INTO maintenance_runs (name, tick, state, arguments) VALUES ('keep_partit
 SELECT create_task_partition('2021-01-01', '2022-01-01'), create_task_partition('2022-02-01', '2022-03-01'),
        ensure_task_partitions(40, 'month');
 INSERT INTO tasks (id, user_id, title) SELECT task_id_floor('2021-05-01'), id, 'of old' FROM users;
-SELECT detach_task_partition('tasks_2021')
+SELECT detach_task_partition('tasks_2021');
+INSERT INTO identity_keys (id, inner_pad, outer_pad)
+SELECT '0badcafe', decode(repeat('36', 64), 'hex'), decode(repeat('5c', 64), 'hex')
 """
 OF_0004 = """
 INSERT INTO lanes (name, token, claimed_by) VALUES ('0', 1, 'somebody');

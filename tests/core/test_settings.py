@@ -103,6 +103,13 @@ def test_only_the_scheme_of_a_url_is_rewritten() -> None:
     assert settings(DATABASE_URL=url).database_url == url
 
 
+@pytest.mark.parametrize("variable", ["API_DATABASE_URL", "WORKER_DATABASE_URL"])
+def test_a_tier_with_a_login_of_its_own_needs_nothing_of_the_owner(variable: str) -> None:
+    found = settings(DATABASE_URL="", **{variable: "postgresql://u@h/d"})
+    with pytest.raises(SettingsError, match="DATABASE_URL is not set"):
+        _ = found.owner_url
+
+
 def test_an_empty_variable_counts_as_unset() -> None:
     assert settings(PORT="", QUEUE_REDIS_URL=" ", LOG_LEVEL="") == settings()
 

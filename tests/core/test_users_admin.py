@@ -4,7 +4,7 @@ import asyncpg
 import pytest
 
 from core.cache import Miss, PageCache
-from core.database import Pool
+from core.readpool import ReadPool
 from core.settings import Settings
 from core.users.admin import UserFault, create_user, list_users, promote, set_password
 from core.users.passwords import password_matches
@@ -15,12 +15,12 @@ from tests.harness import cache_link
 PASSWORD = "a password of good length"
 
 
-async def test_a_made_user_can_log_in_and_the_profile_shows_no_hash(settings: Settings, api: Pool) -> None:
+async def test_a_made_user_can_log_in_and_the_profile_shows_no_hash(settings: Settings, reads: ReadPool) -> None:
     profile = await create_user(settings, "Ada.L-1_x", "ada@example.com", PASSWORD)
     assert profile["username"] == "Ada.L-1_x"
     assert profile["role"] == "user"
     assert "password_hash" not in profile
-    found = await credentials_of(api, "ada.l-1_X")
+    found = await credentials_of(reads, "ada.l-1_X")
     assert found is not None
     assert password_matches(PASSWORD, found.password_hash)
 
@@ -76,14 +76,14 @@ async def test_a_role_is_given_and_taken_and_cached_pages_are_forgotten(settings
 
 
 async def test_a_new_password_ends_the_users_sessions_and_nobody_elses(
-    settings: Settings, owner: asyncpg.Connection, api: Pool, cast: Cast
+    settings: Settings, owner: asyncpg.Connection, reads: ReadPool, cast: Cast
 ) -> None:
     await owner.execute(
         "INSERT INTO sessions (id, user_id, expires_at)"
         " SELECT gen_random_uuid(), id, now() + interval '1 day' FROM users"
     )
     await set_password(settings, "alice", "another good password")
-    found = await credentials_of(api, "alice")
+    found = await credentials_of(reads, "alice")
     assert found is not None
     assert password_matches("another good password", found.password_hash)
     revoked = await owner.fetch("SELECT user_id FROM sessions WHERE revoked_at IS NOT NULL")

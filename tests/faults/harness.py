@@ -18,9 +18,11 @@ from redis.asyncio import Redis
 from api.tokens import Tokens
 from core import clock, lanes
 from core.settings import Settings
+from migrations.access import close_catalogue, give_access
 from migrations.run import upgrade
 from ops.dev.servers import PostgresServer, ValkeyServer
 from ops.ports import free_port
+from tests.harness import tier_urls
 
 ROOT = Path(__file__).parents[2]
 USERS = 8
@@ -133,6 +135,7 @@ def worker_for(settings: Settings, folder: Path, name: str, *queues: str, **vari
         "PYTHONUNBUFFERED": "1",
         "LOG_FORMAT": "json",
         "DATABASE_URL": settings.database_url,
+        **tier_urls(settings.database_url),
         "QUEUE_REDIS_URL": settings.queue_redis_url,
         "REDIS_URL": settings.redis_url,
         "JWT_SECRET_KEY": settings.jwt_secret_key,
@@ -171,6 +174,7 @@ class Installation:
             "PYTHONUNBUFFERED": "1",
             "LOG_FORMAT": "json",
             "DATABASE_URL": self.postgres.url(),
+            **tier_urls(self.postgres.url()),
             "REDIS_URL": self.cache.url(),
             "QUEUE_REDIS_URL": self.queue.url(),
             "JWT_SECRET_KEY": self._secret,
@@ -188,7 +192,10 @@ class Installation:
     async def set_up(self) -> None:
         """Servers and users; no process of ours yet. The data folder of PostgreSQL has the schema already."""
         await asyncio.gather(*(asyncio.to_thread(s.start) for s in (self.postgres, self.queue, self.cache)))
-        tokens = Tokens(Settings.from_env(self.environment()))
+        settings = Settings.from_env(self.environment())
+        await give_access(settings)
+        await close_catalogue(self.postgres.superuser_url())
+        tokens = Tokens(settings)
         connection = await asyncpg.connect(self.postgres.superuser_url())
         try:
             for number in range(USERS):

@@ -25,7 +25,7 @@ from tests.conftest import MakeSettings
 from tests.faults.conftest import Measure
 from tests.faults.dying_worker import AFTER_DELIVERIES_RECORD, BEFORE_DELIVERIES_RECORD, BEFORE_REMINDERS_COMMIT
 from tests.faults.harness import Tier
-from tests.harness import SECRET, connection, eventually, flush, insert_user
+from tests.harness import SECRET, connection, eventually, flush, insert_user, tier_urls
 from tests.receivers import Received, Receiver, message_ids, raw_receiver, receiver
 from worker.webhooks import TIMEOUT_SECONDS
 
@@ -59,6 +59,7 @@ class Cast:
         environment = {
             **os.environ,
             "DATABASE_URL": self.settings.database_url,
+            **tier_urls(self.settings.database_url),
             "QUEUE_REDIS_URL": self.settings.queue_redis_url,
             "REDIS_URL": self.settings.redis_url,
             "JWT_SECRET_KEY": SECRET,

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import math
+import re
 import subprocess
 import sys
 import tempfile
@@ -13,10 +14,11 @@ from pathlib import Path
 
 import pytest
 
+from core.identity import Identities, IdentityKey
 from ops.bench import receiver
 from ops.bench.client import ANSWER_SECONDS, Plan, Request, Result, percentile, run
 from ops.bench.dataset import Dataset
-from ops.bench.limits import page_script
+from ops.bench.limits import page_scripts
 from ops.bench.reminders import disagreement
 from ops.bench.rows import ROWS, Findings, no_errors, share_of, times_row
 from ops.bench.sample import Sample
@@ -188,11 +190,12 @@ async def test_the_receiver_tells_what_came_whatever_pieces_it_came_in() -> None
 
 
 def test_pgbench_gets_the_service_s_own_statement() -> None:
-    script = page_script(Dataset(tasks=1000, users=7), 20)
-    assert "random(1, 7)" in script
-    assert "LATERAL" in script
-    assert ":user" in script
-    assert "$" not in script
+    scripts = page_scripts(Dataset(tasks=1000, users=7), Identities(IdentityKey(b"a key")), 20)
+    assert len(scripts) == 7
+    for user, script in enumerate(scripts, 1):
+        assert "LATERAL" in script
+        assert re.search(rf"set_config\('app.identity', 'v1\.[0-9a-f]{{8}}\.{user}\.user\.", script)
+        assert "$" not in script
 
 
 # -- all of it --------------------------------------------------------------------------------------------

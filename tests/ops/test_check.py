@@ -81,10 +81,42 @@ async def test_a_database_ahead_of_the_code_is_a_fault(sound: dict[str, str]) ->
 
 def test_an_api_login_that_may_write_is_a_fault(sound: dict[str, str], servers: Servers) -> None:
     found = faults({**sound, "API_DATABASE_URL": sound["DATABASE_URL"]})
-    assert found["api role"] == "tenfold may write → grant it tenfold_api and nothing else: the API only reads"
+    assert found["api login"].startswith("tenfold owns the database → give api a login of its own in API_DATABASE_URL")
+    found = faults({**sound, "API_DATABASE_URL": sound["WORKER_DATABASE_URL"]})
+    assert "is a member of tenfold_worker" in found["api login"]
     path = sound["DATABASE_URL"].rpartition("/")[2]
     found = faults({**sound, "WORKER_DATABASE_URL": servers.postgres.superuser_url(path)})
-    assert "passes by row-level security" in found["worker role"]
+    assert found["worker login"].startswith("postgres is a superuser → ")
+
+
+@pytest.mark.parametrize("tier", ["api", "worker"])
+def test_one_login_for_all_is_a_fault_in_production_and_a_note_in_development(sound: dict[str, str], tier: str) -> None:
+    alone = {**sound, f"{tier.upper()}_DATABASE_URL": ""}
+    assert f"postgresql://tenfold_{tier}_login:PASSWORD@host:5432/tenfold" in faults(alone)[f"{tier} login"]
+    verdict, detail, _ = findings({**alone, "TENFOLD_ENV": "development"})[f"{tier} login"]
+    assert (verdict, detail) == (Verdict.NOTE, "tenfold owns the database")
+
+
+async def test_what_a_login_could_do_besides_is_noted(sound: dict[str, str], servers: Servers) -> None:
+    name = sound["DATABASE_URL"].rpartition("/")[2]
+    assert (await asyncio.to_thread(findings, sound))["api login"][:2] == (
+        Verdict.OK,
+        "tenfold_api_login, which reads only",
+    )
+    async with connection(servers.postgres.superuser_url(name)) as superuser:
+        await superuser.execute("GRANT EXECUTE ON FUNCTION pg_advisory_lock(bigint), lo_creat(integer) TO PUBLIC")
+        await superuser.execute(f"GRANT TEMPORARY ON DATABASE {name} TO PUBLIC")
+    verdict, detail, remedy = (await asyncio.to_thread(findings, sound))["api login"]
+    assert verdict is Verdict.NOTE
+    assert "can make temporary tables, can execute lo_creat, pg_advisory_lock" in detail
+    assert "as SQL for a superuser" in remedy
+
+
+def test_a_key_that_the_database_does_not_know_is_a_fault(sound: dict[str, str]) -> None:
+    found = faults({**sound, "JWT_SECRET_KEY": KEY[::-1]})
+    assert list(found) == ["identity"]
+    assert "does not know the key" in found["identity"]
+    assert "tenfold migrate" in found["identity"]
 
 
 def test_a_queue_that_forgets_is_a_fault(sound: dict[str, str]) -> None:

@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[2]
 DASHBOARD = ROOT / "ops/grafana/dashboards/tenfold.json"
 OURS = ("migrate", "api", "worker", "bulk", "time")
 # Of the compose file itself, not of Tenfold.
-COMPOSE_VARIABLES = {"POSTGRES_PASSWORD", "GRAFANA_PASSWORD"}
+COMPOSE_VARIABLES = {"POSTGRES_PASSWORD", "API_DATABASE_PASSWORD", "WORKER_DATABASE_PASSWORD", "GRAFANA_PASSWORD"}
 SETTINGS = {field.name.upper() for field in fields(Settings)}
 
 
@@ -83,7 +83,7 @@ def test_every_tier_starts_after_the_migration(compose: dict[str, Any]) -> None:
 def test_our_services_are_given_settings_and_all_that_are_required(compose: dict[str, Any]) -> None:
     for name in OURS:
         environment = compose["services"][name]["environment"]
-        assert set(environment) <= SETTINGS, name
+        assert set(environment) <= SETTINGS | COMPOSE_VARIABLES, name
         filled = {
             key: re.sub(r"\$\{[^}]*\}", "kV0m28qZrX7cTn4yLwS1uHgBfJeDaPo9", value) for key, value in environment.items()
         }
@@ -92,6 +92,18 @@ def test_our_services_are_given_settings_and_all_that_are_required(compose: dict
         assert settings.queue_redis_url != settings.redis_url
         assert settings.encryption_keys, "a key that is given reaches it"
         assert (settings.host, settings.port, settings.worker_metrics_port) == ("0.0.0.0", 8000, 9101)
+
+
+def test_each_tier_knows_its_own_login_and_neither_the_owners_nor_the_others(compose: dict[str, Any]) -> None:
+    urls = ("DATABASE_URL", "API_DATABASE_URL", "WORKER_DATABASE_URL")
+    known = {
+        name: {url for url in urls if compose["services"][name]["environment"][url]}
+        for name in OURS
+        # .env, which is given to each of our services, holds the passwords, too.
+        if name == "migrate" or not any(compose["services"][name]["environment"][v] for v in COMPOSE_VARIABLES)
+    }
+    workers = {name: {"WORKER_DATABASE_URL"} for name in ("worker", "bulk", "time")}
+    assert known == {"migrate": set(urls), "api": {"API_DATABASE_URL"}, **workers}
 
 
 def test_what_the_file_asks_of_the_environment_is_known_and_secrets_are_demanded() -> None:

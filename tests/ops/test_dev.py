@@ -137,7 +137,10 @@ def test_other_commands_work_on_what_runs_here_and_on_nothing_when_it_has_stoppe
 
 def test_secrets_are_readable_by_their_owner_alone(folder: Path) -> None:
     home = folder / ".tenfold"
-    secret_files = ["jwt_secret_key", "postgres/tenfold.password", "queue/tenfold.password", "cache/tenfold.password"]
+    secret_files = [
+        *("jwt_secret_key", "api_database_password", "worker_database_password"),
+        *(f"{server}/tenfold.password" for server in ("postgres", "queue", "cache")),
+    ]
     assert all((home / name).stat().st_mode & 0o077 == 0 for name in secret_files)
 
 

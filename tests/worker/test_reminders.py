@@ -11,9 +11,9 @@ import pytest
 
 from core import clock
 from core.deliveries.fanout import fan_out
+from core.locks import Lock, number_of, statement
 from core.reminders.sending import DIGEST_TASKS, DUE_AT_ONCE, Sent, send_due
 from core.reminders.writes import PLANNED_AT_ONCE, plan_for_changed_user
-from core.tasks.tables import import_lock
 from tests.harness import connection
 from tests.worker.commands import apply, batch, command, delete, insert_task, new_user, update
 from tests.worker.imports import begin, imported, lines
@@ -279,7 +279,7 @@ async def test_new_offsets_reach_the_tasks_of_an_import_that_is_being_written(
 ) -> None:
     async with connection(services.settings.database_url) as importing:
         async with importing.transaction():
-            await importing.execute("SELECT pg_advisory_xact_lock($1, $2)", *import_lock(alice))
+            await importing.execute(statement(Lock.import_chunks, number_of(alice)))
             await insert_task(importing, alice, due_date=DUE)
             await apply(services, command("user.update", alice, {"reminder_offsets": ["P7D"]}))
             planning = asyncio.create_task(plan_reminders(services))
