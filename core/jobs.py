@@ -11,11 +11,11 @@ from sqlalchemy.dialects.postgresql import JSON, UUID
 
 from core.commands import Command, Effect, Outcome
 from core.database import Connection, Pool, delete_in_chunks, fetch_row, fetch_rows, is_data_fault, metadata
-from core.readpool import ReadPool
 from core.errors import CursorInvalid
 from core.identity import ME, MY_ID
 from core.lanes import WRITES_QUEUE
 from core.pagination import DAMAGED
+from core.readpool import ReadPool
 from core.redis import wake_channel
 
 MAINTENANCE_QUEUE = "tenfold:maintenance"

@@ -10,8 +10,8 @@ from typing import Literal
 import sqlalchemy as sa
 
 from core.database import API_ROLE, WORKER_ROLE, AnyPool, fetch_row, metadata
-from core.readpool import ReadPool
 from core.logs import get_logger
+from core.readpool import ReadPool
 from core.settings import Settings, SettingsError
 
 # Written by `tenfold migrate` alone. The key is kept as it is needed: padded, and combined with the pads of RFC 2104.

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 from core.database import fetch_row, fetch_rows
-from core.readpool import ReadPool
 from core.identity import ME, MY_ID
+from core.readpool import ReadPool
 
 CHANNEL_JSON = """
     (SELECT row_to_json(channel)::text

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from core.database import fetch_row
-from core.readpool import ReadPool
 from core.identity import ME, MY_ID
 from core.jobs import JOB_COLUMNS_JSON, JobView, ListedJob, fetch_newest_first
+from core.readpool import ReadPool
 
 _EXPORT_JSON = f"""
     (SELECT row_to_json(export)::text

@@ -7,11 +7,11 @@ from typing import Any
 import orjson
 
 from core.database import fetch_row, fetch_rows, is_data_fault
-from core.readpool import ReadPool
 from core.errors import CursorInvalid
 from core.identity import ME, MY_ID
 from core.jobs import JOB_COLUMNS_JSON, JobView, ListedJob, fetch_newest_first
 from core.pagination import DAMAGED
+from core.readpool import ReadPool
 
 ERRORS_AT_ONCE = 1000
 

@@ -5,9 +5,9 @@ from datetime import datetime
 import orjson
 
 from core.database import fetch_rows
-from core.readpool import ReadPool
 from core.identity import ME
 from core.maintenance.schedule import NAMES, SCHEDULE, SWEEP
+from core.readpool import ReadPool
 
 RUNS_TOLD = 10
 

@@ -7,8 +7,8 @@ before the identity is set, and row-level security would then show nothing.
 from dataclasses import dataclass
 
 from core.database import fetch_row
-from core.readpool import ReadPool
 from core.identity import ME, MY_ID
+from core.readpool import ReadPool
 
 _CREDENTIALS = "SELECT id, username, role, password_hash FROM credentials_of($1, $2)"
 

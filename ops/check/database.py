@@ -11,10 +11,10 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from sqlalchemy.exc import DBAPIError
 
 from core.database import api_pool, worker_pool
-from core.readpool import ReadPool
 from core.encryption import KEY_BYTES, SecretBox
 from core.errors import DatabaseUnavailable, SchemaUnready
 from core.identity import Identities
+from core.readpool import ReadPool
 from core.rights import Standing, Tier, identity_fault, read_standing
 from core.settings import Settings, SettingsError
 from migrations.run import pending

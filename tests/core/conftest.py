@@ -7,8 +7,8 @@ import asyncpg
 import pytest
 
 from core.database import Pool, api_pool, worker_pool
-from core.readpool import ReadPool
 from core.identity import Identities
+from core.readpool import ReadPool
 from core.settings import Settings
 from tests.harness import Servers, connection, flush, insert_user
 

@@ -10,9 +10,9 @@ import pytest
 
 from core.commands import Command
 from core.database import API_ROLE, WORKER_ROLE, Pool, applied_revision
-from core.readpool import ReadPool
 from core.identity import ME, Identities
 from core.jobs import find_outcome, list_jobs, read_job
+from core.readpool import ReadPool
 from core.rights import NOBODYS, ONLY_WORKERS
 from core.tasks.queries import Caller, TaskFilter, TaskQuery, list_tasks, read_task
 from core.users.queries import credentials_of, current_role, own_password_hash, read_profile
