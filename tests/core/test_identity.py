@@ -11,7 +11,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from core.database import Pool
+from core.database import Pool, api_pool
 from core.errors import IdentityRefused
 from core.identity import HOUR_SECONDS, ME, Identities, IdentityKey
 from core.readpool import ReadPool
@@ -261,7 +261,7 @@ def test_texts_of_users_are_kept_for_their_hour(key: IdentityKey, monkeypatch: p
 
 
 async def test_a_new_key_and_the_one_before_are_good_until_it_is_forgotten(
-    settings: Settings, reads: ReadPool, api: Pool, cast: Cast, task: int
+    settings: Settings, reads: ReadPool, cast: Cast, task: int
 ) -> None:
     newer = Settings.from_env(
         {
@@ -272,7 +272,7 @@ async def test_a_new_key_and_the_one_before_are_good_until_it_is_forgotten(
             "JWT_SECRET_KEY": GOOD_SECRET,
         }
     )
-    of_newer = ReadPool(api, Identities.of(newer))
+    of_newer = ReadPool(await api_pool(newer), Identities.of(newer))
     with pytest.raises(IdentityRefused):
         await read_task(of_newer, Caller(cast.alice), task)
     fault = await identity_fault(of_newer)
@@ -289,7 +289,7 @@ async def test_a_new_key_and_the_one_before_are_good_until_it_is_forgotten(
             await read_task(reads, Caller(cast.alice), task)
     finally:
         await give_access(settings, forget_keys=True)
-        await of_newer._return_kept()
+        await of_newer.close()
 
 
 async def test_a_wrong_clock_is_told_as_one(reads: ReadPool, cast: Cast, monkeypatch: pytest.MonkeyPatch) -> None:
