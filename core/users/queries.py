@@ -68,7 +68,7 @@ async def own_password_hash(pool: ReadPool, user_id: int) -> str | None:
     return None if row is None else row["password_hash"]
 
 
-async def logged_in_from(pool: AnyPool, username: str, place: str) -> bool:
+async def logged_in_from(pool: ReadPool, username: str, place: str) -> bool:
     """Whether this name has logged in from a place within the last 30 days.
 
     Args:
