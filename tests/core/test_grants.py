@@ -193,13 +193,12 @@ READ_BY_THE_API = {
 }  # fmt: skip
 """Whole; of users and channels some columns."""
 CALLED_BY_THE_API = {
-    "logged_in_from",
     "caller_is_admin_now", "credentials_of", "current_app_user", "current_app_user_is_admin", "identity_fault",
-    "own_password_hash", "refused_identity", "task_id_moment", "verified_identity",
+    "logged_in_from", "own_password_hash", "refused_identity", "task_id_moment", "verified_identity",
 }  # fmt: skip
 NOT_FOR_WORKERS = {
     "add_task_partition", "caller_is_admin_now", "credentials_of", "current_app_user", "current_app_user_is_admin",
-    "identity_fault", "own_password_hash", "refused_identity", "require_login", "verified_identity",
+    "identity_fault", "logged_in_from", "own_password_hash", "refused_identity", "require_login", "verified_identity",
 }  # fmt: skip
 
 
