@@ -178,7 +178,7 @@ async def test_no_form_costs_much(victim: Victim) -> None:
 async def test_a_body_in_tiny_chunks_is_400_before_it_costs_much(victim: Victim, path: str, size: int) -> None:
     head = f"POST {path} HTTP/1.1\r\nHost: tests\r\nAuthorization: Bearer {victim.alice.token}\r\n"
     head += "Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
-    best = 1.0
+    best, answered = 1.0, 0
     for _ in range(TRIES):
         reader, writer = await asyncio.open_connection(victim.meter.base.host, victim.meter.base.port)
         before = await victim.meter.cpu()
@@ -187,10 +187,14 @@ async def test_a_body_in_tiny_chunks_is_400_before_it_costs_much(victim: Victim,
             for piece in (head.encode(), *chunked(b" " * (LIMIT - 2) + b"{}", size)):
                 writer.write(piece)
                 await writer.drain()
-        async with asyncio.timeout(10):
-            assert (await answer).status == 400
+        # Whoever goes on writing to a connection that was closed may be told that before he has read the answer.
+        with contextlib.suppress(ConnectionError):
+            async with asyncio.timeout(10):
+                assert (await answer).status == 400
+            answered += 1
         writer.close()
         best = min(best, await victim.meter.cpu() - before)
+    assert answered
     assert best < victim.limit
 
 
