@@ -130,7 +130,9 @@ async def test_the_queue_is_away_for_ten_seconds(system: Installation, running: 
             assert (await onlooker.ask("GET", "/health/ready")).status == 503
             await running.run_for(0.5)
         assert not onlooker.ledger.faults
-    reads = {a.answer for a in running.ledger.attempts if not a.is_write and a.started > gone}
+    # A job that has no row yet is on the list that the queue server holds.
+    others = [a for a in running.ledger.attempts if not a.is_write and "/jobs/" not in a.what]
+    reads = {a.answer for a in others if a.started > gone}
     assert reads <= {200, 404}, "reads must go on"
     writes = {a.answer for a in running.ledger.attempts if a.is_write and a.started > gone + 0.5}
     assert writes == {503}
