@@ -37,7 +37,10 @@ LIST_TEXT_MAXIMUM = 8190
 
 _JSON_STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 _SANE_REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}\Z")
-ETAG = re.compile(r'(?:W/)?"[\x21\x23-\x7e\x80-\xff]*"')
+_TAG = r'(?:W/)?"[\x21\x23-\x7e\x80-\xff]*"'
+ETAG = re.compile(_TAG)
+# RFC 9110, 5.6.1: elements of a list may be missing.
+_ETAGS = re.compile(rf"(?:,[ \t]*)*{_TAG}[ \t]*(?:,[ \t]*(?:{_TAG}[ \t]*)?)*\Z")
 
 # Of an answer with tokens or secrets in it; it is not compressed, either (RFC 6749, 5.1).
 NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}
@@ -431,8 +434,8 @@ def read_entity_tags(request: web.Request, header: str) -> list[str] | None:
     condition = ",".join(lines).strip()
     if condition == "*":
         return ["*"]
-    tags = ETAG.findall(condition)
-    if not tags or ETAG.sub("", condition).strip(" ,\t"):
+    tags = ETAG.findall(condition) if _ETAGS.match(condition) else []
+    if not tags:
         raise Problem("invalid-header", f'{header} must be "*" or entity tags such as "3".')
     return tags
 

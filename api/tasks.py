@@ -101,12 +101,12 @@ def read_conditions(request: web.Request) -> list[int] | None:
     Raises:
         Problem: 400, a header is no list of entity tags, or names versions that the task must not have.
     """
+    tags = read_entity_tags(request, "If-Match")
     nothing_there = read_entity_tags(request, "If-None-Match")
     if nothing_there == ["*"]:
         return []  # whatever there is has a version, and it is none of these
     if nothing_there is not None:
         raise Problem("invalid-header", 'If-None-Match of a write must be "*".')
-    tags = read_entity_tags(request, "If-Match")
     if tags is None or tags == ["*"]:
         return None
     return [int(found[1]) for tag in tags if (found := _VERSION_TAG.match(tag))]

@@ -58,7 +58,7 @@ REQUEST_HEADERS: dict[str, dict[str, Any]] = {
         "description": 'The versions that the change may be made to: an `ETag` such as `"3"`, several with commas, '
         "or `*` for any. "
         "A `W/` before a tag changes nothing.",
-        "schema": {"type": "string", "pattern": rf"^(\*|{_TAG}(, ?{_TAG})*)$"},
+        "schema": {"type": "string", "pattern": rf"^(\*|(,[ \t]*)*{_TAG}[ \t]*(,[ \t]*({_TAG}[ \t]*)?)*)$"},
     },
     "If-None-Match": {
         "description": 'The versions that the client has already: an `ETag` such as `"3"`, or several with commas.',
