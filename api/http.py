@@ -1,7 +1,7 @@
 """How a handler reads what a client sent and how it answers; and what an endpoint is."""
 
+import collections
 import re
-from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
@@ -314,7 +314,7 @@ def read_query(request: web.Request, schema: Schema) -> Any:
 
 def _repeated(names: Iterable[str]) -> list[str]:
     """The names that stand there more than once."""
-    return sorted(name for name, count in Counter(names).items() if count > 1)
+    return sorted(name for name, count in collections.Counter(names).items() if count > 1)
 
 
 def page_limit(given: dict[str, Any], settings: Settings) -> int:
