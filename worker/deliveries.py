@@ -6,6 +6,7 @@ have sent.
 """
 
 import asyncio
+import collections
 import contextlib
 import time
 import traceback
@@ -208,7 +209,7 @@ class Sender:
 
         Forgets who was busy.
         """
-        claimed: Counter[int] = Counter()
+        claimed: Counter[int] = collections.Counter()
         for channel_id in self._busy:
             channel = self._channels[channel_id]
             claimed[channel.user_id] += len(channel.waiting) + channel.sending

@@ -3,7 +3,7 @@
 Results come back in the order of the operations.
 """
 
-from collections import Counter
+import collections
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -225,7 +225,7 @@ async def change_tasks(
 async def _change(
     connection: Connection, changes: Sequence[dict[str, Any]], budget: AnswerBudget | None
 ) -> list[Effect]:
-    times = Counter((change["user_id"], change["id"]) for change in changes)
+    times = collections.Counter((change["user_id"], change["id"]) for change in changes)
     # Where there may be too little room for all, only whoever takes one after the other can tell for which there is.
     is_tight = budget is not None and len(changes) * LARGEST_TASK_BYTES > budget.left
     once = [change for change in changes if not is_tight and times[change["user_id"], change["id"]] == 1]
