@@ -273,12 +273,13 @@ async def transaction_begun_with(connection: Connection, lock: str, *, longest_s
     Args:
         connection: not in a transaction.
         lock: SQL, without parameters.
-        longest_seconds: when the server ends the transaction.
+        longest_seconds: when the server ends the transaction. It waits for a lock half as long at the most, so that
+            who waits for somebody else is told from who takes long himself.
     """
     try:
         yield await connection.execute(
             f"BEGIN; SET LOCAL transaction_timeout = '{longest_seconds * 1000:.0f}ms'; "
-            f"SET LOCAL lock_timeout = '{LOCK_SECONDS}s'; {_UNPRUNED}; {lock}"
+            f"SET LOCAL lock_timeout = '{min(LOCK_SECONDS, longest_seconds / 2) * 1000:.0f}ms'; {_UNPRUNED}; {lock}"
         )
         status = await connection.execute("COMMIT")
         if status != "COMMIT":  # a statement had failed: the server has rolled back, and calls that a success

@@ -23,7 +23,10 @@ ALONE_SECONDS = 2.0
 """The time that a command, or one operation of a batch, may take: the sum of what its transaction waits and works."""
 TRIES = 2
 DEATHS_BORNE = 2
-"""So many workers may die on an entry before it is suspect, and on a command that was tried alone."""
+"""So many workers may die on an entry before it is suspect."""
+DEATHS_ALONE = 8
+"""So many may die while they try one command alone before it is refused: far more than die for other reasons in the few
+milliseconds that it takes."""
 PROMPT_SECONDS = 0.5
 LETTER_BYTES = 64 << 10
 
@@ -98,7 +101,7 @@ class Tries:
 
     async def begin_alone(self, name: str) -> bool:
         """Notes that something is about to be tried alone; False where too many workers died when they did so."""
-        return await reply(self._queue.hincrby(self._key, name, 1)) <= DEATHS_BORNE
+        return await reply(self._queue.hincrby(self._key, name, 1)) <= DEATHS_ALONE
 
     async def end_alone(self, name: str) -> None:
         await reply(self._queue.hdel(self._key, name))

@@ -90,9 +90,19 @@ async def _apply_together(
     commands: Sequence[Command],
     *,
     longest_seconds: float = LANE_TRANSACTION_SECONDS,
+    in_a_transaction: bool = False,
 ) -> list[Applied]:
+    """Carries out commands in one go.
+
+    Args:
+        services: of the worker.
+        lease: of the drain.
+        commands: no batches.
+        longest_seconds: the time that it may take.
+        in_a_transaction: also new tasks alone. Only there the wait for a lock is told from what takes long.
+    """
     carefully = False
-    if all(command.kind == "task.create" for command in commands):
+    if not in_a_transaction and all(command.kind == "task.create" for command in commands):
         try:
             applied = await _create(services, commands, longest_seconds)
             if applied is not None:
@@ -170,7 +180,7 @@ async def _create(services: Services, commands: Sequence[Command], longest_secon
 
 async def _apply_alone(services: Services, lease: LaneLease, command: Command) -> Applied:
     async def attempt(seconds: float) -> Applied:
-        [applied] = await _apply_together(services, lease, [command], longest_seconds=seconds)
+        [applied] = await _apply_together(services, lease, [command], longest_seconds=seconds, in_a_transaction=True)
         return applied
 
     try:

@@ -19,7 +19,7 @@ from ops.faults import Fault
 CLIENTS = 32
 SLACK_SECONDS = 30.0
 PAGE_USERS = 4
-"""Each client of pgbench prepares each script, and plans it anew for the first times: few, so that this is over soon."""
+"""Each client of pgbench prepares each script, and plans it anew the first times: few, so that this is soon over."""
 _TPS = re.compile(r"^tps = ([0-9.]+)", re.MULTILINE)
 
 
