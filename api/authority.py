@@ -10,7 +10,7 @@ import orjson
 from aiohttp import web
 
 from api.keys import IDENTITY, POOL
-from core.authority import holds_others, seen_outcome, without_others
+from core.authority import holds_others, seen_outcome, tells_of_others, without_others
 from core.commands import Command, Outcome
 from core.jobs import JobView, ListedJob
 from core.readpool import ReadPool
@@ -44,7 +44,9 @@ async def seen_by_user(pool: ReadPool, command: Command, outcome: Outcome) -> Ou
     if command.kind == _REMINDERS and outcome.result is not None:
         if await jobs_of_others_tasks(pool, user_id, [command.id]) and not await _is_admin(pool, user_id):
             return Outcome(**seen_outcome(asdict(outcome), user_id, is_of_other=True))
-    elif holds_others(outcome.result, user_id) and not await _is_admin(pool, user_id):
+    elif (holds_others(outcome.result, user_id) or tells_of_others(outcome.error, user_id)) and not await _is_admin(
+        pool, user_id
+    ):
         return Outcome(**seen_outcome(asdict(outcome), user_id))
     return outcome
 
@@ -93,7 +95,8 @@ def _tells_reminders(body: str) -> bool:
 
 def _without_others(body: str, user_id: int) -> str | None:
     content = orjson.loads(body)
-    left = without_others(orjson.dumps(content["result"]).decode(), user_id)
+    result = None if content["result"] is None else orjson.dumps(content["result"]).decode()
+    left = without_others(result, user_id)
     if left.result is None:
         return None
     content["result"] = orjson.Fragment(left.result)

@@ -87,6 +87,7 @@ class Gateway:
         self._link = Link(queue, timeout=QUEUE_REPLY_SECONDS)
         self._write_lanes = settings.write_lanes
         self._waiting_jobs_maximum = settings.quota_waiting_jobs
+        self._promising: defaultdict[int, int] = defaultdict(int)
         companies: dict[str, Company] = defaultdict(Company)
         self._lanes = {
             lane: LaneWriter(lane, queue, self._link, settings, self.origin, companies[lanes.kind_of_lane(lane)])
@@ -147,9 +148,29 @@ class Gateway:
             if earlier is not None:
                 _TOLD.inc()
                 return earlier
-        if respond_async and (refusal := await self._refusal_of_many(command)) is not None:
-            _TOLD.inc()
-            return refusal
+        if respond_async and self._waiting_jobs_maximum and command.user_id:
+            return await self._promise_if_few(command, started=started, wait=wait)
+        return await self._submit(command, started=started, wait=wait, respond_async=respond_async)
+
+    async def _promise_if_few(self, command: Command, *, started: float, wait: float) -> Outcome | None:
+        """Promises what a user wants who has few promises that are still to be kept.
+
+        Whoever waits for his outcomes has no more of them than connections.
+        """
+        user_id = command.user_id
+        self._promising[user_id] += 1  # before anybody asks: those who come together must not all find room
+        try:
+            refusal = await self._refusal_of_many(command)
+            if refusal is not None:
+                _TOLD.inc()
+                return refusal
+            return await self._submit(command, started=started, wait=wait, respond_async=True)
+        finally:
+            self._promising[user_id] -= 1
+            if not self._promising[user_id]:
+                del self._promising[user_id]
+
+    async def _submit(self, command: Command, *, started: float, wait: float, respond_async: bool) -> Outcome | None:
         lane = self._lane_for(command)
         command.token = next(self._tokens)
         submission = Submission(
@@ -300,21 +321,17 @@ class Gateway:
     async def _refusal_of_many(self, command: Command) -> Outcome | None:
         """What a user is told who has promises enough that are still to be kept.
 
-        Whoever waits for his outcomes has no more of them than connections.
-
         Raises:
             QueueUnavailable: they cannot be counted, nor could the command be put on the queue.
         """
         limit = self._waiting_jobs_maximum
-        if not limit or not command.user_id:
-            return None
         try:
             [waiting] = await self._link.send(("SCARD", lanes.pending_jobs_of(command.user_id)))
         except REDIS_FAULTS as error:
             raise QueueUnavailable("the queue cannot take the write") from error
-        if waiting < limit:
+        if waiting + self._promising[command.user_id] <= limit:
             return None
-        refusal = quota_exceeded("waiting_jobs", limit=limit, used=waiting)
+        refusal = quota_exceeded("waiting_jobs", limit=limit, used=max(waiting, limit))
         return Outcome(command.id, refusal.status_code, error=refusal.error)
 
     async def _refusal_of_reuse(self, command: Command) -> Outcome | None:

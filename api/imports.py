@@ -224,7 +224,7 @@ async def _require_room(request: web.Request) -> int:
     Raises:
         Problem: 409, a quota leaves no room for an import.
     """
-    pool, user_id = request.app[POOL], request[IDENTITY].user_id
+    pool, user_id, settings = request.app[POOL], request[IDENTITY].user_id, request.app[SETTINGS]
     key = read_idempotency_key(request)
     try:
         if key is not None:
@@ -234,7 +234,9 @@ async def _require_room(request: web.Request) -> int:
         held = await within(HELD_SECONDS, read_held(pool, user_id))
     except DatabaseUnavailable:
         return 0  # the worker judges when the database is back
-    refusal = refusal_of(request.app[SETTINGS], held, size=max(1, request.content_length or 0))
+    size = request.content_length or 0
+    # What is larger than any import may be is refused for that, and not for the room that it would take.
+    refusal = refusal_of(settings, held, size=size if 0 < size <= settings.max_import_bytes else 1)
     if refusal is not None:
         raise quota_problem(refusal)
     return held.stored_bytes

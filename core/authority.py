@@ -35,14 +35,24 @@ def holds_others(text: str | None, user_id: int) -> bool:
     return text is not None and text.count(_OWNER) != text.count(f"{_OWNER}{user_id},")
 
 
-def without_others(result: str, user_id: int) -> Effect:
+def tells_of_others(error: dict[str, Any] | None, user_id: int) -> bool:
+    """Whether a refusal is about a task of anybody but the user."""
+    return error is not None and error.get("user_id", user_id) != user_id
+
+
+def without_others(result: str | None, user_id: int) -> Effect:
     """A stored result for one who may not see others' tasks (any more): not found, of a batch those items alone."""
     gone = Effect.rejected("not-found", "There is no such task.")
-    content: Any = orjson.loads(result)
+    content: Any = {} if result is None else orjson.loads(result)
     if "results" not in content:
         return gone
     hidden = {"status": gone.status_code, "error": gone.error}
-    results = [hidden if "task" in item and item["task"]["user_id"] != user_id else item for item in content["results"]]
+    results = [
+        hidden
+        if ("task" in item and item["task"]["user_id"] != user_id) or tells_of_others(item.get("error"), user_id)
+        else item
+        for item in content["results"]
+    ]
     return Effect(207, orjson.dumps({"results": results}).decode())
 
 
@@ -54,7 +64,8 @@ def seen_outcome(message: dict[str, Any], user_id: int, *, is_of_other: bool = F
         user_id: who sees it.
         is_of_other: whether it is known to be about another's task, also where the result does not say so.
     """
-    if message["result"] is None or not (is_of_other or holds_others(message["result"], user_id)):
+    is_hidden = message["result"] is not None and (is_of_other or holds_others(message["result"], user_id))
+    if not (is_hidden or tells_of_others(message["error"], user_id)):
         return message
     left = without_others(message["result"], user_id)
     return {

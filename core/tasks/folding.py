@@ -199,9 +199,11 @@ class Folding:
         if first["due_date"] is None and first["reminder_rules"] is None:
             return 0
         is_moved, is_open = state["due_date"] != first["due_date"], state["status"] in _OPEN
-        if is_moved and is_open:
-            return 3 if state["due_date"] is not None else 4
-        return 2 if is_moved else 0 if is_open else 1
+        if is_moved and state["due_date"] is None:
+            return 4
+        if is_moved:
+            return 3 if is_open else 2
+        return 0 if is_open else 1
 
 
 def _differs(name: str, value: Any, wanted: Any) -> bool:
@@ -216,10 +218,13 @@ def untouched(change: Mapping[str, Any], version: int | None) -> Effect:
     # One that stands at a version though any would do was deleted by another lane while the statement waited for it.
     if version is None or change.get("if_versions") is None:
         return Effect.rejected("not-found", "There is no such task.", task_id=task_id)
+    # Of an admin's change the owner is told: the outcome is kept, and may have to be kept from him some day.
+    owner = {"user_id": change["user_id"]} if change.get("any_owner") else {}
     return Effect.rejected(
         "version-conflict",
         f"The task is at version {version}: read it again and repeat the change.",
         task_id=task_id,
+        **owner,
         current_version=version,
     )
 

@@ -233,6 +233,33 @@ async def test_jobs_tell_a_demoted_admin_nothing_of_others_tasks(service: Servic
     assert (await service.admin.get("/jobs")).items == [batch]
 
 
+async def test_also_the_version_that_stood_in_the_way_is_told_to_admins_alone(service: Service) -> None:
+    [hers] = await create_tasks(service.alice, [{"title": "hers"}])
+    own = await create_task(service.admin)
+    path, body = f"/tasks/{hers['id']}", {"priority": 1}
+    condition = {"If-Match": '"99"', "Idempotency-Key": "one"}
+    operations = [
+        {"op": "update", "id": task["id"], "if_version": 77, "fields": {"priority": 1}} for task in (hers, own)
+    ]
+    batch, key = {"operations": operations}, {"Idempotency-Key": "many"}
+    for _ in range(2):  # the first time, and a repeat by who is an admin still
+        assert (await service.admin.patch(path, body, headers=condition)).json["current_version"] == 1
+        items = (await service.admin.post("/tasks/batch", batch, headers=key)).json["results"]
+        assert [item["error"]["current_version"] for item in items] == [1, 1]
+    jobs = {job["kind"]: job["id"] for job in (await service.admin.get("/jobs")).items if job["kind"] != "task.create"}
+    await demote(service)
+    again = await service.admin.patch(path, body, headers=condition)
+    assert_problem(again, 404, "not-found")
+    assert "ETag" not in again.headers
+    for results in (
+        (await service.admin.post("/tasks/batch", batch, headers=key)).json["results"],
+        (await service.admin.get(f"/jobs/{jobs['task.batch']}")).json["result"]["results"],
+    ):
+        assert [item["status"] for item in results] == [404, 412], "his own he may know of"
+        assert "current_version" not in results[0]["error"]
+    assert_problem(await service.admin.get(f"/jobs/{jobs['task.update']}"), 404, "not-found")
+
+
 async def test_a_users_own_jobs_and_repeats_tell_all(service: Service) -> None:
     task = await create_task(service.alice, title='a text with "user_id":1, in it')
     headers = {"Idempotency-Key": "one"}

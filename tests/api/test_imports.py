@@ -595,3 +595,12 @@ async def test_an_import_calls_a_worker_at_once(make_service: MakeService) -> No
     await sent(service.alice, lines({"title": "x"}))
     queue = service.worker.services.queue
     assert await eventually(lambda: queue.zcard(BULK_QUEUE), timeout=2) == 1
+
+
+async def test_what_is_larger_than_any_import_may_be_is_413_however_much_room_there_is(
+    make_service: MakeService,
+) -> None:
+    service = await make_service(with_worker=False, MAX_IMPORT_BYTES="2048", QUOTA_STORED_BYTES="1024")
+    head = "POST /imports HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999\r\n"
+    answer = await service.raw(f"{head}Authorization: Bearer {service.alice.token}\r\n\r\n".encode())
+    assert answer.status == 413

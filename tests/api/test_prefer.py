@@ -242,10 +242,10 @@ async def test_a_queue_that_goes_away_with_the_entry_is_waited_for_and_then_noth
     make_service: MakeService, breakable_servers: Servers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(gateway, "LIST_AFTER_SECONDS", 3600.0)  # it goes away before the job can be listed
-    monkeypatch.setattr(gateway, "LISTING_SECONDS", 1.0)
+    monkeypatch.setattr(gateway, "LISTING_SECONDS", 3.0)
     service = await make_service(on=breakable_servers, with_worker=False, WRITE_WAIT_SECONDS="1")
     stream = lanes.stream(lanes.lane_of_user(service.alice.id, service.settings.write_lanes))
-    for seconds_away, expected in ((1.5, 202), (4.0, 503)):
+    for seconds_away, expected in ((1.0, 202), (7.0, 503)):
         async with service.queue() as queue:
             before = await queue.xlen(stream)
             pending = asyncio.create_task(service.alice.post("/tasks", task_fields()))

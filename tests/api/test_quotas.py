@@ -171,6 +171,16 @@ async def test_promised_writes_that_wait_have_a_quota_and_go_on_when_some_are_do
     await eventually(accepted)
 
 
+async def test_of_promises_that_are_wanted_together_no_more_are_given_than_there_is_room_for(
+    make_service: MakeService,
+) -> None:
+    service = await make_service(with_worker=False, QUOTA_WAITING_JOBS="3")
+    headers = {"Prefer": "respond-async"}
+    answers = await asyncio.gather(*(service.alice.post("/tasks", task_fields(), headers=headers) for _ in range(16)))
+    assert 1 <= sum(answer.status == 202 for answer in answers) <= 3
+    assert {answer.status for answer in answers} == {202, 409}
+
+
 async def stored_files(service: Service) -> list[str]:
     folder = service.settings.tenfold_home / "objects"
     return [path.name for path in folder.rglob("*") if path.is_file()]
