@@ -77,17 +77,24 @@ def logins_of(settings: Settings) -> list[Login]:
         parts = urlsplit(url)
         if not parts.username:
             raise ValueError(f"{variable} names no login: give it as postgresql://user:password@host:5432/tenfold")
-        if parts.username == owner or unquote(parts.username) in (other.name for other in found):
-            raise ValueError(f"{variable} names {unquote(parts.username)}: it should be a login of its own")
-        found.append(
-            Login(variable, role, unquote(parts.username), None if parts.password is None else unquote(parts.password))
-        )
+        name = unquote(parts.username)
+        if parts.username == owner:
+            raise ValueError(f"{variable} names {name}: it should be a login of its own")
+        if name in (other.name for other in found):
+            raise ValueError(f"API_DATABASE_URL and WORKER_DATABASE_URL both name {name}: give each a login of its own")
+        found.append(Login(variable, role, name, None if parts.password is None else unquote(parts.password)))
     return found
 
 
 async def missing_roles(settings: Settings) -> list[str]:
-    """SQL for the roles that the first migration would make but may not; none where it may, or where they are there."""
+    """SQL for the roles that the first migration would make but may not; none where it may, or where they are there.
+
+    Raises:
+        ValueError: a login of the settings must not be used; nothing was changed yet.
+    """
     async with _connected(settings) as owner:
+        for login in logins_of(settings):
+            _require_no_more(login, await owner.fetchrow(_ROLE, login.name, login.role))
         if await _makes_roles(owner):
             return []
         there = {row["rolname"] for row in await owner.fetch("SELECT rolname FROM pg_roles")}
@@ -224,9 +231,7 @@ async def _open_catalogue(connection: asyncpg.Connection) -> list[str]:
 
 async def _give_login(settings: Settings, owner: asyncpg.Connection, login: Login, access: Access) -> None:
     role = await owner.fetchrow(_ROLE, login.name, login.role)
-    if role is not None and (role["is_mighty"] or role["others"]):
-        what = f"a member of {', '.join(role['others'])}" if role["others"] else "more than a tier may be"
-        raise ValueError(f"{login.variable} names {login.name}, which is {what}: name another login")
+    _require_no_more(login, role)
     try:
         async with owner.transaction():
             if role is None:
@@ -248,6 +253,12 @@ async def _give_login(settings: Settings, owner: asyncpg.Connection, login: Logi
             access.wanted += _for_operators(login, role is not None)
         else:
             access.advised.append(_read_only(login))
+
+
+def _require_no_more(login: Login, role: asyncpg.Record | None) -> None:
+    if role is not None and (role["is_mighty"] or role["others"]):
+        what = f"a member of {', '.join(role['others'])}" if role["others"] else "more than a tier may be"
+        raise ValueError(f"{login.variable} names {login.name}, which is {what}: name another login")
 
 
 _ROLE = """

@@ -13,6 +13,7 @@ from core.settings import Settings
 from migrations.access import logins_of, scram_verifier
 from tests.harness import SECRET, Servers, connection
 from tests.ops.running import tenfold
+from tests.ops.test_cli import empty  # noqa: F401 - a fixture
 
 PLAIN = "plain_owner"
 
@@ -103,8 +104,12 @@ async def test_a_password_that_was_changed_in_the_settings_is_changed_in_the_dat
     [
         ("API_DATABASE_URL", "tenfold", "API_DATABASE_URL names tenfold: it should be a login of its own"),
         ("API_DATABASE_URL", "postgres", "more than a tier may be"),
-        ("API_DATABASE_URL", "tenfold_worker_login", "should be a login of its own"),
-        ("WORKER_DATABASE_URL", "tenfold_api_login", "should be a login of its own"),
+        (
+            "API_DATABASE_URL",
+            "tenfold_worker_login",
+            "API_DATABASE_URL and WORKER_DATABASE_URL both name tenfold_worker_login: give each a login of its own",
+        ),
+        ("WORKER_DATABASE_URL", "tenfold_api_login", "both name tenfold_api_login"),
     ],
 )
 async def test_a_login_that_is_more_than_a_tier_is_refused(
@@ -123,6 +128,18 @@ async def test_a_login_that_is_more_than_a_tier_is_refused(
     assert told in output
     async with connection(settings.database_url):
         pass  # nobody's password was changed
+
+
+@pytest.mark.parametrize("login", ["tenfold_worker_login", "postgres"])
+async def test_a_login_that_is_refused_is_refused_before_anything_is_changed(
+    tmp_path: Path, empty: dict[str, str], login: str  # noqa: F811
+) -> None:
+    variables = {**empty, "API_DATABASE_URL": str(URL(empty["API_DATABASE_URL"]).with_user(login))}
+    del variables["WORKER_DATABASE_URL"]
+    status, output = await migrate(tmp_path, variables)
+    assert (status, f"API_DATABASE_URL names {login}, which is " in output) == (1, True), output
+    async with connection(empty["DATABASE_URL"]) as owner:
+        assert not await owner.fetchval("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'")
 
 
 def test_the_logins_are_those_of_the_urls(settings: Settings) -> None:
