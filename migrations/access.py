@@ -87,29 +87,39 @@ def logins_of(settings: Settings) -> list[Login]:
 
 
 async def missing_roles(settings: Settings) -> list[str]:
-    """SQL for the roles that the first migration would make but may not; none where it may, or where they are there.
+    """SQL for the tiers' roles where the owner may not make them, or not take one that is there; none where it may.
+
+    Roles belong to the whole server: those that are there may have been made by another installation's owner, and
+    who may make roles may still not grant those.
 
     Raises:
         ValueError: a login of the settings must not be used; nothing was changed yet.
     """
     async with _connected(settings) as owner:
-        for login in logins_of(settings):
-            _require_no_more(login, await owner.fetchrow(_ROLE, login.name, login.role))
-        if await _makes_roles(owner):
+        found = {login: await owner.fetchrow(_ROLE, login.name, login.role) for login in logins_of(settings)}
+        for login, role in found.items():
+            _require_no_more(login, role)
+        tiers = {name: await owner.fetchrow(_TIER, name) for name in (API_ROLE, WORKER_ROLE)}
+        makes_roles = await _makes_roles(owner)
+        if all(makes_roles if tier is None else tier["is_ours"] or tier["grants"] for tier in tiers.values()):
             return []
-        there = {row["rolname"] for row in await owner.fetch("SELECT rolname FROM pg_roles")}
-        me = await owner.fetchval("SELECT current_user")
+        me = quoted(await owner.fetchval("SELECT current_user"))
         wanted = []
-        for role in (API_ROLE, WORKER_ROLE):
-            if role not in there:
-                wanted.append(f"CREATE ROLE {role} NOLOGIN;")
-            if role not in there or not await owner.fetchval("SELECT pg_has_role($1::text, 'SET')", role):
-                wanted.append(f"GRANT {role} TO {quoted(me)};")
-        if wanted:
-            wanted += [
-                statement for login in logins_of(settings) for statement in _for_operators(login, login.name in there)
-            ]
+        for name, tier in tiers.items():
+            if tier is None:
+                wanted.append(f"CREATE ROLE {name} NOLOGIN;")
+            if tier is None or not tier["is_ours"]:
+                wanted.append(f"GRANT {name} TO {me};")
+        for login, role in found.items():
+            wanted += _for_operators(login, role is not None)
         return wanted
+
+
+_TIER = """
+SELECT pg_has_role(oid, 'SET') AS is_ours, pg_has_role(oid, 'MEMBER WITH ADMIN OPTION') AS grants
+FROM   pg_roles
+WHERE  rolname = $1
+"""
 
 
 async def give_access(settings: Settings, *, forget_keys: bool = False) -> Access:

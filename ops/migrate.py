@@ -27,7 +27,10 @@ def go_up(settings: Settings, revision: str, *, forget_keys: bool = False) -> in
     """
     with _told_plainly():
         if wanted := asyncio.run(missing_roles(settings)):
-            _hand_over("the database's owner may not make roles: nothing was done. Somebody who may, should do", wanted)
+            _hand_over(
+                "the database's owner may not make or grant these roles: nothing was done. Somebody who may, should do",
+                wanted,
+            )
             return LEFT_TO_DO
         before = pending(settings.owner_url)
         upgrade(settings.owner_url, revision)

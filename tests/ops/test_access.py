@@ -52,10 +52,14 @@ def statements(output: str) -> list[str]:
     return [line for line in output.splitlines() if line.endswith(";")]
 
 
+@pytest.mark.parametrize("attribute", ["NOCREATEROLE", "CREATEROLE"])
 async def test_what_the_owner_may_not_is_printed_and_done_by_somebody_else_it_is_enough(
-    tmp_path: Path, of_plain: dict[str, str]
+    tmp_path: Path, of_plain: dict[str, str], attribute: str
 ) -> None:
+    """With CREATEROLE, too: another owner has made the tiers' roles, and only who made one may grant it."""
     superuser_url = of_plain.pop("SUPERUSER")
+    async with connection(superuser_url) as superuser:
+        await superuser.execute(f"ALTER ROLE {PLAIN} {attribute}")
     status, output = await migrate(tmp_path, of_plain)
     assert status == 3, output
     assert "nothing was done" in output
