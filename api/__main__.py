@@ -34,7 +34,7 @@ if __name__ == "__main__":
     parser.add_argument("--reuse-port", action="store_true", help="share the port with other processes")
     arguments = parser.parse_args()
     try:
-        main(Settings.from_env(), reuse_port=arguments.reuse_port)
+        main(Settings.from_env(tier="API"), reuse_port=arguments.reuse_port)
     except SettingsError as error:
         print("\n".join(error.faults), file=sys.stderr)  # noqa: T201
         sys.exit(BAD_SETTINGS)

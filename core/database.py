@@ -14,7 +14,7 @@ from sqlalchemy import MetaData
 
 from core.errors import DatabaseUnavailable, IdentityRefused, SchemaUnready
 from core.readpool import ReadPool
-from core.settings import Settings, SettingsError
+from core.settings import Settings, SettingsError, Tier, missing_login
 
 SCHEMA_REVISION = "0008"
 """The Alembic revision that this code needs; a test holds it to the newest migration."""
@@ -164,7 +164,7 @@ async def api_pool(settings: Settings) -> Pool:
         return await create_pool(
             settings.api_database_url, settings, role=None, application="tenfold api", seconds=seconds
         )
-    _require_development(settings, "API", API_ROLE)
+    _require_development(settings, "API")
     return await create_pool(settings.owner_url, settings, role=API_ROLE, application="tenfold api", seconds=seconds)
 
 
@@ -178,19 +178,14 @@ async def worker_pool(settings: Settings, *, size: int | None = None) -> Pool:
         return await create_pool(
             settings.worker_database_url, settings, role=None, application="tenfold worker", size=size
         )
-    _require_development(settings, "WORKER", WORKER_ROLE)
+    _require_development(settings, "WORKER")
     return await create_pool(settings.owner_url, settings, role=WORKER_ROLE, application="tenfold worker", size=size)
 
 
-def _require_development(settings: Settings, tier: str, role: str) -> None:
+def _require_development(settings: Settings, tier: Tier) -> None:
     """A role that is assumed can be left again: whoever gets a statement of his own in is the owner then."""
     if not settings.in_development:
-        raise SettingsError(
-            [
-                f"{tier}_DATABASE_URL is not set: name a login of its own in it, such as "
-                f"postgresql://{role}_login:PASSWORD@host:5432/tenfold, and run `tenfold migrate`, which makes it"
-            ]
-        )
+        raise SettingsError([missing_login(tier)])
 
 
 AnyPool = Pool | ReadPool

@@ -5,14 +5,13 @@ tier makes row-level security and the signature worthless.
 """
 
 from dataclasses import dataclass
-from typing import Literal
 
 import sqlalchemy as sa
 
 from core.database import API_ROLE, WORKER_ROLE, AnyPool, fetch_row, metadata
 from core.logs import get_logger
 from core.readpool import ReadPool
-from core.settings import Settings, SettingsError
+from core.settings import Settings, SettingsError, Tier
 
 # Written by `tenfold migrate` alone. The key is kept as it is needed: padded, and combined with the pads of RFC 2104.
 identity_keys = sa.Table(
@@ -25,8 +24,6 @@ identity_keys = sa.Table(
     sa.CheckConstraint("length(inner_pad) = 64", name="inner_pad"),
     sa.CheckConstraint("length(outer_pad) = 64", name="outer_pad"),
 )
-
-Tier = Literal["API", "WORKER"]
 
 ROLES: dict[Tier, str] = {"API": API_ROLE, "WORKER": WORKER_ROLE}
 

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -134,6 +134,7 @@ _postgres_url = _url("postgresql", "postgres", "postgresql+asyncpg")
 _REDIS_SCHEMES = ("redis", "rediss", "unix")
 _redis_url = _url(*_REDIS_SCHEMES)
 _TIERS_URLS = ("API_DATABASE_URL", "WORKER_DATABASE_URL")
+Tier = Literal["API", "WORKER"]
 
 
 def _variable(parse: Callable[[str], Any], *, default: Any = MISSING, secret: bool = False) -> Any:
@@ -224,8 +225,11 @@ class Settings:
     export_retention_hours: int = _variable(_integer(1, 24 * 365), default=24)
 
     @classmethod
-    def from_env(cls, environ: Mapping[str, str] | None = None) -> "Settings":
+    def from_env(cls, environ: Mapping[str, str] | None = None, *, tier: Tier | None = None) -> "Settings":
         """Reads and checks every variable; an empty value counts as unset.
+
+        Args:
+            tier: whose process it is, if a tier's: without any URL of a database it is told which one it needs.
 
         Raises:
             SettingsError: with one line per fault.
@@ -239,6 +243,8 @@ class Settings:
             if not raw:
                 if name == "DATABASE_URL" and any(source.get(url, "").strip() for url in _TIERS_URLS):
                     values[variable.name] = ""  # a tier with a login of its own has no use for the owner's
+                elif name == "DATABASE_URL" and tier and values.get("tenfold_env", "production") == "production":
+                    faults.append(missing_login(tier))
                 elif variable.default is MISSING:
                     faults.append(f"{name} is not set: {MISSING_HINTS[name]}")
                 continue
@@ -360,3 +366,11 @@ MISSING_HINTS = {
     "DATABASE_URL": "give it as postgresql://user:password@host:5432/tenfold",
     "REDIS_URL": "give it as redis://host:6379/0",
 }
+
+
+def missing_login(tier: Tier) -> str:
+    """The fault of settings that name no login for a tier."""
+    return (
+        f"{tier}_DATABASE_URL is not set: name a login of its own in it, such as "
+        f"postgresql://tenfold_{tier.lower()}_login:PASSWORD@host:5432/tenfold, and run `tenfold migrate`, which makes it"
+    )

@@ -65,7 +65,7 @@ def api(
     """Run the API."""
     with told_plainly():
         overrides = {"HOST": host, "PORT": None if port is None else str(port)}
-        settings = load_settings(**overrides)
+        settings = load_settings("API", **overrides)
         if processes == 1:
             from api.__main__ import main
 
@@ -83,7 +83,7 @@ def worker(
 ) -> None:
     """Run a worker."""
     with told_plainly():
-        settings = load_settings()
+        settings = load_settings("WORKER")
         from core.jobs import QUEUES
 
         unknown = sorted(set(queue or ()) - set(QUEUES))

@@ -10,7 +10,7 @@ from pathlib import Path
 import typer
 from dotenv.parser import parse_stream
 
-from core.settings import Settings, SettingsError
+from core.settings import Settings, SettingsError, Tier
 from ops.dev.home import Home
 
 FILE = ".env"
@@ -54,12 +54,15 @@ def home_folder(environment: Mapping[str, str]) -> Path:
     return Path(environment.get("TENFOLD_HOME", DEFAULT_HOME)).expanduser()
 
 
-def load_settings(**overrides: str | None) -> Settings:
+def load_settings(tier: Tier | None = None, **overrides: str | None) -> Settings:
     """
+    Args:
+        tier: whose process it is, if a tier's.
+
     Raises:
         core.settings.SettingsError: with one line per fault.
     """
-    return Settings.from_env(environment_here(**overrides))
+    return Settings.from_env(environment_here(**overrides), tier=tier)
 
 
 def _from_file(file: Path) -> dict[str, str | None]:

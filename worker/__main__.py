@@ -47,7 +47,7 @@ if __name__ == "__main__":
     parser.add_argument("--queue", action="append", default=[], choices=list(QUEUES_OF_JOBS))
     arguments = parser.parse_args()
     try:
-        main(Settings.from_env(), arguments.queue)
+        main(Settings.from_env(tier="WORKER"), arguments.queue)
     except SettingsError as error:
         print("\n".join(error.faults), file=sys.stderr)  # noqa: T201
         sys.exit(BAD_SETTINGS)

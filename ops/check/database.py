@@ -15,8 +15,8 @@ from core.encryption import KEY_BYTES, SecretBox
 from core.errors import DatabaseUnavailable, SchemaUnready
 from core.identity import Identities
 from core.readpool import ReadPool
-from core.rights import Standing, Tier, identity_fault, read_standing
-from core.settings import Settings, SettingsError
+from core.rights import Standing, identity_fault, read_standing
+from core.settings import Settings, SettingsError, Tier
 from migrations.run import pending
 from ops.check.findings import CONNECT_SECONDS, Finding, fault, note, ok, place, told
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from dotenv import dotenv_values
 
-from core.settings import Settings, SettingsError
+from core.settings import Settings, SettingsError, Tier
 
 EXAMPLE = Path(__file__).parents[2] / ".env.example"
 GOOD_SECRET = "kV0m2/8qZrX7cTn4yLwS1uHgBfJeDaPo"
@@ -196,6 +196,16 @@ def test_every_fault_is_told_at_once_in_a_line_each() -> None:
 def test_a_fault_names_the_variable_and_what_it_may_be(variable: str, value: str, told: str) -> None:
     (found,) = faults(**{variable: value})
     assert found.startswith(told)
+
+
+@pytest.mark.parametrize("tier", ["API", "WORKER"])
+def test_a_tier_without_any_database_is_told_of_its_own_variable_in_production(tier: Tier) -> None:
+    environ = {name: value for name, value in REQUIRED.items() if name != "DATABASE_URL"}
+    for environment, variable in (("production", f"{tier}_DATABASE_URL"), ("development", "DATABASE_URL")):
+        with pytest.raises(SettingsError) as told:
+            Settings.from_env({**environ, "TENFOLD_ENV": environment}, tier=tier)
+        (fault,) = told.value.faults
+        assert fault.startswith(f"{variable} is not set: ")
 
 
 @pytest.mark.parametrize(
