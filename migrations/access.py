@@ -9,7 +9,6 @@ import base64
 import hashlib
 import hmac
 import secrets
-from collections.abc import Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,6 +22,9 @@ from core.rights import NOBODYS, ONLY_WORKERS
 from core.settings import Settings
 
 CONNECT_SECONDS = 10.0
+
+MARK = "login of Tenfold's database "
+"""Begins the comment on a login, before the name of the database that it was made for: others' are left alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,9 +98,9 @@ async def missing_roles(settings: Settings) -> list[str]:
         ValueError: a login of the settings must not be used; nothing was changed yet.
     """
     async with _connected(settings) as owner:
-        found = {login: await owner.fetchrow(_ROLE, login.name, login.role) for login in logins_of(settings)}
+        found = {login: await _role_of(owner, login) for login in logins_of(settings)}
         for login, role in found.items():
-            _require_no_more(login, role)
+            await _require_own(settings, login, role)
         tiers = {name: await owner.fetchrow(_TIER, name) for name in (API_ROLE, WORKER_ROLE)}
         makes_roles = await _makes_roles(owner)
         if all(makes_roles if tier is None else tier["is_ours"] or tier["grants"] for tier in tiers.values()):
@@ -111,7 +113,7 @@ async def missing_roles(settings: Settings) -> list[str]:
             if tier is None or not tier["is_ours"]:
                 wanted.append(f"GRANT {name} TO {me};")
         for login, role in found.items():
-            wanted += _for_operators(login, role is not None)
+            wanted += await _for_operators(owner, login, role is not None)
         return wanted
 
 
@@ -240,8 +242,8 @@ async def _open_catalogue(connection: asyncpg.Connection) -> list[str]:
 
 
 async def _give_login(settings: Settings, owner: asyncpg.Connection, login: Login, access: Access) -> None:
-    role = await owner.fetchrow(_ROLE, login.name, login.role)
-    _require_no_more(login, role)
+    role = await _role_of(owner, login)
+    await _require_own(settings, login, role)
     try:
         async with owner.transaction():
             if role is None:
@@ -253,6 +255,8 @@ async def _give_login(settings: Settings, owner: asyncpg.Connection, login: Logi
             if role is None or not await _gets_in(settings, login):
                 if login.password is not None:
                     await owner.execute(await _password_statement(owner, login))
+                if role is None or role["may_be_marked"]:
+                    await owner.execute(await _mark(owner, login))
                 access.done.append(
                     f"{'made' if role is None else 'changed'} the login {login.name} of {login.variable}"
                 )
@@ -260,15 +264,28 @@ async def _give_login(settings: Settings, owner: asyncpg.Connection, login: Logi
                 await owner.execute(f"ALTER ROLE {quoted(login.name)} SET default_transaction_read_only = on")
     except asyncpg.InsufficientPrivilegeError:
         if role is None or not role["is_member"] or not role["rolcanlogin"] or not await _gets_in(settings, login):
-            access.wanted += _for_operators(login, role is not None)
+            access.wanted += await _for_operators(owner, login, role is not None)
         else:
             access.advised.append(_read_only(login))
 
 
-def _require_no_more(login: Login, role: asyncpg.Record | None) -> None:
-    if role is not None and (role["is_mighty"] or role["others"]):
-        what = f"a member of {', '.join(role['others'])}" if role["others"] else "more than a tier may be"
-        raise ValueError(f"{login.variable} names {login.name}, which is {what}: name another login")
+async def _require_own(settings: Settings, login: Login, role: asyncpg.Record | None) -> None:
+    if role is None:
+        return
+    named = f"{login.variable} names {login.name}, which is"
+    if role["others"]:
+        raise ValueError(f"{named} a member of {', '.join(role['others'])}: name another login")
+    if role["is_mighty"]:
+        raise ValueError(f"{named} more than a tier may be: name another login")
+    if role["elsewhere"] and not await _gets_in(settings, login):
+        raise ValueError(
+            f"{named} the login of the database {role['elsewhere']} and has another password there: "
+            f"choose another name in {login.variable}"
+        )
+
+
+async def _role_of(owner: asyncpg.Connection, login: Login) -> asyncpg.Record | None:
+    return await owner.fetchrow(_ROLE, login.name, login.role, MARK)
 
 
 _ROLE = """
@@ -281,8 +298,12 @@ SELECT r.rolcanlogin, r.rolsuper OR r.rolbypassrls OR r.rolcreaterole OR r.rolcr
                                  WHERE  m.member = r.oid AND tier.rolname = $2 AND m.inherit_option) AS is_member,
        EXISTS (SELECT FROM pg_db_role_setting AS s
                WHERE  s.setrole = r.oid AND s.setdatabase = 0
-               AND    'default_transaction_read_only=on' = ANY (s.setconfig)) AS is_read_only
+               AND    'default_transaction_read_only=on' = ANY (s.setconfig)) AS is_read_only,
+       (SELECT d.datname::text FROM pg_database AS d
+        WHERE  d.datname <> current_database() AND c.comment = $3 || d.datname) AS elsewhere,
+       c.comment IS NULL OR starts_with(c.comment, $3) AS may_be_marked
 FROM   pg_roles AS r
+CROSS  JOIN LATERAL shobj_description(r.oid, 'pg_authid') AS c(comment)
 WHERE  r.rolname = $1
 """
 
@@ -319,13 +340,21 @@ def scram_verifier(password: str, *, iterations: int, salt: bytes | None = None)
     return f"SCRAM-SHA-256${iterations}:{encoded[0]}${encoded[1]}:{encoded[2]}"
 
 
-def _for_operators(login: Login, is_there: bool) -> Iterator[str]:
+async def _mark(owner: asyncpg.Connection, login: Login) -> str:
+    comment = await owner.fetchval("SELECT quote_literal($1::text || current_database())", MARK)
+    return f"COMMENT ON ROLE {quoted(login.name)} IS {comment}"
+
+
+async def _for_operators(owner: asyncpg.Connection, login: Login, is_there: bool) -> list[str]:
     name = quoted(login.name)
-    yield f"{'ALTER' if is_there else 'CREATE'} ROLE {name} LOGIN PASSWORD 'the password of {login.variable}';"
+    statements = [f"{'ALTER' if is_there else 'CREATE'} ROLE {name} LOGIN PASSWORD 'the password of {login.variable}';"]
+    if not is_there:
+        statements.append(f"{await _mark(owner, login)};")
     if login.name != login.role:
-        yield f"GRANT {login.role} TO {name};"
+        statements.append(f"GRANT {login.role} TO {name};")
     if login.reads_only:
-        yield _read_only(login)
+        statements.append(_read_only(login))
+    return statements
 
 
 def _read_only(login: Login) -> str:

@@ -103,6 +103,34 @@ async def test_a_password_that_was_changed_in_the_settings_is_changed_in_the_dat
     assert "changing" not in (await migrate(tmp_path, variables))[1], "what works is left alone"
 
 
+@pytest.mark.parametrize("comment", ["as it was made", "by hand"])
+async def test_the_password_of_another_installation_s_login_is_left_alone(
+    tmp_path: Path,
+    settings: Settings,
+    servers: Servers,
+    empty: dict[str, str],  # noqa: F811
+    comment: str,
+) -> None:
+    url = URL(settings.database_url).with_user(f"shared_{comment[0]}").with_password("first")
+    variables = {"DATABASE_URL": settings.database_url, "REDIS_URL": settings.redis_url, "JWT_SECRET_KEY": SECRET}
+    assert (await migrate(tmp_path, {**variables, "API_DATABASE_URL": str(url)}))[0] == 0
+    other = url.with_path(URL(empty["DATABASE_URL"]).path).with_password("second")
+    if comment == "by hand":  # nobody knows whose it is: it is taken as ours
+        async with connection(servers.postgres.superuser_url("postgres")) as superuser:
+            await superuser.execute(f"COMMENT ON ROLE {url.user} IS '{comment}'")
+    status, output = await migrate(tmp_path, {**empty, "API_DATABASE_URL": str(other)})
+    if comment == "by hand":
+        assert (status, f"changed the login {url.user}" in output) == (0, True), output
+    else:
+        assert status == 1
+        assert f"{url.user}, which is the login of the database {url.path[1:]}" in output
+        assert "choose another name in API_DATABASE_URL" in output
+        async with connection(str(url)) as first:
+            assert await first.fetchval("SELECT 1") == 1
+        async with connection(empty["DATABASE_URL"]) as owner:
+            assert not await owner.fetchval("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'")
+
+
 @pytest.mark.parametrize(
     ("variable", "login", "told"),
     [
