@@ -67,7 +67,8 @@ log = get_logger()
 _FAULT = "SELECT identity_fault($1) AS fault"
 
 _IDENTITY_FAULTS = {
-    "key": "the database does not know the key of this service's identities: run `tenfold migrate` with its settings",
+    "key": "the database does not know the key of this service's identities: if the key was replaced, give this "
+    "service the new one; else run `tenfold migrate` with its settings",
     "clock": "the clocks of this machine and of the database are more than an hour apart: set both by NTP",
     "signature": "what the database holds of this service's key was changed: run `tenfold migrate` with its settings",
 }

@@ -53,11 +53,13 @@ class Access:
 
     Attributes:
         done: in a few words each.
+        known: what the operator should know.
         wanted: SQL for somebody who may make roles, without which the tiers cannot log in.
         advised: SQL for a superuser, which takes away what an owner cannot.
     """
 
     done: list[str] = field(default_factory=list)
+    known: list[str] = field(default_factory=list)
     wanted: list[str] = field(default_factory=list)
     advised: list[str] = field(default_factory=list)
 
@@ -176,7 +178,13 @@ async def _write_key(owner: asyncpg.Connection, key: IdentityKey, access: Access
         access.done.append(f"the database knows the key {key.id} of identities")
     if forget_keys:
         status = await owner.execute("DELETE FROM identity_keys WHERE id <> $1", key.id)
-        access.done.append(f"forgot {status.rpartition(' ')[2]} other keys of identities")
+        access.done.append(f"forgot {_other_keys(int(status.rpartition(' ')[2]))}")
+    elif others := await owner.fetchval("SELECT count(*) FROM identity_keys WHERE id <> $1", key.id):
+        access.known.append(f"the database accepts {_other_keys(others)}, too: `--forget-keys` ends that")
+
+
+def _other_keys(count: int) -> str:
+    return f"{count or 'no'} other key{'' if count == 1 else 's'} of identities"
 
 
 # -- PUBLIC

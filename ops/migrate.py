@@ -44,7 +44,7 @@ def go_up(settings: Settings, revision: str, *, forget_keys: bool = False) -> in
 
 
 def _tell(access: Access) -> int:
-    for line in access.done:
+    for line in (*access.done, *access.known):
         typer.echo(line)
     if access.advised:
         _hand_over("what only a superuser can do, and should, once, in this database", access.advised)

@@ -174,6 +174,19 @@ async def test_a_login_that_is_refused_is_refused_before_anything_is_changed(
         assert not await owner.fetchval("SELECT count(*) FROM pg_tables WHERE schemaname = 'public'")
 
 
+async def test_it_is_told_how_many_other_keys_are_good_until_they_are_forgotten(
+    tmp_path: Path, settings: Settings
+) -> None:
+    base = {"DATABASE_URL": settings.database_url, "REDIS_URL": settings.redis_url}
+    variables = {**base, "JWT_SECRET_KEY": SECRET[::-1]}
+    for _ in range(2):
+        _, output = await migrate(tmp_path, variables)
+        assert "the database accepts 1 other key of identities, too: `--forget-keys` ends that\n" in output
+    assert "forgot 1 other key of identities\n" in (await migrate(tmp_path, variables, "--forget-keys"))[1]
+    assert "forgot no other keys of identities\n" in (await migrate(tmp_path, variables, "--forget-keys"))[1]
+    assert "accepts" not in (await migrate(tmp_path, variables))[1]
+
+
 def test_the_logins_are_those_of_the_urls(settings: Settings) -> None:
     api, worker = logins_of(settings)
     assert (api.name, api.password, api.role) == ("tenfold_api_login", "of-the-api", "tenfold_api")

@@ -116,7 +116,7 @@ def test_a_key_that_the_database_does_not_know_is_a_fault(sound: dict[str, str])
     found = faults({**sound, "JWT_SECRET_KEY": KEY[::-1]})
     assert list(found) == ["identity"]
     assert "does not know the key" in found["identity"]
-    assert "tenfold migrate" in found["identity"]
+    assert "if the key was replaced, give this service the new one; else run `tenfold migrate`" in found["identity"]
 
 
 def test_a_queue_that_forgets_is_a_fault(sound: dict[str, str]) -> None:
