@@ -28,13 +28,13 @@ identity_keys = sa.Table(
 ROLES: dict[Tier, str] = {"API": API_ROLE, "WORKER": WORKER_ROLE}
 
 _STANDING = """
-SELECT r.rolname::text AS login, session_user <> current_user AS is_assumed,
+SELECT r.rolname::text AS login, quote_ident(r.rolname) AS quoted, session_user <> current_user AS is_assumed,
        r.rolsuper AS is_superuser, r.rolbypassrls AS passes_policies,
        r.rolcreaterole OR r.rolcreatedb OR r.rolreplication AS manages,
        EXISTS (SELECT FROM pg_database AS d WHERE d.datname = current_database() AND d.datdba = r.oid)
        OR EXISTS (SELECT FROM pg_class AS c WHERE c.relowner = r.oid AND c.relnamespace = 'public'::regnamespace)
        AS is_owner,
-       ARRAY(SELECT other.rolname::text FROM pg_roles AS other
+       ARRAY(SELECT quote_ident(other.rolname) FROM pg_roles AS other
              WHERE  other.rolname NOT IN (r.rolname, $1) AND pg_has_role(r.oid, other.oid, 'MEMBER')
              ORDER  BY other.rolname) AS others,
        EXISTS (SELECT FROM pg_roles AS tier WHERE tier.rolname = $1 AND pg_has_role(r.oid, tier.oid, 'USAGE'))
@@ -109,14 +109,19 @@ async def read_standing(pool: AnyPool, tier: Tier) -> Standing:
         faults.append(f"{login} owns the database: give {tier.lower()} {own}")
     else:
         if row["passes_policies"]:
-            faults.append(f"{login} passes by row-level security: ALTER ROLE {login} NOBYPASSRLS")
+            faults.append(f"{login} passes by row-level security: ALTER ROLE {row['quoted']} NOBYPASSRLS")
         if row["manages"]:
             faults.append(f"{login} may make roles or databases, or replicate: use a login that may not")
         if row["others"]:
-            faults.append(f"{login} is a member of {', '.join(row['others'])}: it should be one of {ROLES[tier]} alone")
+            others = ", ".join(row["others"])
+            faults.append(
+                f"{login} is a member of {others}, and should be one of {ROLES[tier]} alone: "
+                f"REVOKE {others} FROM {row['quoted']}, or name another login"
+            )
     if tier == "API" and row["writes"] and not faults:
         faults.append(f"{login} may write: the API only reads")
-    if row["has_tables"] and not row["is_of_tier"]:
+    # Of a login that is somebody else's, that is no fault but what to expect.
+    if row["has_tables"] and not (row["is_of_tier"] or row["is_owner"] or row["others"]):
         faults.append(f"{login} is no member of {ROLES[tier]}: run `tenfold migrate`")
     return Standing(login, tuple(faults), _gaps(tier, dict(row)), row["has_tables"], row["is_of_tier"])
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
+from urllib.parse import unquote, urlsplit
 
 import asyncpg
 from alembic.script.revision import RevisionError
@@ -17,8 +18,9 @@ from core.identity import Identities
 from core.readpool import ReadPool
 from core.rights import Standing, identity_fault, read_standing
 from core.settings import Settings, SettingsError, Tier
+from migrations.access import quoted
 from migrations.run import pending
-from ops.check.findings import CONNECT_SECONDS, Finding, fault, note, ok, place, told
+from ops.check.findings import CONNECT_SECONDS, Finding, Verdict, fault, note, ok, place, told
 
 OLDEST_POSTGRESQL = 17  # transaction_timeout
 LARGEST_SKEW_SECONDS = 5.0
@@ -31,6 +33,14 @@ async def check_database(settings: Settings) -> list[Finding]:
         return [told_so, *await _tiers(settings)]
     try:
         connection = await _connect(settings.database_url)
+    except asyncpg.InvalidCatalogNameError as error:
+        return [
+            fault(
+                "database",
+                f"{place(settings.database_url)}: {told(error)}",
+                f"as somebody who may make databases: {_making(settings.database_url)}",
+            )
+        ]
     except UNREACHABLE as error:
         return [
             fault(
@@ -67,6 +77,13 @@ async def _connect(url: str) -> asyncpg.Connection:
         command_timeout=CONNECT_SECONDS,
         server_settings={"application_name": "tenfold check", "timezone": "UTC"},
     )
+
+
+def _making(url: str) -> str:
+    """SQL for the database of a URL, whose owner is there already."""
+    parts = urlsplit(url)
+    statement = f"CREATE DATABASE {quoted(unquote(parts.path.removeprefix('/')))}"
+    return f"{statement} OWNER {quoted(unquote(parts.username))};" if parts.username else f"{statement};"
 
 
 async def _server(settings: Settings, connection: asyncpg.Connection) -> Finding:
@@ -139,7 +156,8 @@ async def _tier(settings: Settings, tier: Tier) -> list[Finding]:
     try:
         standing = await read_standing(pool, tier)
         findings = list(_standing(settings, subject, tier, standing))
-        if tier == "API" and standing.has_tables:
+        # A login that is at fault is refused before anybody asks for identities.
+        if tier == "API" and standing.has_tables and not any(found.verdict is Verdict.FAULT for found in findings):
             with suppress(ValueError, TypeError, UnsupportedAlgorithm):  # the key's own finding says it
                 findings.append(await _identity(ReadPool(pool, Identities.of(settings))))
         return findings

@@ -5,6 +5,7 @@ import socket
 from pathlib import Path
 
 import pytest
+from yarl import URL
 
 from core.encryption import SecretBox
 from core.settings import Settings
@@ -66,6 +67,14 @@ def test_a_database_that_is_away_or_refuses_is_a_fault(sound: dict[str, str]) ->
     assert "password authentication failed" in faults({**sound, "DATABASE_URL": wrong})["database"]
 
 
+def test_a_database_that_does_not_exist_comes_with_the_sql_that_makes_it(sound: dict[str, str]) -> None:
+    url = URL(sound["DATABASE_URL"])
+    found = faults({**sound, "DATABASE_URL": str(url.with_path("/prod-1"))})
+    assert found["database"].endswith(
+        f'"prod-1" does not exist → as somebody who may make databases: CREATE DATABASE "prod-1" OWNER "{url.user}";'
+    )
+
+
 def test_a_database_without_tables_wants_migrating(sound: dict[str, str], empty: dict[str, str]) -> None:  # noqa: F811
     found = faults({**sound, **empty})
     assert found["migrations"].endswith("→ run: tenfold migrate")
@@ -83,7 +92,11 @@ def test_an_api_login_that_may_write_is_a_fault(sound: dict[str, str], servers: 
     found = faults({**sound, "API_DATABASE_URL": sound["DATABASE_URL"]})
     assert found["api login"].startswith("tenfold owns the database → give api a login of its own in API_DATABASE_URL")
     found = faults({**sound, "API_DATABASE_URL": sound["WORKER_DATABASE_URL"]})
-    assert "is a member of tenfold_worker" in found["api login"]
+    assert found["api login"] == (
+        "tenfold_worker_login is a member of tenfold_worker, and should be one of tenfold_api alone "
+        "→ REVOKE tenfold_worker FROM tenfold_worker_login, or name another login"
+    )
+    assert list(found) == ["api login"], "nothing is said twice"
     path = sound["DATABASE_URL"].rpartition("/")[2]
     found = faults({**sound, "WORKER_DATABASE_URL": servers.postgres.superuser_url(path)})
     assert found["worker login"].startswith("postgres is a superuser → ")
