@@ -56,12 +56,14 @@ class Access:
         known: what the operator should know.
         wanted: SQL for somebody who may make roles, without which the tiers cannot log in.
         advised: SQL for a superuser, which takes away what an owner cannot.
+        made_logins: whether one was made.
     """
 
     done: list[str] = field(default_factory=list)
     known: list[str] = field(default_factory=list)
     wanted: list[str] = field(default_factory=list)
     advised: list[str] = field(default_factory=list)
+    made_logins: bool = False
 
 
 def logins_of(settings: Settings) -> list[Login]:
@@ -270,6 +272,7 @@ async def _give_login(settings: Settings, owner: asyncpg.Connection, login: Logi
                 )
             if login.reads_only and (role is None or not role["is_read_only"]):
                 await owner.execute(f"ALTER ROLE {quoted(login.name)} SET default_transaction_read_only = on")
+        access.made_logins |= role is None
     except asyncpg.InsufficientPrivilegeError:
         if role is None or not role["is_member"] or not role["rolcanlogin"] or not await _gets_in(settings, login):
             access.wanted += await _for_operators(owner, login, role is not None)

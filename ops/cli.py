@@ -102,6 +102,9 @@ def migrate(
     forget_keys: Annotated[
         bool, typer.Option("--forget-keys", help="Refuse identities that were signed with an earlier key.")
     ] = False,
+    show_sql: Annotated[
+        bool, typer.Option("--show-sql", help="Print what only a superuser can do, also when nothing is new.")
+    ] = False,
 ) -> None:
     """Bring the database's schema to a revision, and the tiers' logins and keys in line with the settings."""
     with told_plainly():
@@ -110,7 +113,7 @@ def migrate(
         if down:
             go_down(load_settings(), revision, confirmed=yes)
         else:
-            raise typer.Exit(go_up(load_settings(), revision, forget_keys=forget_keys))
+            raise typer.Exit(go_up(load_settings(), revision, forget_keys=forget_keys, show_sql=show_sql))
 
 
 @app.command()

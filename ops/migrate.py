@@ -19,8 +19,11 @@ LEFT_TO_DO = 3
 """The exit status where somebody else must make roles before the service can run."""
 
 
-def go_up(settings: Settings, revision: str, *, forget_keys: bool = False) -> int:
+def go_up(settings: Settings, revision: str, *, forget_keys: bool = False, show_sql: bool = False) -> int:
     """Applies what is missing up to `revision`, and gives both tiers what they need to get in.
+
+    Args:
+        show_sql: what only a superuser can do is printed in full in any case, and not just when something is new.
 
     Returns:
         The exit status: 0, or `LEFT_TO_DO`.
@@ -40,13 +43,16 @@ def go_up(settings: Settings, revision: str, *, forget_keys: bool = False) -> in
         typer.echo(told if before else "the database is up to date")
         if left:  # somewhere on the way
             return 0
-        return _tell(asyncio.run(give_access(settings, forget_keys=forget_keys)))
+        access = asyncio.run(give_access(settings, forget_keys=forget_keys))
+        return _tell(access, in_full=show_sql or applied > 0 or access.made_logins)
 
 
-def _tell(access: Access) -> int:
+def _tell(access: Access, *, in_full: bool) -> int:
     for line in (*access.done, *access.known):
         typer.echo(line)
-    if access.advised:
+    if access.advised and not in_full:
+        typer.echo("something is left that only a superuser can do: `tenfold migrate --show-sql` prints it")
+    elif access.advised:
         _hand_over("what only a superuser can do, and should, once, in this database", access.advised)
     if access.wanted:
         _hand_over(

@@ -184,7 +184,7 @@ def _standing(settings: Settings, subject: str, tier: Tier, standing: Standing) 
         yield note(
             subject,
             f"{standing.login} {', '.join(standing.gaps)}",
-            "run `tenfold migrate`; what its owner cannot take away, it prints as SQL for a superuser",
+            "run `tenfold migrate --show-sql`: what its owner cannot take away, it prints as SQL for a superuser",
         )
     else:
         yield ok(subject, f"{standing.login}, {'which reads only' if tier == 'API' else 'which writes'}")

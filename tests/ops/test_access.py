@@ -73,6 +73,12 @@ async def test_what_the_owner_may_not_is_printed_and_done_by_somebody_else_it_is
         status, output = await migrate(tmp_path, of_plain)
         assert status == 0, output
         assert "only a superuser" in output
+        in_full = statements(output)
+        status, output = await migrate(tmp_path, of_plain)
+        assert (status, statements(output)) == (0, []), "that was told"
+        assert "only a superuser can do: `tenfold migrate --show-sql` prints it\n" in output
+        status, output = await migrate(tmp_path, of_plain, "--show-sql")
+        assert (status, statements(output)) == (0, in_full)
         for statement in statements(output):
             await superuser.execute(statement)
     status, output = await migrate(tmp_path, of_plain)
