@@ -370,7 +370,8 @@ MISSING_HINTS = {
 
 def missing_login(tier: Tier) -> str:
     """The fault of settings that name no login for a tier."""
+    example = f"postgresql://tenfold_{tier.lower()}_login:PASSWORD@host:5432/tenfold"
     return (
-        f"{tier}_DATABASE_URL is not set: name a login of its own in it, such as "
-        f"postgresql://tenfold_{tier.lower()}_login:PASSWORD@host:5432/tenfold, and run `tenfold migrate`, which makes it"
+        f"{tier}_DATABASE_URL is not set: name a login of its own in it, such as {example}, "
+        "and run `tenfold migrate`, which makes it"
     )
