@@ -170,7 +170,9 @@ async def test_a_login_that_is_more_than_a_tier_is_refused(
 
 @pytest.mark.parametrize("login", ["tenfold_worker_login", "postgres"])
 async def test_a_login_that_is_refused_is_refused_before_anything_is_changed(
-    tmp_path: Path, empty: dict[str, str], login: str  # noqa: F811
+    tmp_path: Path,
+    empty: dict[str, str],  # noqa: F811
+    login: str,
 ) -> None:
     variables = {**empty, "API_DATABASE_URL": str(URL(empty["API_DATABASE_URL"]).with_user(login))}
     del variables["WORKER_DATABASE_URL"]
