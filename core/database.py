@@ -72,6 +72,8 @@ _TRANSIENT_STATES = frozenset({"25006", "55P03", "25P03", "25P04"})
 _OVERDUE_STATES = frozenset({"25P04", "57014"})
 # A table, column or function that is not there, or may not be used.
 _SCHEMA_STATES = frozenset({"42P01", "42703", "42883", "42501"})
+# A login that is refused, and a database that does not exist.
+_REFUSAL_CLASSES = ("28", "3D")
 
 
 def is_transient(error: BaseException) -> bool:
@@ -107,7 +109,28 @@ def is_data_fault(error: BaseException) -> bool:
 
 def is_schema_fault(error: BaseException) -> bool:
     """Whether the schema is not what the code needs: its migration is still to come."""
+    if isinstance(error, asyncpg.InvalidParameterValueError):
+        # Said while connecting: the role that the pool assumes does not exist yet.
+        return getattr(error, "severity_en", None) == "FATAL"
     return isinstance(error, asyncpg.PostgresError) and (error.sqlstate or "") in _SCHEMA_STATES
+
+
+def is_refused_login(error: BaseException) -> bool:
+    """Whether the server lets this process in at no time, until somebody corrects its login."""
+    return isinstance(error, asyncpg.PostgresError) and (error.sqlstate or "").startswith(_REFUSAL_CLASSES)
+
+
+def is_unavailable(error: BaseException) -> bool:
+    """Whether the database cannot do its work yet: the fault passes by itself, or waits for a login or a migration.
+
+    What was accepted waits with it.
+    """
+    return (
+        is_transient(error)
+        or is_schema_fault(error)
+        or is_refused_login(error)
+        or isinstance(error, DatabaseUnavailable)
+    )
 
 
 def is_missing_reference(error: BaseException) -> bool:
@@ -222,7 +245,7 @@ async def fetch_rows(pool: AnyPool, sql: str, *arguments: Any) -> list[asyncpg.R
     except Exception as error:
         if is_transient(error):
             raise DatabaseUnavailable("the database cannot answer just now") from error
-        if isinstance(error, asyncpg.InvalidAuthorizationSpecificationError):
+        if is_refused_login(error):
             # What the policies say of a text that they cannot verify; or the login is refused.
             raise IdentityRefused("the database does not accept who this service says it is") from error
         if is_schema_fault(error):
@@ -319,8 +342,8 @@ async def applied_revision(pool: AnyPool) -> str | None:
     """
     try:
         row = await fetch_row(pool, "SELECT version_num FROM alembic_version")
-    except (SchemaUnready, asyncpg.InvalidParameterValueError):
-        return None  # the last: the role that the pool assumes does not exist yet
+    except SchemaUnready:
+        return None
     return None if row is None else row["version_num"]
 
 

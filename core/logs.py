@@ -32,6 +32,13 @@ _TRACEBACKS = structlog.processors.ExceptionRenderer(structlog.tracebacks.Except
 GATHER_SECONDS = 0.05
 
 
+def is_told_once(record: logging.LogRecord) -> bool:
+    """Drops arq's copy of a failed job's traceback, which the job's own line has; not that of a job cut off in time."""
+    if record.exc_info and " failed, " in str(record.msg):
+        return isinstance(record.exc_info[1], TimeoutError)
+    return True
+
+
 class _GatheredLines:
     """Standard output, a line a call. Everyday lines go out together, some milliseconds later.
 
@@ -116,6 +123,7 @@ def configure(settings: Settings, *, tier: str) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(max(level, logging.WARNING))
+    logging.getLogger("arq.worker").addFilter(is_told_once)
 
 
 def _level(settings: Settings) -> int:

@@ -5,10 +5,12 @@ tier makes row-level security and the signature worthless.
 """
 
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 import sqlalchemy as sa
 
-from core.database import API_ROLE, WORKER_ROLE, AnyPool, fetch_row, metadata
+from core.database import API_ROLE, WORKER_ROLE, AnyPool, fetch_row, metadata, within
+from core.errors import DatabaseUnavailable, IdentityRefused, SchemaUnready
 from core.logs import get_logger
 from core.readpool import ReadPool
 from core.settings import Settings, SettingsError, Tier
@@ -61,6 +63,9 @@ ONLY_WORKERS = "^pg_(try_)?advisory_"
 
 NOBODYS = "^(lo_|lowrite$|loread$|pg_(cancel|terminate)_backend$)"
 """Those of large objects, which a SELECT can fill the disk with, and those that end what others do."""
+
+LOOK_SECONDS = 3.0
+MISSING_SCHEMA = "the schema is missing: run `tenfold migrate`"
 
 log = get_logger()
 
@@ -139,6 +144,39 @@ def _gaps(tier: Tier, row: dict[str, object]) -> tuple[str, ...]:
     if functions:
         gaps.append(f"can execute {', '.join(functions[:3])}{f' and {len(functions) - 3} more' * (len(functions) > 3)}")
     return tuple(gaps)
+
+
+async def look_at_login(settings: Settings, pool: AnyPool, tier: Tier) -> Standing | None:
+    """At start-up: says in one line what keeps the tier from its work; None where the login cannot be looked at.
+
+    Nothing but too powerful a login keeps it from starting: what is away or not migrated yet is waited for.
+
+    Raises:
+        SettingsError: the login is not what it should be, in production.
+    """
+    own = settings.api_database_url if tier == "API" else settings.worker_database_url
+    variable = f"{tier}_DATABASE_URL" if own else "DATABASE_URL"
+    try:
+        standing = await within(LOOK_SECONDS, read_standing(pool, tier))
+    except IdentityRefused as error:
+        log.error(
+            f"the login of {variable} is not let in: correct it, or run `tenfold migrate`", fault=str(error.__cause__)
+        )
+    except SchemaUnready:
+        log.error(MISSING_SCHEMA)
+    except DatabaseUnavailable as error:
+        where = urlsplit(own or settings.owner_url)
+        log.warning(
+            f"the database of {variable} cannot be reached",
+            server=f"{where.hostname or ''}{f':{where.port}' if where.port else ''}",
+            fault=str(error.__cause__ or error),
+        )
+    else:
+        refuse_or_tell(settings, tier, standing)
+        if not standing.has_tables:
+            log.error(MISSING_SCHEMA)
+        return standing
+    return None
 
 
 def refuse_or_tell(settings: Settings, tier: Tier, standing: Standing) -> None:

@@ -11,7 +11,7 @@ from itertools import groupby
 
 from core import metrics
 from core.commands import Command
-from core.database import Connection, is_data_fault, is_transient
+from core.database import Connection, is_data_fault, is_transient, is_unavailable
 from core.jobs import outcome_message, record_jobs, state_of, stored_outcomes
 from core.lane_leases import LANE_TRANSACTION_SECONDS, LaneLease
 from core.logs import get_logger
@@ -108,7 +108,7 @@ async def _apply_together(
             if applied is not None:
                 return applied
         except Exception as error:
-            if is_transient(error):
+            if is_unavailable(error):
                 raise
             if is_missing_partition(error):
                 log.error("new tasks found no partition: it is made now")

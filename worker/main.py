@@ -12,15 +12,14 @@ from prometheus_client import start_http_server
 
 from core import metrics
 from core.cache import CacheInvalidator
-from core.database import within, worker_pool
-from core.errors import DatabaseUnavailable
+from core.database import worker_pool
 from core.jobs import BULK_QUEUE, MAINTENANCE_QUEUE, TIME_QUEUE
 from core.lanes import WRITES_QUEUE
 from core.logs import event_log, get_logger
 from core.quotas import Quotas
 from core.redis import CACHE_REPLY_SECONDS, QUEUE_REPLY_SECONDS, cache_client, end_tasks, queue_client
 from core.redislink import Link
-from core.rights import read_standing, refuse_or_tell
+from core.rights import look_at_login
 from core.settings import Settings
 from core.storage import Storage
 from core.version import VERSION
@@ -84,7 +83,6 @@ QUEUES_OF_JOBS: dict[str, QueueOfJobs] = {
 }
 
 DRAIN_SECONDS = 15.0
-LOOK_SECONDS = 3.0
 
 log = get_logger()
 
@@ -155,8 +153,7 @@ async def serve(settings: Settings, queues: Sequence[str]) -> None:
             ) from None
     metrics.BUILD_INFO.labels(VERSION, platform.python_version(), "worker").set(1)
     async with connected(settings, stop) as services:
-        with contextlib.suppress(DatabaseUnavailable):  # it is waited for, as by every job
-            refuse_or_tell(settings, "WORKER", await within(LOOK_SECONDS, read_standing(services.pool, "WORKER")))
+        await look_at_login(settings, services.pool, "WORKER")
         observer = asyncio.create_task(observe_forever(services))
         log.info("worker ready", queues=list(queues))
         try:

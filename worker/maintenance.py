@@ -21,7 +21,7 @@ from core import clock, lanes, metrics
 from core.batches import purge_slices
 from core.cache import SUSPECT_FLAG
 from core.channels.writes import purge_deleted_channels as remove_deleted_channels
-from core.database import is_schema_fault, is_transient
+from core.database import is_transient, is_unavailable
 from core.errors import StorageUnavailable
 from core.exports.files import LONGEST_EXPORT_SECONDS
 from core.exports.writes import expired_files, exports_wait, forget_files, purge_exports
@@ -351,7 +351,7 @@ async def _carry_out(services: Services, claim: ClaimedRun) -> None:
 
 
 def _will_pass(error: Exception) -> bool:
-    return is_transient(error) or isinstance(error, (*REDIS_FAULTS, StorageUnavailable))
+    return is_unavailable(error) or isinstance(error, (*REDIS_FAULTS, StorageUnavailable))
 
 
 async def _run(services: Services, claim: ClaimedRun) -> int:
@@ -411,7 +411,7 @@ async def _record(services: Services, name: str, *, seconds: float, rows: int, e
         async with asyncio.timeout(RECORD_SECONDS):
             await record_sweep(services.pool, name, seconds=seconds, rows=rows, error=error)
     except Exception as fault:
-        if not (is_transient(fault) or is_schema_fault(fault)):
+        if not is_unavailable(fault):
             raise
 
 

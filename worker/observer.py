@@ -4,8 +4,7 @@ import asyncio
 import time
 
 from core import clock, lanes, metrics
-from core.database import is_schema_fault, is_transient, pool_counts, within
-from core.errors import DatabaseUnavailable
+from core.database import is_unavailable, pool_counts, within
 from core.imports.writes import unfinished_imports
 from core.jobs import QUEUES
 from core.maintenance.writes import last_successes
@@ -36,7 +35,7 @@ async def observe_forever(services: Services) -> None:
                 await within(OBSERVE_SECONDS, observation(services))
                 outage.over()
             except Exception as error:
-                if not (is_transient(error) or is_schema_fault(error) or isinstance(error, DatabaseUnavailable)):
+                if not is_unavailable(error):
                     raise
                 outage.noticed(error)
 

@@ -19,7 +19,7 @@ from redis.asyncio import Redis
 
 from core import metrics
 from core.cache import CacheInvalidator
-from core.database import Pool, is_transient
+from core.database import Pool, is_unavailable
 from core.imports.turns import ReadingTurns
 from core.logs import get_logger
 from core.outages import Outage, Outages
@@ -140,6 +140,8 @@ def retry_delay(attempt: int) -> float:
 def with_policy(job: Job, *, is_repeated: bool = True) -> Function:
     """Wraps a job for arq: transient faults become `Retry`, which arq would otherwise drop; all runs are counted.
 
+    A refused login and a missing migration are waited for like a server that is away.
+
     Args:
         job: its kind is its function's name.
         is_repeated: else a run that failed for a transient fault is left to the next one, which comes by the clock.
@@ -160,7 +162,7 @@ def with_policy(job: Job, *, is_repeated: bool = True) -> Function:
                 outcome = "cancelled"  # by a shutdown: arq runs it again; or by its timeout
                 raise
             except Exception as error:
-                if not (is_transient(error) or isinstance(error, REDIS_FAULTS)):
+                if not (is_unavailable(error) or isinstance(error, REDIS_FAULTS)):
                     log.exception("job failed")
                     raise
                 outage.noticed(error)

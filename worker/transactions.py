@@ -16,8 +16,8 @@ from core.database import (
     Connection,
     is_data_fault,
     is_missing_reference,
-    is_schema_fault,
     is_transient,
+    is_unavailable,
     savepoint,
 )
 from core.lane_leases import LANE_TRANSACTION_SECONDS, LaneLease, LaneLost, lane_transaction
@@ -107,7 +107,7 @@ class _Attempt:
             try:
                 return await self._transact(self._apply_wave)
             except Exception as error:
-                if is_transient(error) or isinstance(error, AlreadyDone | Overdue | LaneLost):
+                if is_unavailable(error) or isinstance(error, AlreadyDone | Overdue | LaneLost):
                     raise
                 self._require_partition(error)
                 if not is_data_fault(error):
@@ -163,7 +163,7 @@ class _Attempt:
                 await self._apply_wave(connection, wave)
         except Exception as error:
             # Accepted writes wait for a migration that is still to come; they are not refused for it.
-            if is_transient(error) or is_schema_fault(error):
+            if is_unavailable(error):
                 raise
             if is_missing_partition(error) and not self.refuses_without_partition:
                 raise

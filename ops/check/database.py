@@ -161,13 +161,13 @@ async def _tier(settings: Settings, tier: Tier) -> list[Finding]:
             with suppress(ValueError, TypeError, UnsupportedAlgorithm):  # the key's own finding says it
                 findings.append(await _identity(ReadPool(pool, Identities.of(settings))))
         return findings
+    except SchemaUnready as error:  # the role that would be assumed does not exist yet
+        return [fault(subject, told(error.__cause__ or error), "run: tenfold migrate")]
     except DatabaseUnavailable as error:
         cause = error.__cause__ or error
         return [
             fault(subject, f"cannot get in: {told(cause)}", f"correct {tier}_DATABASE_URL, or run: tenfold migrate")
         ]
-    except asyncpg.InvalidParameterValueError as error:  # the role that would be assumed does not exist yet
-        return [fault(subject, told(error), "run: tenfold migrate")]
     finally:
         pool.terminate()
 

@@ -25,7 +25,7 @@ from core.database import (
     pool_counts,
     savepoint,
 )
-from core.errors import DatabaseUnavailable
+from core.errors import DatabaseUnavailable, SchemaUnready
 from core.identity import Identities
 from core.locks import Lock, locked, statement
 from core.readpool import ReadPool
@@ -239,6 +239,13 @@ async def test_the_revision_of_a_database_without_schema_is_none(settings: Setti
         settings.database_url.rpartition("/")[0] + "/postgres", settings, role=None, application="x"
     )
     assert await applied_revision(pool) is None
+    await pool.close()
+
+
+async def test_a_role_that_does_not_exist_yet_is_a_schema_that_is_still_to_come(settings: Settings) -> None:
+    pool = await create_pool(settings.database_url, settings, role="nobody_at_all", application="x")
+    with pytest.raises(SchemaUnready):
+        await fetch_rows(pool, "SELECT 1")
     await pool.close()
 
 
