@@ -41,13 +41,12 @@ from core.ratelimit import HOUR_SECONDS, RateLimiter
 from core.readpool import ReadPool
 from core.redis import CACHE_REPLY_SECONDS, cache_client, end_tasks, queue_client
 from core.redislink import Link
-from core.rights import identity_fault, read_standing, refuse_or_tell
+from core.rights import LOOK_SECONDS, identity_fault, look_at_login
 from core.storage import Storage
 from core.version import VERSION
 
 OBSERVE_SECONDS = 1.0
 POOL_CLOSE_SECONDS = 5.0
-LOOK_SECONDS = 3.0
 # A client has waited long enough when an outcome is looked up: without an answer it is told 202.
 FIND_SECONDS = 1.0
 
@@ -72,10 +71,11 @@ async def database(app: web.Application) -> AsyncIterator[None]:
 
 async def _look_at_database(app: web.Application) -> None:
     """Says at the start what would make every answer wrong; a database that is away is looked at by /health/ready."""
+    standing = await look_at_login(app[SETTINGS], app[POOL], "API")
+    if standing is None or not standing.has_tables:
+        return
     try:
-        standing = await within(LOOK_SECONDS, read_standing(app[POOL], "API"))
-        refuse_or_tell(app[SETTINGS], "API", standing)
-        if standing.has_tables and (fault := await within(LOOK_SECONDS, identity_fault(app[POOL]))):
+        if fault := await within(LOOK_SECONDS, identity_fault(app[POOL])):
             log.error("identities are refused", fault=fault)
     except DatabaseUnavailable as error:
         log.warning("the database could not be looked at", fault=str(error))

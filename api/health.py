@@ -20,7 +20,7 @@ from core.bookkeeping import GATHER_SECONDS
 from core.database import SCHEMA_REVISION, applied_revision
 from core.errors import DatabaseUnavailable, IdentityRefused, SchemaUnready
 from core.redis import REDIS_FAULTS, durability_faults
-from core.rights import identity_fault, read_standing
+from core.rights import MISSING_SCHEMA, identity_fault, read_standing
 
 CHECK_SECONDS = 2.0
 STALE_LANES_TOLD = 5
@@ -101,7 +101,7 @@ async def _database(request: web.Request) -> str | None:
     except SchemaUnready:
         return None  # the migrations' own line says it
     except IdentityRefused:
-        return "does not let the login of API_DATABASE_URL in"
+        return "does not let the login of API_DATABASE_URL in: correct it, or run `tenfold migrate`"
     except DatabaseUnavailable:
         return "cannot be reached"
     if refusal is not None:
@@ -115,10 +115,12 @@ async def _database(request: web.Request) -> str | None:
 async def _migrations(request: web.Request) -> str | None:
     try:
         applied = await applied_revision(request.app[POOL])
+    except IdentityRefused:
+        return "not known: the database does not let the login in"
     except DatabaseUnavailable:
         return "the database cannot be reached"
     if applied is None:
-        return "the schema is missing: run `tenfold migrate`"
+        return MISSING_SCHEMA
     # A newer schema serves this code, too: migrations go before deployments.
     return None if applied >= SCHEMA_REVISION else f"at {applied}, need {SCHEMA_REVISION}: run `tenfold migrate`"
 

@@ -2,14 +2,16 @@
 
 from dataclasses import replace
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from aiohttp import web
+from structlog.testing import capture_logs
 
 from api.app import create_app
 from core.settings import Settings, SettingsError
 from tests.conftest import MakeService, MakeSettings
-from tests.harness import PASSWORD, Answer, Servers, Service, away, eventually
+from tests.harness import PASSWORD, Answer, Servers, Service, away, eventually, tier_urls
 from worker.main import serve
 
 
@@ -188,6 +190,50 @@ async def start(settings: Settings, tier: str) -> None:
         await runner.setup()
     finally:
         await runner.cleanup()
+
+
+@pytest.mark.parametrize("tier", ["API", "WORKER"])
+async def test_what_keeps_a_tier_from_its_work_is_told_in_one_line_when_it_starts(
+    make_settings: MakeSettings, servers: Servers, tier: str
+) -> None:
+    settings = await make_settings(**{f"{tier}_DATABASE_URL": "postgresql://nobody:wrong@127.0.0.1:1/tenfold"})
+    [line] = await told_at_start(settings, tier)
+    assert line["event"] == f"the database of {tier}_DATABASE_URL cannot be reached"
+    assert line["server"] == "127.0.0.1:1"
+
+    sound = await make_settings()
+    wrong = urlsplit(sound.api_database_url if tier == "API" else sound.worker_database_url)
+    refused = wrong._replace(netloc=f"{wrong.username}:wrong@{wrong.hostname}:{wrong.port}").geturl()
+    [line] = await told_at_start(await make_settings(**{f"{tier}_DATABASE_URL": refused}), tier)
+    assert line["log_level"] == "error"
+    assert line["event"].startswith(f"the login of {tier}_DATABASE_URL is not let in: correct it, or run `tenfold mig")
+
+    async with servers.database("tenfold_unmigrated") as owner:
+        urls = {"DATABASE_URL": owner, **tier_urls(owner)}
+        [line] = await told_at_start(await make_settings(**urls), tier)
+    assert (line["log_level"], line["event"]) == ("error", "the schema is missing: run `tenfold migrate`")
+
+
+async def told_at_start(settings: Settings, tier: str) -> list[Any]:
+    with capture_logs() as lines:
+        await start(settings, tier)
+    return [line for line in lines if line["log_level"] in ("warning", "error") and "outage" not in line["event"]]
+
+
+async def test_a_refused_login_is_told_with_its_remedy_and_not_as_a_server_that_is_away(
+    make_service: MakeService,
+) -> None:
+    service = await make_service()
+    url = urlsplit(service.settings.api_database_url)
+    refused = url._replace(netloc=f"{url.username}:wrong@{url.hostname}:{url.port}").geturl()
+    service = await make_service(settings=replace(service.settings, api_database_url=refused), with_worker=False)
+    answer = await service.anonymous.get("/health/ready")
+    details = {line["name"]: line["detail"] for line in answer.json["dependencies"]}
+    assert answer.status == 503
+    assert details["database"] == (
+        "does not let the login of API_DATABASE_URL in: correct it, or run `tenfold migrate`"
+    )
+    assert details["migrations"] == "not known: the database does not let the login in"
 
 
 async def test_in_development_one_login_for_all_serves_and_is_told(make_service: MakeService) -> None:
