@@ -40,9 +40,16 @@ async def overview(settings: Settings) -> tuple[list[LaneState], dict[str, str]]
 
 
 async def commands_of(settings: Settings, lane: str) -> list[WaitingCommand]:
-    """The first commands that wait in a lane."""
+    """The first commands that wait in a lane.
+
+    Raises:
+        Fault: there is no such lane.
+    """
 
     async def look(_pool: Pool, queue: ArqRedis) -> list[WaitingCommand]:
+        names = [state.name for state in await states_of_all(queue, settings.write_lanes)]
+        if lane not in names:
+            raise Fault(f"there is no lane {lane}: {', '.join(names)}")
         return await waiting_commands(queue, lane, limit=LISTED_COMMANDS)
 
     return await _with_servers(settings, look)

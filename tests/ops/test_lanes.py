@@ -63,6 +63,19 @@ async def test_a_whole_entry_is_dropped_also_one_that_cannot_be_read(make_servic
         assert await queue.xlen(lanes.DEAD_LETTERS) == 1
 
 
+async def test_a_lane_that_does_not_exist_is_told_with_those_that_do(
+    make_service: MakeService, tmp_path: Path
+) -> None:
+    service = await make_service(with_worker=False)
+    for lane in ("7", "nonsense"):
+        done = tenfold("lanes", lane, cwd=tmp_path, **variables(service.settings, WRITE_LANES="1"))
+        assert (done.returncode, done.stdout) == (1, "")
+        assert f"there is no lane {lane}: accounts, 0, batches-0" in done.stderr
+    async with service.queue() as queue:
+        entry = (await queue.xadd(lanes.stream("7"), {"nonsense": "x"})).decode()
+    assert entry in run(service, tmp_path, "7"), "a higher WRITE_LANES has left it behind"
+
+
 async def test_what_cannot_be_dropped_is_told_in_a_line(make_service: MakeService, tmp_path: Path) -> None:
     service = await make_service(with_worker=False)
     for arguments, told in (
