@@ -1,16 +1,20 @@
 """The queue and the cache: are they there, and does the queue keep what it has accepted?"""
 
 import asyncio
+import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import redis
 
+from core.lanes import states_of_all
 from core.redis import durability_faults, queue_client
 from core.settings import Settings
 from ops.check.findings import CONNECT_SECONDS, Finding, fault, note, ok, place, told
 
 OLDEST_QUEUE = (7, 2)  # WAITAOF
+LONGEST_WAIT_SECONDS = 10.0
+TOLD_LANES = 5
 
 
 def check_queue(settings: Settings) -> Iterator[Finding]:
@@ -29,6 +33,7 @@ def check_queue(settings: Settings) -> Iterator[Finding]:
             return
         yield _queue_server(settings, info)
     yield from asyncio.run(_durability(settings.queue_redis_url))
+    yield asyncio.run(_lanes(settings))
 
 
 def _queue_server(settings: Settings, info: Mapping[str, Any]) -> Finding:
@@ -52,6 +57,26 @@ async def _durability(url: str) -> list[Finding]:
     return [fault("queue disk", f"the server {what}", remedy) for what, _, remedy in split] or [
         ok("queue disk", "no accepted write is lost")
     ]
+
+
+async def _lanes(settings: Settings) -> Finding:
+    """Whether somebody carries out what was accepted."""
+    client = queue_client(settings.queue_redis_url, timeout=CONNECT_SECONDS)
+    try:
+        states = await states_of_all(client, settings.write_lanes)
+    finally:
+        await client.aclose(close_connection_pool=True)
+    ages = {state.name: state.age_seconds(time.time()) for state in states}
+    waiting = [name for name, age in ages.items() if age > LONGEST_WAIT_SECONDS]
+    if not waiting:
+        return ok("lanes", "no accepted write waits for long")
+    more = f" and {len(waiting) - TOLD_LANES} more" if len(waiting) > TOLD_LANES else ""
+    return note(
+        "lanes",
+        f"nobody drains lane {', '.join(waiting[:TOLD_LANES])}{more}: "
+        f"the oldest entry has waited for {max(ages.values()):.0f} s",
+        "start `tenfold worker`; if one runs, its log says what keeps it",
+    )
 
 
 def check_cache(settings: Settings) -> Iterator[Finding]:

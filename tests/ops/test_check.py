@@ -2,12 +2,15 @@
 
 import asyncio
 import socket
+import time
 from pathlib import Path
 
 import pytest
 from yarl import URL
 
+from core import lanes
 from core.encryption import SecretBox
+from core.redis import queue_client
 from core.settings import Settings
 from ops.check import Verdict, check_everything
 from ops.ports import free_port
@@ -137,6 +140,18 @@ def test_a_queue_that_forgets_is_a_fault(sound: dict[str, str]) -> None:
     told = [f"{f.detail} → {f.remedy}" for f in found if f.verdict is Verdict.FAULT]
     assert told == ["the server keeps no append-only file → set `appendonly yes`, or accepted writes can be lost"]
     assert any("is the queue too" in f.detail for f in found if f.verdict is Verdict.NOTE)
+
+
+async def test_a_lane_that_nobody_drains_is_noted(sound: dict[str, str]) -> None:
+    assert (await asyncio.to_thread(findings, sound))["lanes"][0] is Verdict.OK
+    queue = queue_client(sound["QUEUE_REDIS_URL"])
+    await queue.xadd(lanes.stream("accounts"), {"x": "y"}, id=f"{int((time.time() - 11) * 1000)}-0")
+    await queue.xadd(lanes.stream("0"), {"x": "y"})
+    await queue.aclose(close_connection_pool=True)
+    verdict, detail, remedy = (await asyncio.to_thread(findings, sound))["lanes"]
+    assert verdict is Verdict.NOTE
+    assert detail.startswith("nobody drains lane accounts: the oldest entry has waited for 1")
+    assert "start `tenfold worker`" in remedy
 
 
 @pytest.mark.parametrize(("variable", "subject"), [("QUEUE_REDIS_URL", "queue"), ("REDIS_URL", "cache")])
