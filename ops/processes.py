@@ -41,7 +41,7 @@ class Child:
         self,
         name: str,
         command: Sequence[str],
-        environment: Mapping[str, str],
+        environment: Mapping[str, str] | Callable[[], Mapping[str, str]],
         *,
         say: Say,
         log_file: Path | None = None,
@@ -50,6 +50,7 @@ class Child:
     ) -> None:
         """
         Args:
+            environment: of its processes; a function is asked before each start.
             say: told, in one line each, of crashes and restarts.
             log_file: gets what the child prints; None lets it print where we do.
             on_end: called with the pid of each process that has ended, before the next starts.
@@ -64,6 +65,11 @@ class Child:
         self._describe_crash = describe_crash
         self._process: asyncio.subprocess.Process | None = None
         self._stopping = asyncio.Event()
+
+    @property
+    def pid(self) -> int | None:
+        """Of the process, as long as it runs."""
+        return None if self._process is None or self._process.returncode is not None else self._process.pid
 
     async def run(self) -> int:
         """Returns when stopped, or when the settings are at fault, which no restart mends.
@@ -103,7 +109,7 @@ class Child:
         try:
             self._process = await asyncio.create_subprocess_exec(
                 *self._command,
-                env=self._environment,
+                env=self._environment() if callable(self._environment) else self._environment,
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

@@ -6,6 +6,8 @@ import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
+import psutil
+
 from core.settings import Settings
 from ops.dev.demo import USERS
 from ops.dev.home import Home
@@ -46,13 +48,13 @@ async def run_tiers(home: Home, settings: Settings, environment: Mapping[str, st
         **{f"{name}{number}": WORKERS[name] for number in ("", *range(2, workers + 1)) for name in WORKERS},
         "api": TIERS["api"],
     }
-    ports = _metrics_ports(settings, [name for name in tiers if name != "api"])
+    ports = MetricsPorts(settings, [name for name in tiers if name != "api"], say)
     stream = LogStream([(name, home.log_file(name)) for name in tiers], show)
     children = {
         name: Child(
             name,
             [sys.executable, "-m", *tiers[name]],
-            {**environment, "WORKER_METRICS_PORT": str(ports[name])} if name in ports else environment,
+            environment if name == "api" else partial(ports.with_port_of, name, environment),
             say=say,
             log_file=home.log_file(name),
             describe_crash=partial(_last_words, home, name, stream),
@@ -71,7 +73,7 @@ async def run_tiers(home: Home, settings: Settings, environment: Mapping[str, st
     with stop_signals(on_signal):
         running = {name: asyncio.create_task(child.run()) for name, child in children.items()}
         watching = asyncio.create_task(_watch(stream))
-        greeting = asyncio.create_task(_greet(home, settings, list(ports.values()), say))
+        greeting = asyncio.create_task(_greet(home, settings, ports.ports, lambda name: children[name].pid, say))
         waiting = asyncio.create_task(stopping.wait())
         await asyncio.wait([waiting, *running.values()], return_when=asyncio.FIRST_COMPLETED)
         greeting.cancel()
@@ -91,29 +93,70 @@ async def _watch(stream: LogStream) -> None:
         await asyncio.sleep(LOOK_SECONDS)
 
 
-def _metrics_ports(settings: Settings, names: Sequence[str]) -> dict[str, int]:
-    """Worker → port: that of the settings and those that follow it, as far as they are free."""
-    first = settings.worker_metrics_port
-    ports = dict.fromkeys(names, first)
-    for port, name in enumerate(names[1:] if first else (), first + 1):
-        is_free = port <= HIGHEST_PORT and port_is_free(port, settings.host)
-        ports[name] = port if is_free else free_port(settings.host)
-    return ports
+class MetricsPorts:
+    """Worker → port: that of the settings and those that follow it, as far as they are free when a worker starts."""
+
+    def __init__(self, settings: Settings, names: Sequence[str], say: Say) -> None:
+        first = settings.worker_metrics_port
+        self.ports = {name: first + number if first else 0 for number, name in enumerate(names)}
+        self._host = settings.host
+        self._say = say
+        self._started: set[str] = set()
+
+    def with_port_of(self, name: str, environment: Mapping[str, str]) -> dict[str, str]:
+        """The environment of a worker that starts now.
+
+        Another run may take a free port in the same moment. The worker that comes too late ends, and gets another.
+        """
+        port = self.ports[name]
+        if port and not (port <= HIGHEST_PORT and port_is_free(port, self._host)):
+            self.ports[name] = free_port(self._host)
+            if name in self._started:
+                self._say(f"port {port} is in use: the metrics of {name} are on {self.ports[name]}")
+        self._started.add(name)
+        return {**environment, "WORKER_METRICS_PORT": str(self.ports[name])}
 
 
-async def _greet(home: Home, settings: Settings, metrics_ports: Sequence[int], say: Say) -> None:
-    """Waits until all are ready, and says where everything is: what it names, answers."""
+async def _greet(
+    home: Home, settings: Settings, metrics_ports: Mapping[str, int], pid_of: Callable[[str], int | None], say: Say
+) -> None:
+    """Waits until all are ready, and says where everything is: what it names, answers, and is of this run.
+
+    Args:
+        home: of the data and logs.
+        settings: of the processes.
+        metrics_ports: worker → port, as it stands whenever it is looked at.
+        pid_of: tells a tier's process while it lives.
+        say: tells the terminal.
+    """
     host = f"http://{_reachable(settings.host)}"
     url = f"{host}:{settings.port}"
-    metrics = [f"{host}:{port}/metrics" for port in metrics_ports] if settings.worker_metrics_port else []
     deadline = asyncio.get_running_loop().time() + READY_SECONDS
-    for address in (f"{url}/health/ready", *metrics):
-        while not await asyncio.to_thread(_answers, address):
+    for name in ("api", *(metrics_ports if settings.worker_metrics_port else ())):
+        while True:
+            port = settings.port if name == "api" else metrics_ports[name]
+            address = f"{url}/health/ready" if name == "api" else f"{host}:{port}/metrics"
+            if await asyncio.to_thread(_answers, address) and _listens(pid_of(name), port):
+                break
             if asyncio.get_running_loop().time() > deadline:
                 say(f"not ready yet: see {address} and {home.shown}/logs")
                 return
             await asyncio.sleep(LOOK_SECONDS)
+    metrics = [f"{host}:{port}/metrics" for port in metrics_ports.values() if port]
     show(greeting(home, metrics, url))
+
+
+def _listens(pid: int | None, port: int) -> bool:
+    """Whether it is this process that answers on a port, and not one of another run."""
+    if pid is None:
+        return False
+    try:
+        connections = psutil.Process(pid).net_connections("tcp")
+    except psutil.NoSuchProcess:
+        return False
+    except psutil.AccessDenied:  # some systems tell nobody; it lives
+        return True
+    return any(one.status == psutil.CONN_LISTEN and one.laddr.port == port for one in connections)
 
 
 def greeting(home: Home, metrics: Sequence[str], url: str) -> str:

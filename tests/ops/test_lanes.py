@@ -63,9 +63,7 @@ async def test_a_whole_entry_is_dropped_also_one_that_cannot_be_read(make_servic
         assert await queue.xlen(lanes.DEAD_LETTERS) == 1
 
 
-async def test_a_lane_that_does_not_exist_is_told_with_those_that_do(
-    make_service: MakeService, tmp_path: Path
-) -> None:
+async def test_a_lane_that_does_not_exist_is_told_with_those_that_do(make_service: MakeService, tmp_path: Path) -> None:
     service = await make_service(with_worker=False)
     for lane in ("7", "nonsense"):
         done = tenfold("lanes", lane, cwd=tmp_path, **variables(service.settings, WRITE_LANES="1"))
