@@ -28,6 +28,8 @@ WORKERS: dict[str, tuple[str, ...]] = {
 TIERS = {**WORKERS, "api": ("api",)}
 """What runs, in the order of its start; the API stops first."""
 
+DATABASE_URLS = frozenset({"DATABASE_URL", "API_DATABASE_URL", "WORKER_DATABASE_URL"})
+
 Say = Callable[[str], None]
 
 
@@ -49,12 +51,15 @@ async def run_tiers(home: Home, settings: Settings, environment: Mapping[str, st
         "api": TIERS["api"],
     }
     ports = MetricsPorts(settings, [name for name in tiers if name != "api"], say)
+    for_workers = with_own_login(environment, "WORKER_DATABASE_URL")
     stream = LogStream([(name, home.log_file(name)) for name in tiers], show)
     children = {
         name: Child(
             name,
             [sys.executable, "-m", *tiers[name]],
-            environment if name == "api" else partial(ports.with_port_of, name, environment),
+            with_own_login(environment, "API_DATABASE_URL")
+            if name == "api"
+            else partial(ports.with_port_of, name, for_workers),
             say=say,
             log_file=home.log_file(name),
             describe_crash=partial(_last_words, home, name, stream),
@@ -91,6 +96,13 @@ async def _watch(stream: LogStream) -> None:
     while True:
         stream.look()
         await asyncio.sleep(LOOK_SECONDS)
+
+
+def with_own_login(environment: Mapping[str, str], own: str) -> dict[str, str]:
+    """The environment of a tier: with its own database URL and not those of others, if it has one of its own."""
+    if own not in environment:
+        return dict(environment)
+    return {name: value for name, value in environment.items() if name == own or name not in DATABASE_URLS}
 
 
 class MetricsPorts:

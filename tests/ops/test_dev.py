@@ -24,7 +24,7 @@ from core.settings import Settings
 from ops.dev.home import Home
 from ops.dev.run import MARK
 from ops.dev.servers import ValkeyServer
-from ops.dev.tiers import LOOK_SECONDS, TIERS, MetricsPorts, _greet
+from ops.dev.tiers import LOOK_SECONDS, TIERS, MetricsPorts, _greet, with_own_login
 from ops.ports import free_port
 from tests.ops.running import Running, environment, processes_of, tenfold, wait_until
 
@@ -342,3 +342,9 @@ def answering(port: int) -> Iterator[None]:
         finally:
             server.shutdown()
             thread.join()
+
+
+def test_a_tier_is_given_its_own_login_and_no_other() -> None:
+    urls = {"DATABASE_URL": "the owner's", "API_DATABASE_URL": "a", "WORKER_DATABASE_URL": "w", "PORT": "1"}
+    assert with_own_login(urls, "API_DATABASE_URL") == {"API_DATABASE_URL": "a", "PORT": "1"}
+    assert with_own_login({"DATABASE_URL": "all"}, "API_DATABASE_URL") == {"DATABASE_URL": "all"}
