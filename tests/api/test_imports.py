@@ -76,6 +76,13 @@ async def titles(client: Client) -> list[str]:
     return [task["title"] for task in (await client.get("/user/tasks")).items]
 
 
+@pytest.fixture(autouse=True)
+def _no_uploads_of_other_tests(_shared_service: Service) -> None:
+    """Uploads of others stay where no worker carries their imports out."""
+    for path in uploads(_shared_service):
+        path.unlink()
+
+
 def uploads(service: Service) -> list[Path]:
     folder = service.settings.tenfold_home / "objects" / "imports"
     return [path for path in folder.rglob("*") if path.is_file()]
