@@ -19,8 +19,8 @@ from ops.environment import home_folder, merged_environment
 from ops.faults import FAILED, INTERRUPTED, Fault, told_plainly
 from ops.signals import ignore_signals
 
-WIDTH = 170
-"""Of the table where nobody looks at a terminal."""
+WIDTH = 240
+"""Of the table where nobody looks at a terminal: no row's title is broken in two."""
 FULL = Extent(seconds=3, rounds=3, slow_seconds=20, warmup=1, settle=3, bulk_rows=1_000_000)
 QUICK = Extent(seconds=1, rounds=1, slow_seconds=2, warmup=0.3, settle=0.5, bulk_rows=50_000)
 QUICK_TASKS, QUICK_USERS = 20_000, 50

@@ -218,7 +218,7 @@ def test_every_row_is_measured_without_an_error() -> None:
         assert done.returncode == 0, done.stdout + done.stderr
         figures = json.loads(file.read_text())
     assert [row["name"] for row in figures["rows"]] == [row.name for row in ROWS]
-    assert all(row.title in done.stdout for row in ROWS)
+    assert [row.title for row in ROWS if row.title not in done.stdout] == []
     for row in figures["rows"]:
         assert row["errors"] == {}, row  # that nothing was answered would be one
         assert all(rate > 0 for rates in row["limits"].values() for rate in rates), row
