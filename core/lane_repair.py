@@ -112,12 +112,7 @@ async def _drop(
 ) -> Dropped:
     about = {b"lane": lane.encode(), b"entry": entry_id, b"error": b"dropped: " + reason.encode()}
     jobs = orjson.dumps([command.id for command in named])
-    await queue.xadd(
-        lanes.DEAD_LETTERS,
-        {**fields, **about, b"dropped": jobs},  # type: ignore[dict-item]
-        maxlen=lanes.DEAD_LETTERS_MAXIMUM,
-        approximate=True,
-    )
+    await lanes.keep_dead_letter(queue, {**fields, **about, b"dropped": jobs})
     # Its row makes a worker pass a command over, so the entry of others can stay.
     dropped: list[str] = []
     before: list[str] = []

@@ -6,7 +6,7 @@ process took them.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -104,6 +104,11 @@ async def strike_off(queue: ArqRedis, jobs: Iterable[tuple[int, str]]) -> None:
         pipeline.hdel(PENDING_JOBS, *job_ids)
         pipeline.srem(pending_jobs_of(user_id), *job_ids)
     await pipeline.execute()
+
+
+async def keep_dead_letter(queue: ArqRedis, letter: Mapping[Any, Any]) -> None:
+    """Keeps what nobody carries out for operators to look at; of very many the oldest go."""
+    await queue.xadd(DEAD_LETTERS, dict(letter), maxlen=DEAD_LETTERS_MAXIMUM, approximate=True)
 
 
 async def call_drain(queue: ArqRedis, lane: str) -> None:

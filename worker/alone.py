@@ -16,6 +16,7 @@ from core.commands import Command, Effect
 from core.lane_leases import LaneLease, lane_transaction
 from core.logs import get_logger
 from core.redis import reply
+from worker.operations import Work
 from worker.runner import Services
 from worker.transactions import Overdue
 
@@ -39,8 +40,13 @@ class TooExpensive(Exception):
     """It cannot be done within the time that one may take."""
 
 
-def too_expensive() -> Effect:
-    return Effect.rejected("too-expensive", "Carrying this out would take longer than it may: ask for less at a time.")
+def as_too_expensive(work: Work) -> Work:
+    """The work with all its operations refused, of which none is to be tried."""
+    for operation in work.operations:
+        operation.effect = Effect.rejected(
+            "too-expensive", "Carrying this out would take longer than it may: ask for less at a time."
+        )
+    return work
 
 
 async def alone(services: Services, lease: LaneLease, attempt: Callable[[float], Awaitable[T]]) -> T:
@@ -119,11 +125,11 @@ async def set_aside(services: Services, lane: str, command: Command, operation: 
     log.error("too expensive, and refused", kind=command.kind, command=command.id, user=command.user_id)
     metrics.TOO_EXPENSIVE.labels(command.kind).inc()
     kept = orjson.dumps(operation) if operation is not None else b"[" + command.encode() + b"]"
-    letter: dict[Any, Any] = {
+    letter: dict[str, Any] = {
         "lane": lane,
         "error": "too expensive",
         "user": command.user_id,
         "job": command.id,
         "operation" if operation is not None else "commands": kept[:LETTER_BYTES],
     }
-    await services.queue.xadd(lanes.DEAD_LETTERS, letter, maxlen=lanes.DEAD_LETTERS_MAXIMUM, approximate=True)
+    await lanes.keep_dead_letter(services.queue, letter)

@@ -17,7 +17,7 @@ from core.lane_leases import LANE_TRANSACTION_SECONDS, LaneLease
 from core.logs import get_logger
 from core.partitions import is_missing_partition
 from core.tasks.writes import create_and_record_tasks
-from worker.alone import TooExpensive, Tries, alone, set_aside, too_expensive
+from worker.alone import TooExpensive, Tries, alone, as_too_expensive, set_aside
 from worker.batches import BatchRun, begin_batches
 from worker.operations import Applied, Work, applied_before, plan_safely
 from worker.runner import Services, make_missing_partition
@@ -199,15 +199,8 @@ async def _apply_suspect(services: Services, lease: LaneLease, command: Command,
 
 async def _refuse(services: Services, lease: LaneLease, command: Command) -> Applied:
     """Records that a command is refused as too expensive, and keeps it with the dead letters."""
-
-    def refused() -> list[Work]:
-        work = plan_safely(command)
-        for operation in work.operations:
-            operation.effect = too_expensive()
-        return [work]
-
     try:
-        [work] = await carry_out(services, lease, refused, _record)
+        [work] = await carry_out(services, lease, lambda: [as_too_expensive(plan_safely(command))], _record)
     except AlreadyDone:
         async with services.pool.acquire() as connection:
             stored = await stored_outcomes(connection, [command.id])

@@ -15,7 +15,7 @@ from core.jobs import StoredOutcome, outcome_message, record_jobs, state_of, sto
 from core.lane_leases import LaneLease
 from core.logs import get_logger
 from core.tasks.folding import AnswerBudget
-from worker.alone import TooExpensive, Tries, alone, require_prompt_database, set_aside, too_expensive
+from worker.alone import TooExpensive, Tries, alone, as_too_expensive, require_prompt_database, set_aside
 from worker.operations import Applied, Work, applied_before, batch_effect, plan_batch, plan_safely, results_text
 from worker.runner import Services
 from worker.transactions import AlreadyDone, Overdue, carry_out
@@ -55,6 +55,8 @@ class BatchRun:
         self._owners: set[int] = set()
         self._size = 1 if suspects is not None else FIRST_SLICE_OPERATIONS
         self._busy_seconds = 0.0
+        self._recorded: tuple[Slice, Effect | None] | None = None
+        """What the last attempt wrote: a slice, and what the batch came to where that was the last one."""
 
     def carry_on(self, slices: Sequence[Slice]) -> None:
         """Goes to where the batch stands."""
@@ -111,14 +113,10 @@ class BatchRun:
         """Refuses the next operations as too expensive."""
         items = self.command.payload["operations"]
         await set_aside(self._services, self._lease.lane, self.command, items[self._position])
-
-        def refused() -> list[Work]:
-            work = self._slice(size)
-            for operation in work.operations:
-                operation.effect = too_expensive()
-            return [work]
-
-        return self._advance(await carry_out(self._services, self._lease, refused, self._record))
+        works = await carry_out(
+            self._services, self._lease, lambda: [as_too_expensive(self._slice(size))], self._record
+        )
+        return self._advance(works)
 
     async def _step_alone(self) -> Applied | None:
         try:
@@ -144,13 +142,14 @@ class BatchRun:
     async def _record(self, connection: Connection, works: Sequence[Work]) -> None:
         """Also the last slice takes its place, so that no drain that holds this batch, too, can take it meanwhile."""
         [work] = works
-        effects = [operation.effect for operation in work.operations if operation.effect is not None]
-        if not await record_slice(
-            connection, self.command.id, Slice(self._position, len(effects), results_text(effects))
-        ):
+        effects = work.effects()
+        done = Slice(self._position, len(effects), results_text(effects))
+        if not await record_slice(connection, self.command.id, done):
             raise AlreadyDone
-        if self._is_last(work):
-            if await record_jobs(connection, [(self.command, self._effect(work))]) != 1:
+        effect = self._effect(work, done) if self._is_last(work) else None
+        self._recorded = done, effect
+        if effect is not None:
+            if await record_jobs(connection, [(self.command, effect)]) != 1:
                 raise AlreadyDone
             await forget_slices(connection, self.command.id)
         elif await stored_outcomes(connection, [self.command.id]):  # ended since, and its slices are gone
@@ -159,23 +158,22 @@ class BatchRun:
     def _is_last(self, work: Work) -> bool:
         return work.is_refused_whole or self._position + len(work.operations) >= self._count
 
-    def _effect(self, last: Work) -> Effect:
+    def _effect(self, last: Work, done: Slice) -> Effect:
         if last.is_refused_whole:
             return last.effect()
-        effects = [operation.effect for operation in last.operations if operation.effect is not None]
-        return batch_effect([*self._results, *([results_text(effects)] if effects else [])])
+        return batch_effect([*self._results, *([done.results] if done.operations else [])])
 
     def _advance(self, works: Sequence[Work]) -> Applied | None:
         """After the commit."""
         [work] = works
+        assert self._recorded is not None
+        done, effect = self._recorded
         self._owners |= work.owners()
         self._budget = work.budget
-        if not self._is_last(work):
-            effects = [operation.effect for operation in work.operations if operation.effect is not None]
-            self._position += len(effects)
-            self._results.append(results_text(effects))
+        if effect is None:
+            self._position += done.operations
+            self._results.append(done.results)
             return None
-        effect = self._effect(work)
         metrics.COMMANDS.labels(self.command.kind, state_of(effect)).inc()
         return Applied(self.command, outcome_message(self.command, effect), frozenset(self._owners))
 

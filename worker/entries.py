@@ -9,7 +9,6 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Sequence
-from typing import Any
 
 from core import lanes, metrics
 from core.commands import Command, Entry, UnreadableEntry, decode_entry
@@ -125,13 +124,8 @@ class Drain:
     async def _set_aside(self, entry_id: bytes, fields: dict[bytes, bytes], error: Exception) -> None:
         log.error("unreadable lane entry set aside", lane=self.lane, entry=entry_id.decode(), error=str(error))
         metrics.DEAD_LETTERS.inc()
-        letter: dict[Any, Any] = {
-            b"lane": self.lane.encode(),
-            b"entry": entry_id,
-            b"error": str(error).encode(),
-            **fields,
-        }
-        await self.services.queue.xadd(lanes.DEAD_LETTERS, letter, maxlen=lanes.DEAD_LETTERS_MAXIMUM, approximate=True)
+        about = {b"lane": self.lane.encode(), b"entry": entry_id, b"error": str(error).encode()}
+        await lanes.keep_dead_letter(self.services.queue, {**about, **fields})
 
 
 @contextlib.asynccontextmanager

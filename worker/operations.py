@@ -109,6 +109,10 @@ class Work:
         """Whose rows the operations were about."""
         return frozenset(op.arguments.get("user_id", self.command.user_id) for op in self.operations)
 
+    def effects(self) -> list[Effect]:
+        """What its operations came to, as far as they were carried out."""
+        return [operation.effect for operation in self.operations if operation.effect is not None]
+
     def effect(self) -> Effect:
         """What a command of one operation came to, or one that was refused whole."""
         [operation] = self.operations
