@@ -50,8 +50,6 @@ ENDPOINTS: list[Endpoint] = [
     *docs.routes,
 ]
 
-PATHS = frozenset(endpoint.path for endpoint in ENDPOINTS)
-
 # Digits, so that `batch` is no task's id, and PUT /tasks/batch a method that is not allowed.
 PATH_IDS = {"integer": "{id:[0-9]+}", "uuid": "{id}"}
 BACKLOG = 1024
@@ -65,7 +63,9 @@ def create_app(settings: Settings) -> web.Application:
     Raises:
         SettingsError: the key does not fit the algorithm that signs tokens, or PUBLIC_URL's path is one of ours.
     """
-    if settings.public_path and settings.public_path.split("/")[1] in {path.split("/")[1] for path in PATHS}:
+    if settings.public_path and settings.public_path.split("/")[1] in {
+        endpoint.path.split("/")[1] for endpoint in ENDPOINTS
+    }:
         raise SettingsError([f"PUBLIC_URL has a path that means something here already ({settings.public_url})"])
     bookkeeping = Bookkeeping()
     app = web.Application(

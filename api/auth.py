@@ -16,7 +16,7 @@ from api.submission import RETRY_AFTER, answer, build_command, perform
 from api.tokens import RefreshClaims, TokenInvalid
 from core import clock
 from core.commands import Command, Outcome
-from core.users.queries import credentials_of, logged_in_from
+from core.users.queries import Credentials, credentials_of, logged_in_from
 from core.users.schemas import Login, PasswordForm, Refresh, Register, TokenPair, User, can_be_username
 
 _REGISTER = Register()
@@ -58,16 +58,9 @@ async def _log_in(request: web.Request, username: str, password: str) -> web.Res
     name, network = username.lower(), limited_network(request[ADDRESS])
     place = request.app[TOKENS].fingerprint(f"login {name} {network}".encode())
     guess = await request.app[GUESS_LIMITS].login(name, network, lambda: logged_in_from(pool, name, place))
-    is_wrong = False
-    try:
-        found = await credentials_of(pool, username)
-        is_wrong = not await passwords.matches(password, found.password_hash if found else None)
-    finally:
-        if not is_wrong:  # also where nobody could tell
-            guess.give_back()
-    if is_wrong:
+    found = await guess.judged(_matching_credentials(request, username, password))
+    if found is None:
         raise _wrong_credentials()
-    assert found is not None, "only an existing user's password matches"
     payload = {
         "session_id": str(uuid.uuid4()),
         "expires_at": _session_end(request).isoformat(),
@@ -79,6 +72,12 @@ async def _log_in(request: web.Request, username: str, password: str) -> web.Res
     if outcome.error is not None:
         return answer(request, outcome)
     return _tokens_response(request, outcome, found.user_id)
+
+
+async def _matching_credentials(request: web.Request, username: str, password: str) -> Credentials | None:
+    found = await credentials_of(request.app[POOL], username)
+    matches = await request.app[PASSWORDS].matches(password, found.password_hash if found else None)
+    return found if matches else None
 
 
 def _wrong_credentials() -> Problem:

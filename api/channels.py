@@ -46,7 +46,7 @@ class ChannelPage(Schema):
     """A page of channels, oldest first; `next_cursor` is null on the last one, and only there."""
 
     items = fields.List(fields.Nested(Channel), required=True)
-    next_cursor = String(required=True, allow_none=True)
+    next_cursor = fields.String(required=True, allow_none=True)
 
 
 _CREATE = ChannelCreate()

@@ -36,7 +36,7 @@ def may_be_compressed(response: web.StreamResponse) -> bool:
 
 async def compress(request: web.BaseRequest, response: web.StreamResponse) -> None:
     """Compresses an answer that may be, where the client takes gzip; its entity tag then says so."""
-    if not takes_gzip(",".join(request.headers.getall(hdrs.ACCEPT_ENCODING, []))):
+    if not takes_gzip(request):
         return
     assert isinstance(response, web.Response)
     assert isinstance(response.body, bytes)
@@ -57,8 +57,13 @@ def encoded_etag(etag: str) -> str:
     return f"W/{etag}" if _VERSION_TAG.match(etag) else f'{etag[:-1]}-gzip"'
 
 
+def takes_gzip(request: web.BaseRequest) -> bool:
+    """Whether the client understands gzip, and does not like no encoding better."""
+    return _names_gzip(",".join(request.headers.getall(hdrs.ACCEPT_ENCODING, [])))
+
+
 @lru_cache(256)
-def takes_gzip(accept_encoding: str) -> bool:
+def _names_gzip(accept_encoding: str) -> bool:
     """Whether gzip is named, or all is, and not given less weight than no encoding."""
     weights: dict[str, float] = {}
     for part in accept_encoding.lower().split(","):

@@ -27,7 +27,7 @@ class DeliveryPage(Schema):
     """A page of deliveries, newest first; `next_cursor` is null on the last one, and only there."""
 
     items = fields.List(fields.Nested(Delivery), required=True)
-    next_cursor = String(required=True, allow_none=True)
+    next_cursor = fields.String(required=True, allow_none=True)
 
 
 class DeliveryListQuery(RequestSchema):

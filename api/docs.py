@@ -9,7 +9,7 @@ from functools import cache, cached_property
 from pathlib import Path
 
 import orjson
-from aiohttp import hdrs, web
+from aiohttp import web
 from marshmallow import Schema, fields
 
 from api.compression import encoded_etag, gzipped, takes_gzip
@@ -57,7 +57,7 @@ class Published:
     async def answer(self, request: web.Request, headers: dict[str, str]) -> web.Response:
         """The document, encoded as the client likes it, unless it has it already."""
         encoded = encoded_etag(self.etag)
-        is_gzipped = takes_gzip(",".join(request.headers.getall(hdrs.ACCEPT_ENCODING, [])))
+        is_gzipped = takes_gzip(request)
         etag = encoded if is_gzipped else self.etag
         headers = {"ETag": etag, "Vary": "Accept-Encoding", **headers}
         if is_unchanged(request, self.etag) or is_unchanged(request, encoded):

@@ -175,7 +175,7 @@ class ImportPage(Schema):
     """A page of imports, newest first; `next_cursor` is null on the last one, and only there."""
 
     items = fields.List(fields.Nested(Import), required=True)
-    next_cursor = String(required=True, allow_none=True)
+    next_cursor = fields.String(required=True, allow_none=True)
 
 
 class RowError(Schema):
@@ -197,7 +197,7 @@ class RowErrorPage(Schema):
     """A page of errors in the order of the file; `next_cursor` is null on the last one, and only there."""
 
     items = fields.List(fields.Nested(RowError), required=True)
-    next_cursor = String(required=True, allow_none=True)
+    next_cursor = fields.String(required=True, allow_none=True)
 
 
 _QUERY = ImportQuery()

@@ -66,7 +66,7 @@ class JobPage(Schema):
     """A page of jobs, newest first; `next_cursor` is null on the last one, and only there."""
 
     items = fields.List(fields.Nested(Job), required=True)
-    next_cursor = String(required=True, allow_none=True)
+    next_cursor = fields.String(required=True, allow_none=True)
 
 
 _LIST_QUERY = JobListQuery()

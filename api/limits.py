@@ -1,6 +1,7 @@
 """Rate limits as requests meet them: of all that is done, of guessed passwords, and of registrations."""
 
 from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
 from aiohttp import web
 
@@ -13,6 +14,8 @@ from core.errors import DatabaseUnavailable
 from core.ratelimit import HOUR_SECONDS, WINDOW_SECONDS, Allowance, RateLimiter
 from core.redislink import Link
 from core.settings import Settings
+
+T = TypeVar("T")
 
 _WINDOW_NAMES = {WINDOW_SECONDS: "a minute", HOUR_SECONDS: "an hour"}
 
@@ -86,8 +89,22 @@ class Guess:
             raise refuse(allowance, "login")
         self._counted.append((limiter, who))
 
+    async def judged(self, judging: Awaitable[T]) -> T:
+        """What `judging` says of the password: something false where it is wrong.
+
+        Else it counts no more: it was right, or nobody could say.
+        """
+        is_wrong = False
+        try:
+            found = await judging
+            is_wrong = not found
+            return found
+        finally:
+            if not is_wrong:
+                self.give_back()
+
     def give_back(self) -> None:
-        """It was right, or nobody could say: it counts no more."""
+        """It counts no more."""
         for limiter, who in self._counted:
             limiter.give_back(who)
         self._counted.clear()

@@ -16,7 +16,7 @@ class NotificationPage(Schema):
     """A page of notifications, newest first; `next_cursor` is null on the last one, and only there."""
 
     items = fields.List(fields.Nested(Notification), required=True)
-    next_cursor = String(required=True, allow_none=True)
+    next_cursor = fields.String(required=True, allow_none=True)
 
 
 class NotificationListQuery(RequestSchema):

@@ -50,7 +50,7 @@ class TaskPage(Schema):
     """A page of tasks; `next_cursor` is null on the last one, and only there."""
 
     items = fields.List(fields.Nested(Task), required=True)
-    next_cursor = String(required=True, allow_none=True)
+    next_cursor = fields.String(required=True, allow_none=True)
 
 
 _ALL_TASKS_QUERY = AllTasksQuery()

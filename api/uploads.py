@@ -26,7 +26,7 @@ from core.imports.decompress import HEAD_BYTES, decompressed_head
 from core.imports.formats import head_of
 from core.imports.rows import Head, ImportRefused
 from core.storage import ObjectWriter
-from core.taskquota import quota_exceeded
+from core.taskquota import quota_exceeded, quota_members
 
 FILE_FIELD = "file"
 FILENAME_MAXIMUM = 255
@@ -115,8 +115,7 @@ class UploadsUnderWay:
 def quota_problem(refusal: Effect) -> Problem:
     """What a worker would say, before it is asked."""
     assert refusal.error is not None
-    extra = {name: refusal.error[name] for name in ("quota", "limit", "used")}
-    return Problem("quota-exceeded", refusal.error["detail"], **extra)
+    return Problem("quota-exceeded", refusal.error["detail"], **quota_members(refusal))
 
 
 async def receive(

@@ -45,15 +45,13 @@ async def _require_current_password(request: web.Request, password: str) -> None
     """
     identity = request[IDENTITY]
     guess = await request.app[GUESS_LIMITS].current_password(f"{identity.user_id} {identity.session}")
-    is_wrong = False
-    try:
-        current = await own_password_hash(request.app[POOL], identity.user_id)
-        is_wrong = not await request.app[PASSWORDS].matches(password, current)
-    finally:
-        if not is_wrong:
-            guess.give_back()
-    if is_wrong:
+    if not await guess.judged(_matches_own(request, password)):
         raise Problem("wrong-password", "The current password is wrong; nothing was changed.")
+
+
+async def _matches_own(request: web.Request, password: str) -> bool:
+    current = await own_password_hash(request.app[POOL], request[IDENTITY].user_id)
+    return await request.app[PASSWORDS].matches(password, current)
 
 
 routes = [

@@ -76,14 +76,8 @@ class String(fields.String):
         return value
 
 
-class Email(fields.Email):
+class Email(String, fields.Email):
     """An e-mail address; one that is too long is refused for that alone."""
-
-    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
-        if not isinstance(value, str):
-            raise self.make_error("invalid")
-        refuse_longer(self, value)
-        return value
 
 
 class List(fields.List[T]):

@@ -68,8 +68,6 @@ Connection = asyncpg.Connection | asyncpg.pool.PoolConnectionProxy
 _TRANSIENT_CLASSES = ("08", "40", "53", "57", "58")
 # Read-only after a failover; a lock that was not to be had in time; a transaction that took too long and was ended.
 _TRANSIENT_STATES = frozenset({"25006", "55P03", "25P03", "25P04"})
-# A transaction past its time, and a statement that was cancelled.
-_OVERDUE_STATES = frozenset({"25P04", "57014"})
 # A table, column or function that is not there, or may not be used.
 _SCHEMA_STATES = frozenset({"42P01", "42703", "42883", "42501"})
 # A login that is refused, and a database that does not exist.
@@ -93,11 +91,6 @@ def is_transient(error: BaseException) -> bool:
 def _tells_closed_transport(error: BaseException) -> bool:
     """Whether it is uvloop's word for a write to a transport that the server closed a moment ago."""
     return isinstance(error, RuntimeError) and "handler is closed" in str(error)
-
-
-def is_overdue(error: BaseException) -> bool:
-    """Whether the server ended a transaction, or a statement, because it took longer than it may."""
-    return isinstance(error, asyncpg.PostgresError) and error.sqlstate in _OVERDUE_STATES
 
 
 def is_data_fault(error: BaseException) -> bool:

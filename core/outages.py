@@ -11,9 +11,9 @@ LONGEST_PAUSE_SECONDS = 1.0
 log = get_logger()
 
 
-def pause(times: int, *, longest: float = LONGEST_PAUSE_SECONDS) -> float:
+def pause(times: int, *, first: float = FIRST_PAUSE_SECONDS, longest: float = LONGEST_PAUSE_SECONDS) -> float:
     """Seconds to wait after so many faults in a row: doubling, and jittered, so that a fleet does not return as one."""
-    full: float = min(longest, FIRST_PAUSE_SECONDS * 2 ** min(times, 16))
+    full: float = min(longest, first * 2 ** min(times, 16))
     return full * random.uniform(0.5, 1.0)  # noqa: S311
 
 

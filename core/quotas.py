@@ -4,8 +4,9 @@ They are judged when a command is applied, in its transaction, where a user's co
 """
 
 import collections
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from core.commands import Effect
@@ -14,6 +15,8 @@ from core.identity import ME, MY_ID
 from core.readpool import ReadPool
 from core.settings import Settings
 from core.taskquota import TaskQuota, quota_exceeded
+
+_Check = Callable[[Connection, Sequence[dict[str, Any]]], Awaitable[dict[int, Effect]]]
 
 _CHANNELS = """
 SELECT user_id, count(*) AS channels
@@ -80,11 +83,11 @@ class Quotas:
         self.tasks = TaskQuota(pool, settings.quota_tasks)
         self._pool = pool
         self._settings = settings
-        self._checks = {
+        self._checks: dict[str, _Check] = {
             "channel.create": self._refuse_channels,
-            "export": self._refuse_exports,
-            "import": self._refuse_imports,
-            "maintenance": self._refuse_maintenance,
+            "export": partial(self._refuse_long_work, exports=1),
+            "import": partial(self._refuse_long_work, exports=0),
+            "maintenance": partial(self._refuse_long_work, exports=0),
         }
 
     async def close(self) -> None:
@@ -130,18 +133,7 @@ class Quotas:
                 used[one["user_id"]] += 1
         return refused
 
-    async def _refuse_exports(self, connection: Connection, arguments: Sequence[dict[str, Any]]) -> dict[int, Effect]:
-        return await self._refuse_files(connection, arguments, exports=1)
-
-    async def _refuse_imports(self, connection: Connection, arguments: Sequence[dict[str, Any]]) -> dict[int, Effect]:
-        return await self._refuse_files(connection, arguments, exports=0)
-
-    async def _refuse_maintenance(
-        self, connection: Connection, arguments: Sequence[dict[str, Any]]
-    ) -> dict[int, Effect]:
-        return await self._refuse_files(connection, arguments, exports=0)
-
-    async def _refuse_files(
+    async def _refuse_long_work(
         self, connection: Connection, arguments: Sequence[dict[str, Any]], *, exports: int
     ) -> dict[int, Effect]:
         users = list({one["user_id"] for one in arguments})

@@ -10,6 +10,7 @@ import collections
 import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from core import metrics
 from core.commands import Effect
@@ -65,6 +66,12 @@ def quota_exceeded(quota: str, *, limit: int, used: int) -> Effect:
         limit=limit,
         used=used,
     )
+
+
+def quota_members(refusal: Effect) -> dict[str, Any]:
+    """What such a refusal says besides what every problem does."""
+    assert refusal.error is not None
+    return {name: refusal.error[name] for name in ("quota", "limit", "used")}
 
 
 class TaskQuota:

@@ -11,7 +11,7 @@ from alembic.util import CommandError
 from sqlalchemy.exc import DBAPIError
 
 from core.settings import Settings
-from migrations.access import Access, give_access, missing_roles
+from migrations.access import Access, give_access_now, missing_roles
 from migrations.run import downgrade, pending, upgrade
 from ops.faults import Fault
 
@@ -43,7 +43,7 @@ def go_up(settings: Settings, revision: str, *, forget_keys: bool = False, show_
         typer.echo(told if before else "the database is up to date")
         if left:  # somewhere on the way
             return 0
-        access = asyncio.run(give_access(settings, forget_keys=forget_keys))
+        access = give_access_now(settings, forget_keys=forget_keys)
         return _tell(access, in_full=show_sql or applied > 0 or access.made_logins)
 
 

@@ -54,6 +54,15 @@ class Receiver:
         finally:
             self._now -= 1
 
+    def answers_after(self, seconds: float) -> None:
+        """From now on it takes so long to answer 200."""
+
+        async def answer(_received: Received) -> web.StreamResponse:
+            await asyncio.sleep(seconds)
+            return web.Response()
+
+        self.answer = answer
+
     def answers(self, status: int, **headers: str) -> None:
         """From now on."""
 

@@ -6,7 +6,6 @@ have sent.
 """
 
 import asyncio
-import collections
 import contextlib
 import time
 import traceback
@@ -209,7 +208,7 @@ class Sender:
 
         Forgets who was busy.
         """
-        claimed: Counter[int] = collections.Counter()
+        claimed = Counter[int]()
         for channel_id in self._busy:
             channel = self._channels[channel_id]
             claimed[channel.user_id] += len(channel.waiting) + channel.sending

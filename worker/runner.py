@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import random
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -22,7 +21,7 @@ from core.cache import CacheInvalidator
 from core.database import Pool, is_unavailable
 from core.imports.turns import ReadingTurns
 from core.logs import get_logger
-from core.outages import Outage, Outages
+from core.outages import Outage, Outages, pause
 from core.partitions import ensure_partitions
 from core.quotas import Quotas
 from core.redis import (
@@ -132,9 +131,8 @@ class QueueOfJobs:
 
 
 def retry_delay(attempt: int) -> float:
-    """Seconds before run `attempt` + 1: doubling to a limit, and jittered, so that a fleet does not return as one."""
-    longest: float = min(RETRY_LONGEST_SECONDS, RETRY_FIRST_SECONDS * 2 ** min(attempt, 16))
-    return longest * random.uniform(0.5, 1.0)  # noqa: S311
+    """Seconds before run `attempt` + 1."""
+    return pause(attempt, first=RETRY_FIRST_SECONDS, longest=RETRY_LONGEST_SECONDS)
 
 
 def with_policy(job: Job, *, is_repeated: bool = True) -> Function:

@@ -3,6 +3,7 @@
 Whoever touches both rows of an export locks `exports` first and `jobs` second.
 """
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -67,7 +68,8 @@ async def create_exports(connection: Connection, creations: Sequence[dict[str, A
             `all_users` (everybody's tasks, which is for those who are admins now).
     """
     admins = await current_admins(connection, [c["user_id"] for c in creations if c["all_users"]])
-    begun = [c for c in creations if not c["all_users"] or c["user_id"] in admins]
+    are_allowed = [not creation["all_users"] or creation["user_id"] in admins for creation in creations]
+    begun = list(itertools.compress(creations, are_allowed))
     await connection.execute(
         _CREATE,
         [creation["job_id"] for creation in begun],
@@ -76,7 +78,7 @@ async def create_exports(connection: Connection, creations: Sequence[dict[str, A
         [orjson.dumps(creation["filters"]).decode() for creation in begun],
         [creation["all_users"] for creation in begun],
     )
-    return [Effect(BEGUN) if creation in begun else forbidden() for creation in creations]
+    return [Effect(BEGUN) if is_allowed else forbidden() for is_allowed in are_allowed]
 
 
 async def cancel_exports(connection: Connection, cancellations: Sequence[dict[str, Any]]) -> list[Effect]:
@@ -173,21 +175,24 @@ SELECT id::text, user_id, all_users, format, filters::text, attempts, expires_at
 FROM   claimed
 """  # noqa: S608
 
-_RENEW = """
+# Everybody's tasks are for admins, and for those who still are.
+_IS_ALLOWED = "(NOT all_users OR EXISTS (SELECT FROM users AS u WHERE u.id = exports.user_id AND u.role = 'admin'))"
+
+_RENEW = f"""
 WITH kept AS (
     UPDATE exports
     SET    lease_until = now() + make_interval(secs => $3), rows = $4, bytes = $5
     WHERE  id = $1::text::uuid
     AND    lease_owner = $2
     AND    expires_at IS NULL
-    AND    (NOT all_users OR EXISTS (SELECT FROM users AS u WHERE u.id = exports.user_id AND u.role = 'admin'))
+    AND    {_IS_ALLOWED}
     RETURNING id
 )
 UPDATE jobs
 SET    progress = json_build_object('done', $4::bigint, 'total', $6::bigint, 'failed', 0)
 FROM   kept
 WHERE  jobs.id = kept.id
-"""
+"""  # noqa: S608
 
 _RELEASE = """
 UPDATE exports
@@ -197,7 +202,7 @@ AND    lease_owner = $2
 AND    expires_at IS NULL
 """
 
-_FINISH = """
+_FINISH = f"""
 WITH done AS (
     UPDATE exports
     SET    object = $3, etag = $4, bytes = $5, rows = $6, lease_owner = NULL, lease_until = NULL,
@@ -205,7 +210,7 @@ WITH done AS (
     WHERE  id = $1::text::uuid
     AND    lease_owner = $2
     AND    expires_at IS NULL
-    AND    (NOT all_users OR EXISTS (SELECT FROM users AS u WHERE u.id = exports.user_id AND u.role = 'admin'))
+    AND    {_IS_ALLOWED}
     RETURNING id
 )
 UPDATE jobs
@@ -213,25 +218,24 @@ SET    state = 'succeeded', status_code = 200, finished_at = clock_timestamp(),
        progress = json_build_object('done', $6::bigint, 'total', $6::bigint, 'failed', 0)
 FROM   done
 WHERE  jobs.id = done.id
-"""
+"""  # noqa: S608
 
 # With a condition, for those alone that hold everybody's tasks and were ordered by somebody who is no admin any more.
-_FAIL = """
+_FAIL = f"""
 WITH done AS (
     UPDATE exports
     SET    lease_owner = NULL, lease_until = NULL, expires_at = now()
     WHERE  id = $1::text::uuid
     AND    lease_owner = $2
     AND    expires_at IS NULL
-    AND    (NOT $5 OR all_users
-                      AND NOT EXISTS (SELECT FROM users AS u WHERE u.id = exports.user_id AND u.role = 'admin'))
+    AND    NOT ($5 AND {_IS_ALLOWED})
     RETURNING id
 )
 UPDATE jobs
 SET    state = 'failed', status_code = $3, error = $4::text::json, finished_at = clock_timestamp()
 FROM   done
 WHERE  jobs.id = done.id
-"""
+"""  # noqa: S608
 
 
 async def claim_export(pool: Pool, owner: str) -> ClaimedExport | None:

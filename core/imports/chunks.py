@@ -12,7 +12,7 @@ from core.imports.rows import FileReport, ImportRefused
 from core.imports.taskrows import CHUNK_SECONDS, write_rows
 from core.leases import LEASE_SECONDS, LeaseLost
 from core.locks import Lock, locked, number_of
-from core.taskquota import TaskQuota
+from core.taskquota import TaskQuota, quota_members
 
 # Nobody wants to be told of each row: the end of the import is an event of its own.
 _QUIETLY = "SET LOCAL app.quiet_events = 'on'"
@@ -104,8 +104,7 @@ async def write_chunk(
 async def _require_room(connection: Connection, claim: ClaimedImport, quota: TaskQuota, created: int) -> None:
     refusal = await quota.refuse_made(connection, claim.user_id, created)
     if refusal is not None and refusal.error is not None:
-        extra = {name: refusal.error[name] for name in ("quota", "limit", "used")}
-        raise ImportRefused("quota-exceeded", refusal.error["detail"], **extra)
+        raise ImportRefused("quota-exceeded", refusal.error["detail"], **quota_members(refusal))
 
 
 async def _checkpoint(

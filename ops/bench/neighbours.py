@@ -85,20 +85,18 @@ async def _ask_for_much(rig: Rig, api: Process, stop: threading.Event, batches: 
     rows = "title\n" + "".join(f"a row ({number})\n" for number in range(FILE_ROWS))
 
     async def batch(client: aiohttp.ClientSession) -> None:
-        path = await _order(client, "/tasks/batch", {"operations": _creations("of a batch")})
-        await _watch(client, path)
+        body = {"operations": _creations("of a batch")}
+        await _watch(client, await _order(client, "/tasks/batch", json=body, headers={"Prefer": "respond-async"}))
         next(batches)
 
     async def import_file(client: aiohttp.ClientSession) -> None:
-        async with client.post("/imports", params={"format": "tenfold-csv"}, data=rows.encode()) as answer:
-            job = await answer.json()
-        await _watch(client, f"/imports/{job['id']}")
+        path = await _order(client, "/imports", params={"format": "tenfold-csv"}, data=rows.encode())
+        await _watch(client, path)
 
     async def export(client: aiohttp.ClientSession) -> None:
-        async with client.post("/exports", json={"format": "csv"}) as answer:
-            job = await answer.json()
-        await _watch(client, f"/exports/{job['id']}")
-        async with client.delete(f"/exports/{job['id']}"):
+        path = await _order(client, "/exports", json={"format": "csv"})
+        await _watch(client, path)
+        async with client.delete(path):
             pass
 
     async def again(ask: Ask, client: aiohttp.ClientSession) -> None:
@@ -110,8 +108,8 @@ async def _ask_for_much(rig: Rig, api: Process, stop: threading.Event, batches: 
                              again(export, client))  # fmt: skip
 
 
-async def _order(client: aiohttp.ClientSession, path: str, body: dict[str, Any]) -> str:
-    async with client.post(path, json=body, headers={"Prefer": "respond-async"}) as answer:
+async def _order(client: aiohttp.ClientSession, path: str, **request: Any) -> str:
+    async with client.post(path, **request) as answer:
         if answer.status != 202:
             raise Fault(f"{path} was answered {answer.status}: {await answer.text()}")
         return answer.headers["Location"]

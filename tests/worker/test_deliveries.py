@@ -481,11 +481,7 @@ async def test_a_receiver_that_hangs_delays_nobody_else(
 async def test_all_channels_of_a_host_together_have_a_limited_number_of_places(
     services: Services, owner: asyncpg.Connection, alice: int, hook: Receiver
 ) -> None:
-    async def take_a_moment(_received: Received) -> web.StreamResponse:
-        await asyncio.sleep(0.1)
-        return web.Response()
-
-    hook.answer = take_a_moment
+    hook.answers_after(0.1)
     for number in range(4):
         channel_id = await channel(services, owner, alice, f"{hook.url}/{number}")
         await events(owner, alice, channel_id, 40)
@@ -592,11 +588,7 @@ async def test_of_one_host_a_user_with_slow_receivers_leaves_places_for_others(
 async def test_a_place_of_one_host_goes_to_the_user_who_holds_the_fewest(
     services: Services, owner: asyncpg.Connection, alice: int, hook: Receiver
 ) -> None:
-    async def take_a_moment(_received: Received) -> web.StreamResponse:
-        await asyncio.sleep(0.3)
-        return web.Response()
-
-    hook.answer = take_a_moment
+    hook.answers_after(0.3)
     bob = await insert_user(owner, "bob")
     for number in range(20):
         await events(owner, alice, await channel(services, owner, alice, f"{hook.url}/alice/{number}"), 20)
@@ -696,11 +688,7 @@ async def test_slow_services_of_some_users_leave_processes_for_the_others(
 async def test_a_channel_whose_address_was_changed_takes_places_of_its_new_host(
     services: Services, owner: asyncpg.Connection, alice: int, hook: Receiver
 ) -> None:
-    async def take_a_moment(_received: Received) -> web.StreamResponse:
-        await asyncio.sleep(0.05)
-        return web.Response()
-
-    hook.answer = take_a_moment
+    hook.answers_after(0.05)
     moved = hook.url.replace("127.0.0.1", "localhost")
     channels = [await channel(services, owner, alice, f"{moved}/{number}") for number in range(4)]
     for channel_id in channels:
