@@ -143,6 +143,13 @@ DELIVERY_LATENESS = Histogram(
     "From an event, or from when its reminder or a retry was due, until it was delivered; quiet hours do not count.",
     buckets=_LONG_BUCKETS,
 )  # fmt: skip
+FAN_OUT_EVENTS = Gauge(
+    "tenfold_fan_out_events", "Events whose deliveries are still to be made, or taken back, because they are many.",
+    multiprocess_mode="livemax",
+)  # fmt: skip
+FAN_OUT_DELIVERIES = Counter(
+    "tenfold_fan_out_deliveries_total", "Deliveries made later, or taken back, of events that are many.", ["outcome"]
+)  # made, taken_back
 
 # reminders
 REMINDERS = Counter("tenfold_reminders_total", "Reminders that came due, by what became of them.", ["outcome"])

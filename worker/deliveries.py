@@ -160,6 +160,7 @@ class Sender:
         until = time.monotonic() + FAN_OUT_SECONDS
         while made := await fan_out(self._services.pool, after_user=self._fanned_out):
             self._fanned_out = made.user_id
+            metrics.FAN_OUT_DELIVERIES.labels("taken_back" if made.is_void else "made").inc(made.deliveries)
             if time.monotonic() >= until:
                 break
         return made is not None

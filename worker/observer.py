@@ -5,6 +5,7 @@ import time
 
 from core import clock, lanes, metrics
 from core.database import is_unavailable, pool_counts, within
+from core.deliveries.fanout import events_to_fan_out
 from core.imports.writes import unfinished_imports
 from core.jobs import QUEUES
 from core.maintenance.writes import last_successes
@@ -29,7 +30,11 @@ async def observe_forever(services: Services) -> None:
             outage.over()
         except REDIS_FAULTS as error:
             outage.noticed(error)
-        for name, observation in (("imports", _observe_imports), ("maintenance", _observe_maintenance)):
+        for name, observation in (
+            ("imports", _observe_imports),
+            ("deliveries", _observe_deliveries),
+            ("maintenance", _observe_maintenance),
+        ):
             outage = services.outages[f"database, to observe {name}"]
             try:
                 await within(OBSERVE_SECONDS, observation(services))
@@ -54,6 +59,10 @@ async def _observe_imports(services: Services) -> None:
         imports, _ = found.get(state, (0, 0.0))
         metrics.IMPORTS.labels(state).set(imports)
     metrics.IMPORTS_OLDEST_AGE.set(found.get("queued", (0, 0.0))[1])
+
+
+async def _observe_deliveries(services: Services) -> None:
+    metrics.FAN_OUT_EVENTS.set(await events_to_fan_out(services.pool))
 
 
 async def _observe_queue_server(services: Services) -> None:

@@ -47,16 +47,20 @@ WITH next AS MATERIALIZED (
     USING  next
     WHERE  f.id = next.id AND cardinality(next.event_ids) <= next.number
 )
-SELECT next.user_id, (SELECT count(*) FROM made) + (SELECT count(*) FROM taken_back) AS deliveries FROM next
+SELECT next.user_id, next.is_void, (SELECT count(*) FROM made) + (SELECT count(*) FROM taken_back) AS deliveries
+FROM   next
 """  # noqa: S608
+
+_WAITING = "SELECT coalesce(sum(cardinality(event_ids)), 0)::bigint FROM fan_outs"
 
 
 @dataclass(frozen=True, slots=True)
 class FannedOut:
-    """Some deliveries that were made or taken back: how many, and whose."""
+    """Some deliveries that were made, or taken back because their events are void: how many, and whose."""
 
     user_id: int
     deliveries: int
+    is_void: bool
 
 
 async def fan_out(pool: Pool, *, after_user: int, at_once: int = DELIVERIES_AT_ONCE) -> FannedOut | None:
@@ -73,4 +77,9 @@ async def fan_out(pool: Pool, *, after_user: int, at_once: int = DELIVERIES_AT_O
         row = await connection.fetchrow(_FAN_OUT, after_user, at_once)
         if row is None and after_user:
             row = await connection.fetchrow(_FAN_OUT, 0, at_once)
-    return None if row is None else FannedOut(row["user_id"], row["deliveries"])
+    return None if row is None else FannedOut(row["user_id"], row["deliveries"], row["is_void"])
+
+
+async def events_to_fan_out(pool: Pool) -> int:
+    """How many events wait for their deliveries to be made or taken back."""
+    return int(await pool.fetchval(_WAITING))

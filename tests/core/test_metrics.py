@@ -13,7 +13,7 @@ from core import metrics
 METRICS = {name: value for name, value in vars(metrics).items() if isinstance(value, MetricWrapperBase)}
 UNITS = ("_seconds", "_bytes", "_commands", "_total", "_info", "_ratio")
 # Gauges that count things are named after these things.
-COUNTED = ("_in_flight", "_connections", "_entries", "_jobs", "_suspect")
+COUNTED = ("_in_flight", "_connections", "_entries", "_jobs", "_suspect", "_events")
 
 
 def full_name(metric: MetricWrapperBase) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from core import clock
+from core import clock, metrics
 from core.channels.signatures import Secret
 from core.deliveries.fanout import fan_out
 from core.deliveries.writes import claim_deliveries, still_wanted
@@ -19,6 +19,7 @@ from tests.receivers import message_ids, receiver
 from tests.worker.commands import apply, batch, insert_task, update
 from worker.batches import FIRST_SLICE_OPERATIONS
 from worker.deliveries import deliver
+from worker.observer import _observe_deliveries
 from worker.runner import Services
 
 MANY = 200
@@ -122,6 +123,36 @@ async def test_who_has_many_does_not_put_off_those_of_others(
     await happen(owner, (alice, MANY), (bob, 3))
     assert [channel_id for _, channel_id in await made(owner)] == bobs * 3
     assert await waiting(owner) == MANY
+
+
+async def test_metrics_tell_how_many_events_wait_and_how_many_deliveries_came_of_them(
+    services: Services, owner: asyncpg.Connection, alice: int
+) -> None:
+    mine = await channels(owner, alice)
+
+    async def told() -> tuple[float, ...]:
+        await _observe_deliveries(services)
+        deliveries = metrics.FAN_OUT_DELIVERIES
+        return (
+            metrics.FAN_OUT_EVENTS._value.get(),
+            deliveries.labels("made")._value.get(),
+            deliveries.labels("taken_back")._value.get(),
+        )
+
+    nothing, made_before, taken_before = await told()
+    assert nothing == 0
+    await happen(owner, (alice, MANY))
+    assert await told() == (MANY, made_before, taken_before)
+    await owner.execute("UPDATE channels SET state = 'disabled'")  # so that what was made is not delivered at once
+    await deliver(services)
+    assert await told() == (0, made_before + MANY * len(mine), taken_before)
+    await owner.execute("UPDATE deliveries SET state = 'pending', next_attempt_at = now() + interval '1 day'")
+    await owner.execute(
+        "INSERT INTO fan_outs (user_id, event_ids, channel_ids, is_void)"
+        " SELECT user_id, array_agg(id), '{}', true FROM events GROUP BY user_id"
+    )
+    await deliver(services)
+    assert await told() == (0, made_before + MANY * len(mine), taken_before + MANY * len(mine))
 
 
 async def test_users_take_turns(services: Services, owner: asyncpg.Connection, alice: int, bob: int) -> None:
