@@ -21,9 +21,10 @@ from api.uploads import quota_problem, receive, refused
 from core.bounds import RequestSchema, String
 from core.database import within
 from core.errors import DatabaseUnavailable, QueueUnavailable, StorageUnavailable
+from core.formats.registry import FORMATS, recognise
+from core.formats.rows import Head
 from core.ids import MAXIMUM_ID, job_id_for_key, new_job_id
 from core.imports.errorfile import error_csv
-from core.imports.formats import FORMATS, recognise
 from core.imports.queries import (
     all_errors,
     columns_of,
@@ -31,7 +32,6 @@ from core.imports.queries import (
     list_imports,
     read_import,
 )
-from core.imports.rows import Head
 from core.jobs import JobView, read_job
 from core.logs import get_logger
 from core.pagination import decode_cursor, encode_cursor, scope_digest

@@ -22,9 +22,9 @@ from api.encodings import PIECE_BYTES, decoded_pieces, refuse_encoding
 from api.errors import Problem
 from api.http import broken_body, invalid, media_type
 from core.commands import Effect
-from core.imports.decompress import HEAD_BYTES, decompressed_head
-from core.imports.formats import head_of
-from core.imports.rows import Head, ImportRefused
+from core.formats.registry import head_of
+from core.formats.rows import Head, ImportRefused
+from core.formats.streams.decompress import HEAD_BYTES, decompressed_head
 from core.storage import ObjectWriter
 from core.taskquota import quota_exceeded, quota_members
 

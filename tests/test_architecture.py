@@ -18,6 +18,8 @@ LINT = (sys.executable, "-c", "from importlinter.cli import lint_imports_command
 VIOLATIONS = {
     "Tiers: ops puts them together, core stands alone": ("api/http.py", "import worker.runner"),
     "Core: capabilities stand on the platform, in this order": ("core/users/tables.py", "import core.tasks.columns"),
+    "Formats are a library: no database, no queue, no store, and no job": ("core/formats/dates.py", "import asyncpg"),
+    "Formats: programs know neither each other nor the registry": ("core/formats/rows.py", "import core.formats.dates"),
     "API: capabilities know neither each other nor the app": ("api/users.py", "import api.tasks"),
     "Worker: job modules are independent of each other": ("worker/maintenance.py", "import worker.writes"),
     "Core speaks no HTTP": ("core/errors.py", "import aiohttp"),

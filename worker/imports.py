@@ -16,10 +16,10 @@ import structlog
 from core import metrics
 from core.database import is_transient
 from core.errors import ObjectGone, StorageUnavailable
+from core.formats.rows import ImportRefused
 from core.imports.chunks import write_chunk
 from core.imports.claims import ClaimedImport, Counts
 from core.imports.reading import Chunk, ImportReader, read_options, too_many_errors
-from core.imports.rows import ImportRefused
 from core.imports.writes import (
     claim_import,
     clean_up_after,

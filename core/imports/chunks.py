@@ -5,10 +5,10 @@ but makes no tasks.
 """
 
 from core.database import Connection, Pool
+from core.formats.rows import FileReport, ImportRefused
 from core.imports.claims import ClaimedImport, Counts, counts_of
 from core.imports.reading import Chunk
 from core.imports.rowerrors import as_json, keep_errors
-from core.imports.rows import FileReport, ImportRefused
 from core.imports.taskrows import CHUNK_SECONDS, write_rows
 from core.leases import LEASE_SECONDS, LeaseLost
 from core.locks import Lock, locked, number_of

@@ -16,9 +16,9 @@ import orjson
 from asyncpg.pgproto.pgproto import UUID
 from marshmallow import ValidationError
 
-from core.imports.decompress import is_compressed, open_decompressed
-from core.imports.formats import FORMATS
-from core.imports.rows import BadRow, FileReport, ImportRefused, ReadOptions, Row, Rows, Values
+from core.formats.registry import FORMATS
+from core.formats.rows import BadRow, FileReport, ImportRefused, ReadOptions, Row, Rows, Values
+from core.formats.streams.decompress import is_compressed, open_decompressed
 from core.imports.turns import ReadingTurns, Turn
 from core.tasks.schemas import DEFAULT_RECURRENCE_FROM
 from core.tasks.validation import load_import

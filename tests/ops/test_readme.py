@@ -12,7 +12,7 @@ import orjson
 import pytest
 
 from core.exports.schemas import FORMATS as EXPORT_FORMATS
-from core.imports.formats import FORMATS as IMPORT_FORMATS
+from core.formats.registry import FORMATS as IMPORT_FORMATS
 from core.settings import Settings
 from ops.ports import free_port
 from tests.ops.running import ROOT, Running, environment

@@ -13,10 +13,10 @@ import orjson
 import pytest
 
 from core import metrics
+from core.formats.registry import FORMATS
+from core.formats.rows import BadRow, Certainty, FileReport, Format, Head, ImportRefused, ReadOptions, Row, Rows
 from core.imports import chunks, reading, rowerrors
 from core.imports.claims import ClaimedImport
-from core.imports.formats import FORMATS
-from core.imports.rows import BadRow, Certainty, FileReport, Format, Head, ImportRefused, ReadOptions, Row, Rows
 from core.imports.writes import claim_import, release_import, unfinished_imports
 from core.jobs import BULK_QUEUE
 from core.leases import LeaseLost

@@ -9,9 +9,9 @@ from collections.abc import Callable
 
 import pytest
 
+from core.formats.rows import ImportRefused
 from core.imports import turns as turns_module
 from core.imports.reading import ImportReader, read_options
-from core.imports.rows import ImportRefused
 from core.imports.turns import ReadingTurns
 
 

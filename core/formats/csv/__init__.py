@@ -1,0 +1,1 @@
+"""CSV as people write it: dialects, records, and which column means what."""

@@ -1,0 +1,354 @@
+"""The records of a CSV, as people's files have them, one after the other and within limits.
+
+A record may be damaged: longer than 1 MiB, with a cell of over 128 KiB, with a quote that never closes, with bytes of
+another encoding. It is told as `Damaged`, without being held in memory, and reading goes on after it.
+"""
+
+import csv
+import io
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import chain, islice
+from typing import BinaryIO
+
+from core.formats.csv.dialect import (
+    DELIMITERS,
+    SEP_LINE,
+    checked_delimiter,
+    find_delimiter,
+    has_space_after,
+    is_wrapped,
+    lenient_records,
+    unwrapped,
+)
+from core.formats.rows import BadRow, FileReport, Head, ImportRefused, ReadOptions
+from core.formats.streams.text import BLOCK, MARK, Text, wide_encoding
+
+RECORD_MAXIMUM = 1024 * 1024
+COLUMNS_MAXIMUM = 1000
+_SHOWN = 1000
+_SAMPLE_RECORDS = 200
+_HEAD = 32 * 1024
+# How often lines are read again that were taken for the text of a cell, unless more was read well in between: else a
+# file of nothing but open quotes would take the square of its length.
+_RESUMES_MAXIMUM = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Damaged:
+    """A record that could not be read.
+
+    Attributes:
+        message: what is wrong, for the reader of the report.
+        cells: its beginning, or as much as could be read.
+        column: the header's name of the column that is wrong; None: the record as a whole.
+    """
+
+    message: str
+    cells: list[str]
+    column: str | None = None
+
+    def as_bad_row(self, number: int) -> BadRow:
+        """The row that it fails as."""
+        return BadRow(number, self.column, self.message, self.cells)
+
+
+class Records:
+    """The records of a file, to be walked over once.
+
+    Attributes:
+        delimiter: between cells.
+        skips_space: whether blanks after a delimiter are no part of the next cell.
+        sample: the first records, up to 200, whole ones only.
+    """
+
+    def __init__(self, stream: BinaryIO, options: ReadOptions) -> None:
+        """Reads the first block, and finds out the delimiter where `options` has none.
+
+        Raises:
+            ImportRefused: the encoding or the delimiter is none, or the file is empty.
+        """
+        self._text = Text(stream, options.encoding or None)
+        blocks = self._text.blocks()
+        first = next(blocks, "")
+        if not first.strip("\ufeff\r\n\t ,;|"):
+            following = next((block for block in blocks if block.strip()), None)
+            if following is None:
+                raise ImportRefused("import-empty", "The file is empty.")
+            first += following
+        named = SEP_LINE.match(first)
+        if named:
+            first = first[named.end() :]
+        self._is_wrapped = is_wrapped(first)
+        sample_text = "".join(map(unwrapped, io.StringIO(first, newline="\n"))) if self._is_wrapped else first
+        wanted = options.delimiter or (named[1] if named else None)
+        self.delimiter = checked_delimiter(wanted) if wanted else find_delimiter(sample_text)
+        self.skips_space = has_space_after(self.delimiter, sample_text)
+        self.sample = self._sample(sample_text)
+        self._pieces = _pieces(chain([first], blocks))
+        if self._is_wrapped:
+            self._pieces = map(unwrapped, self._pieces)
+        self._held: list[str] = []
+        self._is_exhausted = False
+        self._width = 0
+        self._names: list[str] = []
+        self._resumes = 0
+        self._records = self._read()
+
+    def header(self) -> list[str]:
+        """The first record that is not blank, its cells without blanks around them.
+
+        Raises:
+            ImportRefused: there is none, it is damaged, or it has more than 1000 columns.
+        """
+        for record in self._records:
+            if isinstance(record, Damaged):
+                raise ImportRefused("import-unreadable", f"The header cannot be read: {record.message}")
+            if not is_blank(record):
+                self.limit_columns(record)
+                self._width = len(record)
+                self._names = [cell.strip(" \t\r\n\ufeff") for cell in record]
+                return self._names
+        raise ImportRefused("import-empty", "The file has nothing but blank lines.")
+
+    @staticmethod
+    def limit_columns(record: list[str]) -> None:
+        """Refuses a file of more than 1000 columns."""
+        if len(record) > COLUMNS_MAXIMUM:
+            raise ImportRefused(
+                "import-too-large", f"The file has {len(record):,} columns; at most {COLUMNS_MAXIMUM:,} are read."
+            )
+
+    def numbered(self) -> Iterator[tuple[int, list[str] | Damaged]]:
+        """The records that follow, but for blank ones, which count in the numbers all the same: from 1.
+
+        Raises:
+            ImportRefused: `import-empty`: none follows.
+        """
+        is_empty = True
+        for number, record in enumerate(self._records, start=1):
+            if not isinstance(record, Damaged):
+                # Any of the cells has something in it, most often the first.
+                if not any(map(str.strip, record)):
+                    continue
+                if len(record) > COLUMNS_MAXIMUM:
+                    record = Damaged(
+                        f"The row has {len(record):,} cells; at most {COLUMNS_MAXIMUM:,} are read.",
+                        [_readable(cell[:_SHOWN]) for cell in record[:20]],
+                    )
+                elif self._text.has_marks and (damaged := self._marked(record)):
+                    record = damaged
+            is_empty = False
+            yield number, record
+        if is_empty:
+            raise ImportRefused("import-empty", "The file has a header, but no rows.")
+
+    def _sample(self, text: str) -> list[list[str]]:
+        records = islice(lenient_records(text, self.delimiter, self.skips_space), _SAMPLE_RECORDS)
+        found = [record for record in records if not is_blank(record)]
+        # The block's end cuts a record, most often.
+        return found[:-1] if len(text) >= BLOCK // 4 and 1 < len(found) < _SAMPLE_RECORDS else found
+
+    def _read(self) -> Iterator[list[str] | Damaged]:
+        while not self._is_exhausted:
+            held = self._held
+            reader = csv.reader(
+                self._lines(), delimiter=self.delimiter, skipinitialspace=self.skips_space, strict=False
+            )
+            try:
+                for record in reader:
+                    if self._is_exhausted:
+                        yield self._after_open_quote(record, reader.line_num)
+                        break
+                    held.clear()
+                    if not self._width:
+                        self._width = len(record)
+                    yield record
+            except csv.Error as error:
+                yield self._after_error(str(error), reader.line_num)
+            except _TooLongError:
+                yield self._after_error("long", reader.line_num)
+
+    def _lines(self) -> Iterator[str]:
+        """The lines of the current record, which are held until it is whole."""
+        held = self._held
+        size = 0
+        for line in self._pieces:
+            if held:
+                size += len(line)
+            else:
+                size = len(line)
+            held.append(line)
+            if size > RECORD_MAXIMUM:
+                raise _TooLongError
+            yield line
+        self._is_exhausted = True
+
+    def _after_open_quote(self, record: list[str], lines_read: int) -> Damaged:
+        """The file ended inside a cell: its first line is at fault, and what follows may be rows."""
+        lines = self._held.copy()
+        self._held.clear()
+        if self._resume_after(lines, lines_read):
+            self._is_exhausted = False
+            return Damaged("A quote is opened in this row and never closed.", _shown(lines[:1]))
+        return Damaged(
+            "A quote is opened in this row and never closed; all that follows is taken for its text.",
+            [_readable(cell[:_SHOWN]) for cell in record[:20]],
+        )
+
+    def _after_error(self, error: str, lines_read: int) -> Damaged:
+        lines = self._held.copy()
+        self._held.clear()
+        if self._resume_after(lines, lines_read):
+            return Damaged("A quote is opened in this row and never closed.", _shown(lines[:1]))
+        end = _EndOfRecord(self.delimiter, self.skips_space)
+        is_over = any(end.feed(line) for line in lines)
+        while not is_over and (line := next(self._pieces, None)) is not None:
+            is_over = end.feed(line)
+        shown = _shown(lines[:1])
+        self._is_exhausted = not is_over
+        if not is_over and end.is_quoted:
+            return Damaged("The row is too long, and the file ends in it: a quote is opened and never closed.", shown)
+        if "field larger" in error:
+            return Damaged(f"A cell has more than {csv.field_size_limit():,} characters.", shown)
+        if error == "long":
+            return Damaged(f"The row has more than {RECORD_MAXIMUM:,} characters.", shown)
+        return Damaged("A line ends within a cell, with a mere CR and without quotes around it.", shown)
+
+    def _resume_after(self, lines: list[str], lines_read: int) -> bool:
+        """Goes back to the lines behind an open quote, where they are rows and not the text of a cell."""
+        if self._width < 3 or not lines or '"' not in lines[0]:
+            return False
+        rest = lines[1:]
+        looked_at = [line for line in rest[:50] if line.strip()]
+        widths = [len(next(lenient_records(line, self.delimiter, self.skips_space), [])) for line in looked_at]
+        if not looked_at or widths.count(self._width) < 0.9 * len(looked_at):
+            return False
+        if lines_read < 2 * len(lines):
+            if self._resumes >= _RESUMES_MAXIMUM:
+                return False
+            self._resumes += 1
+        self._pieces = chain(rest, self._pieces)
+        return True
+
+    def _marked(self, record: list[str]) -> Damaged | None:
+        for place, cell in enumerate(record):
+            if mark := MARK.search(cell):
+                byte = ord(mark[0]) - 0xDC00
+                around = _readable(cell[max(0, mark.start() - 20) : mark.end() + 20])
+                return Damaged(
+                    f"The cell has the byte 0x{byte:02X}, which is not {self._text.encoding}: “{around}”. Save the file"
+                    " in one encoding, or name the one that it has.",
+                    [_readable(cell[:_SHOWN]) for cell in record],
+                    self._names[place] if place < len(self._names) else str(place + 1),
+                )
+        return None
+
+
+def is_blank(record: list[str]) -> bool:
+    """Whether no cell has anything but blanks."""
+    return not any(map(str.strip, record))
+
+
+def text_of(head: Head) -> str:
+    """A file's beginning as text, also where it is UTF-16 and does not say so."""
+    encoding = wide_encoding(head.data[:4096])
+    text = head.text if encoding is None else head.data[: 2 * _HEAD].decode(encoding, errors="replace")
+    return text[:_HEAD]
+
+
+def beginning(head: Head) -> list[list[str]]:
+    """The first ten records of a file, split where that gives most columns; blanks around cells are off."""
+    text = text_of(head)
+    best: list[list[str]] = []
+    for delimiter in DELIMITERS:
+        records = list(islice(lenient_records(text, delimiter, False), 10))
+        if max(map(len, records), default=0) > max(map(len, best), default=0):
+            best = records
+    return [[cell.strip(" \t\r\n\ufeff") for cell in record] for record in best if not is_blank(record)]
+
+
+def columns_of(header: list[str], report: FileReport) -> dict[str, list[int]]:
+    """Column → its places, of which repeated names have several; the header goes into the report."""
+    report.columns = header
+    places: dict[str, list[int]] = {}
+    for place, name in enumerate(header):
+        if name:
+            places.setdefault(name, []).append(place)
+    return places
+
+
+def too_many_cells(cells: list[str], width: int) -> str | None:
+    """What is wrong with a row that has something in cells for which the header has no column; None: nothing."""
+    if len(cells) > width and any(map(str.strip, cells[width:])):
+        return (
+            f"The row has {len(cells)} cells, the header {width}; a cell that holds the delimiter must stand in quotes."
+        )
+    return None
+
+
+class _TooLongError(Exception):
+    """A record is longer than may be held."""
+
+
+def _pieces(blocks: Iterable[str]) -> Iterator[str]:
+    """Lines with their newlines; of a line longer than a record may be, pieces."""
+    rest = ""
+    for block in blocks:
+        end = block.rfind("\n") + 1
+        if not end:
+            rest += block
+            if len(rest) > RECORD_MAXIMUM:
+                yield rest
+                rest = ""
+            continue
+        yield from io.StringIO(rest + block[:end], newline="\n")
+        rest = block[end:]
+    if rest:
+        yield rest
+
+
+def _readable(text: str) -> str:
+    return MARK.sub("\ufffd", text)
+
+
+def _shown(lines: list[str]) -> list[str]:
+    return [_readable(line[:_SHOWN].rstrip("\r\n")) for line in lines]
+
+
+class _EndOfRecord:
+    """Looks for a record's end, as Python's csv reader would find it, and holds nothing.
+
+    Attributes:
+        is_quoted: whether it is looking within a cell in quotes.
+    """
+
+    def __init__(self, delimiter: str, skips_space: bool) -> None:
+        self._delimiter = delimiter
+        self._opening = re.compile(re.escape(delimiter) + (" *" if skips_space else "") + '"')
+        self.is_quoted = False
+        self._is_at_start = True
+
+    def feed(self, piece: str) -> bool:
+        """Whether the record ends with this line."""
+        place = 0
+        while True:
+            if self.is_quoted:
+                place = piece.find('"', place) + 1
+                if not place:
+                    return False
+                if piece[place : place + 1] == '"':
+                    place += 1
+                else:
+                    self.is_quoted = False
+            elif self._is_at_start and piece.startswith('"'):
+                self.is_quoted = True
+                place = 1
+            elif opening := self._opening.search(piece, place):
+                self.is_quoted = True
+                place = opening.end()
+            else:
+                self._is_at_start = False
+                return piece.endswith("\n")
+            self._is_at_start = False

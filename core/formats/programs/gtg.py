@@ -1,0 +1,135 @@
+"""Getting Things GNOME's tasks: `gtg_tasks.xml` of 0.3 and 0.4, `gtg_data.xml` of 0.5 and later.
+
+- `Done` is `completed`, with its day; `Dismiss` is `cancelled`.
+- GTG has no priorities: all have 5. Tags are labels, without the @ in front.
+- A due date is the end of its day; the fuzzy ones (`now`, `soon`, `someday`) become lines.
+- A subtask gets `Part of: <parent's title>`; the marks of tags and subtasks inside the text go.
+"""
+
+import html
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import BinaryIO
+from xml.etree.ElementTree import Element
+
+from core.formats.dates import parse_due, parse_moment
+from core.formats.draft import Draft, WrongValueError, moment, shown
+from core.formats.rows import BadRow, Certainty, FileReport, Format, Head, ImportRefused, ReadOptions, Row, Rows
+from core.formats.streams.xml_stream import text_of, xml_elements
+
+_COLUMNS = {"description": "content", "due_date": "duedate", "created_at": "addeddate", "completed_at": "donedate"}
+_FUZZY = frozenset({"now", "soon", "someday"})
+_STATUSES = {"active": "pending", "": "pending", "done": "completed", "dismiss": "cancelled", "dismissed": "cancelled"}
+_ROOTS = ("project", "gtgData", "tasklist")
+_SUBTASK_MARK = re.compile(r"(?<![ \t→])[ \t→]*(?:<subtask>[^<]*</subtask>|\{![^{}]*!\})[ \t]*\n?")
+_TAG_MARK = re.compile(r"</?tag>")
+_BEGINNING = re.compile(r"<(?:project|gtgData|tasklist)[\s>]")
+_TASK = re.compile(r"<task\b[^>]*\bstatus=")
+
+
+@dataclass(slots=True)
+class _Task:
+    """What was read of a task.
+
+    Attributes:
+        values: name → text, for the report of errors, too.
+    """
+
+    id: str
+    values: dict[str, str]
+    tags: list[str]
+    subtasks: list[str]
+
+
+def recognise(head: Head) -> Certainty:
+    """A root element of GTG's, with tasks of GTG's."""
+    if not head.text.lstrip().startswith("<") or not _BEGINNING.search(head.text):
+        return 0
+    return 3 if "<gtgData" in head.text or _TASK.search(head.text) else 1
+
+
+def read(stream: BinaryIO, options: ReadOptions, report: FileReport) -> Rows:
+    """A row a task. All are held, because a parent may come later than its children."""
+    tasks: list[_Task] = []
+    refused = None
+    try:
+        tasks.extend(_tasks(stream, options))
+    except ImportRefused as problem:
+        refused = problem
+    parents = {child: task.values["title"] for task in tasks for child in task.subtasks}
+    for number, task in enumerate(tasks, start=1):
+        yield _row(number, task, parents, options)
+    if refused is not None:
+        raise refused
+    if not tasks:
+        raise ImportRefused("import-empty", "The file holds no tasks.")
+
+
+def _tasks(stream: BinaryIO, options: ReadOptions) -> Iterator[_Task]:
+    names: dict[str, str] = {}
+    for element in xml_elements(stream, options.encoding, ("tag", "task"), _ROOTS):
+        if element.tag == "task":
+            yield _read(element, names)
+        elif element.get("name"):  # of the list in front of the tasks
+            names[element.get("id") or ""] = element.get("name") or ""
+
+
+def _read(element: Element, tag_names: dict[str, str]) -> _Task:
+    values = {
+        "id": element.get("uuid") or element.get("id") or "",
+        "status": element.get("status") or "",
+        "title": text_of(element, "title"),
+        "addeddate": text_of(element, "addeddate") or text_of(element, "dates/added"),
+        "modified": text_of(element, "modified") or text_of(element, "dates/modified"),
+        "startdate": text_of(element, "startdate") or text_of(element, "dates/start"),
+        "duedate": text_of(element, "duedate") or text_of(element, "dates/due") or text_of(element, "dates/fuzzyDue"),
+        "donedate": text_of(element, "donedate") or text_of(element, "dates/done"),
+        "repeats": text_of(element, "recurring/term") if element.get("recurring") != "False" else "",
+        "content": element.findtext("content") or "",
+    }
+    tags = [tag.strip() for tag in (element.get("tags") or "").split(",")]
+    tags += [tag_names.get(text_of(tag), text_of(tag)) for tag in element.iterfind("tags/tag")]
+    subtasks = [text_of(child) for child in (*element.iterfind("subtask"), *element.iterfind("subtasks/sub"))]
+    return _Task(element.get("id") or "", values, tags, subtasks)
+
+
+def _row(number: int, task: _Task, parents: dict[str, str], options: ReadOptions) -> Row | BadRow:
+    shown_values = shown({name: value for name, value in task.values.items() if value})
+    try:
+        return _draft(task, parents, options).row(number, shown_values, _COLUMNS)
+    except WrongValueError as wrong:
+        return BadRow(number, wrong.column, wrong.message, shown_values)
+
+
+def _draft(task: _Task, parents: dict[str, str], options: ReadOptions) -> Draft:
+    values = task.values
+    zone = options.time_zone
+    draft = Draft(values["title"], values["id"])
+    # The text is XML inside XML.
+    draft.body = html.unescape(_TAG_MARK.sub("", _SUBTASK_MARK.sub("", values["content"]))).strip()
+    draft.parent = parents.get(task.id, "")
+    status = _STATUSES.get(values["status"].lower())
+    if status is None:
+        raise WrongValueError("status", f"{values['status']!r} is no status: Active, Done or Dismiss.")
+    if status == "completed":
+        # Its day is all that GTG has.
+        draft.complete(moment(values["donedate"], "donedate", zone), moment(values["modified"], "modified", zone))
+    else:
+        draft.set(status=status)
+    draft.set(created_at=moment(values["addeddate"], "addeddate", zone))
+    for tag in task.tags:
+        draft.label(tag.removeprefix("@"))
+    for name, heading in (("duedate", "Due"), ("startdate", "Starts")):
+        date = values[name]
+        if date.lower() in _FUZZY:
+            draft.fact(heading, date)
+        elif name == "duedate":
+            draft.set(due_date=moment(date, name, zone, parse_due))
+        else:
+            draft.fact(heading, moment(date, name, zone, parse_moment) or "")
+    draft.fact("Repeats", values["repeats"])
+    return draft
+
+
+FORMAT = Format("gtg-xml", "Getting Things GNOME (XML)", recognise, read)

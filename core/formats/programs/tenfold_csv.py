@@ -1,0 +1,150 @@
+"""Tenfold's own CSV, as it is exported: columns are the fields of a task, in any order; only `title` must be there.
+
+- Empty cells are absent fields. `id` becomes `external_id` (`tenfold:<id>`) where there is none; `user_id`, `version`
+  and `updated_at` are passed over, and so is `error`, which the report of an import's errors adds.
+- `labels`: separated by commas; `\\,` and `\\\\` are a comma and a backslash within a label.
+- Timestamps: RFC 3339, or what a spreadsheet makes of it (`31.12.2024 14:30`), in the import's time zone.
+- A cell that begins with `'` and then with one of `= + - @ TAB CR '` loses that first `'`, which the export puts there
+  so that no spreadsheet runs the cell as a formula.
+"""
+
+import re
+from collections.abc import Callable
+from typing import Any, BinaryIO
+
+from core.formats.csv.records import Damaged, Records, beginning, columns_of, too_many_cells
+from core.formats.dates import day_order, parse_due, parse_moment
+from core.formats.rows import BadRow, Certainty, FileReport, Format, Head, ImportRefused, ReadOptions, Row, Rows
+
+COLUMNS = (
+    "id",
+    "title",
+    "description",
+    "priority",
+    "status",
+    "due_date",
+    "labels",
+    "created_at",
+    "updated_at",
+    "completed_at",
+    "external_id",
+    "user_id",
+    "version",
+    "recurrence",
+    "recurrence_from",
+)
+_OF_REPORTS = "error"
+_IGNORED = frozenset({"updated_at", "user_id", "version", _OF_REPORTS})
+_KNOWN = frozenset({*COLUMNS, _OF_REPORTS})
+_DATES = frozenset({"due_date", "created_at", "completed_at"})
+_GUARDED = frozenset("=+-@\t\r'")
+_LABEL = re.compile(r"((?:[^,\\]|\\.|\\$)*)(?:,|$)", re.DOTALL)
+_ESCAPE = re.compile(r"\\([\\,])")
+
+
+def _recognise(head: Head) -> Certainty:
+    records = beginning(head)
+    names = [name.casefold() for name in records[0]] if records else []
+    if "title" not in names or not _KNOWN.issuperset(names):
+        return 0
+    return 3 if len(names) > 2 else 2
+
+
+def _text(cell: str) -> str:
+    if cell[0] == "'" and cell[1:2] in _GUARDED:
+        return cell[1:]
+    return cell
+
+
+def _priority(cell: str) -> int | str:
+    digits = cell.strip()
+    return int(digits) if digits.isdecimal() and len(digits) < 10 else cell
+
+
+def _labels(cell: str) -> list[str]:
+    cell = _text(cell)
+    if "\\" not in cell:
+        return [label for label in map(str.strip, cell.split(",")) if label]
+    labels = (_ESCAPE.sub(r"\1", label).strip() for label in _LABEL.findall(cell))
+    return [label for label in labels if label]
+
+
+def _reader(parse: Callable[..., str], options: ReadOptions, day_first: bool | None) -> Callable[[str], str]:
+    def read(cell: str) -> str:
+        # What the export writes: the validation looks at it anyway.
+        if len(cell) > 19 and cell[10] in "Tt" and (cell[-1] in "Zz" or cell[-6] in "+-"):
+            return cell
+        return parse(cell, options.time_zone, day_first=day_first) if cell.strip() else ""
+
+    return read
+
+
+def _read(stream: BinaryIO, options: ReadOptions, report: FileReport) -> Rows:
+    records = Records(stream, options)
+    header = [name.casefold() for name in records.header()]
+    places = columns_of(header, report)
+    _check(header, places)
+    day_first = day_order(
+        record[place]
+        for name in _DATES & places.keys()
+        for place in places[name]
+        for record in records.sample
+        if place < len(record)
+    )
+    converters: dict[str, Callable[[str], Any]] = {
+        "title": _text,
+        "description": _text,
+        "external_id": _text,
+        "priority": _priority,
+        "status": str.strip,
+        "labels": _labels,
+        "recurrence": _text,
+        "recurrence_from": str.strip,
+        "due_date": _reader(parse_due, options, day_first),
+        "created_at": _reader(parse_moment, options, day_first),
+        "completed_at": _reader(parse_moment, options, day_first),
+        "id": str.strip,
+    }
+    plan = [(place, name, converters[name]) for place, name in enumerate(header) if name and name not in _IGNORED]
+    width = len(header)
+    has_id = "id" in places
+    for number, cells in records.numbered():
+        if isinstance(cells, Damaged):
+            yield cells.as_bad_row(number)
+            continue
+        values = cells
+        if len(cells) != width:
+            if message := too_many_cells(cells, width):
+                yield BadRow(number, None, message, cells)
+                continue
+            values = cells + [""] * (width - len(cells))
+        fields = {}
+        name = ""
+        try:
+            for place, name, convert in plan:
+                if cell := values[place]:
+                    fields[name] = convert(cell)
+        except ValueError as error:
+            yield BadRow(number, name, str(error), cells)
+            continue
+        if has_id and (id_ := fields.pop("id", None)) and "external_id" not in fields:
+            fields["external_id"] = f"tenfold:{id_}"
+        yield Row(number, fields, cells)
+
+
+def _check(header: list[str], places: dict[str, list[int]]) -> None:
+    unknown = [name for name in places if name not in _KNOWN]
+    if unknown:
+        raise ImportRefused(
+            "import-wrong-format",
+            f"A Tenfold CSV has no column {', '.join(map(repr, unknown[:5]))}; its columns are {', '.join(COLUMNS)}."
+            " Use the format csv, with a mapping, for other files.",
+        )
+    if "title" not in places:
+        raise ImportRefused("import-wrong-format", "A Tenfold CSV has a column title; this header has none.")
+    twice = [name for name, where in places.items() if len(where) > 1]
+    if twice:
+        raise ImportRefused("import-wrong-format", f"The column {twice[0]!r} stands in the header twice.")
+
+
+FORMAT = Format("tenfold-csv", "Tenfold CSV", _recognise, _read, is_csv=True)

@@ -1,0 +1,88 @@
+"""Tenfold's NDJSON: a task a line, each an object as `GET /tasks` answers it, of which only `title` is required.
+
+Members: `title`, `description`, `priority`, `status`, `due_date`, `labels`, `created_at`, `completed_at`, `recurrence`,
+`recurrence_from` and `external_id`. `id` becomes the external id `tenfold:<id>` where there is no other; `user_id`,
+`version` and `updated_at` may be there and say nothing. Any other member is an error of its row. Empty lines are passed
+over.
+"""
+
+from typing import Any, BinaryIO
+
+import orjson
+
+from core.formats.rows import BadRow, Certainty, FileReport, Format, Head, ImportRefused, ReadOptions, Row, Rows
+from core.formats.streams.json_shape import shape_of
+from core.formats.streams.lines import LINE_MAXIMUM, TooLong, read_lines
+from core.formats.streams.utf8 import as_utf8
+
+MEMBERS = frozenset(
+    {
+        "title", "description", "priority", "status", "due_date", "labels", "created_at", "completed_at", "recurrence",
+        "recurrence_from", "external_id",
+    }
+)  # fmt: skip
+IGNORED = ("user_id", "version", "updated_at")
+KNOWN = MEMBERS.union(IGNORED, {"id"})
+NOT_AN_OBJECT = 'Not a task: an object such as {"title": "…"} is expected.'
+_NO_COLUMNS: dict[str, str] = {}
+
+
+def recognise(head: Head) -> Certainty:
+    """Objects in lines: ours if they have a title and no member that we do not know."""
+    shape = shape_of(head.text)
+    if shape.top != "lines":
+        return 0
+    keys = shape.keys("")
+    if "title" in keys:
+        return 3 if keys <= KNOWN else 1
+    return 1 if head.filename.endswith((".ndjson", ".jsonl")) else 0
+
+
+def read(stream: BinaryIO, options: ReadOptions, report: FileReport) -> Rows:
+    """A row a line; rows are numbered as lines are, empty ones too."""
+    number = 0
+    is_empty = True
+    loads = orjson.loads
+    for lines in read_lines(as_utf8(stream, options.encoding)):
+        if isinstance(lines, TooLong):
+            number += 1
+            is_empty = False
+            message = f"The line has {lines.size:,} bytes; {LINE_MAXIMUM:,} are the most."
+            yield BadRow(number, None, message, {"line": _as_text(lines.beginning)})
+            continue
+        for line in lines:
+            number += 1
+            try:
+                content = loads(line)
+            except orjson.JSONDecodeError as error:
+                if not line.strip():
+                    continue
+                is_empty = False
+                yield BadRow(number, None, f"Not valid JSON: {error}", {"line": _as_text(line[:200])})
+                continue
+            is_empty = False
+            if type(content) is dict:
+                fields = content if content.keys() <= MEMBERS else as_fields(content)
+                yield Row(number, fields, content, _NO_COLUMNS)
+            else:
+                yield BadRow(number, None, NOT_AN_OBJECT, {"line": _as_text(line[:200])})
+    if is_empty:
+        raise ImportRefused("import-empty", "The file holds no lines with tasks.")
+
+
+def as_fields(content: dict[str, Any]) -> dict[str, Any]:
+    """What an object says about a task to be made; members that are unknown stay, for validation to refuse."""
+    fields = content.copy()
+    for name in IGNORED:
+        fields.pop(name, None)
+    own_id = fields.pop("id", None)
+    if own_id is not None and fields.get("external_id") is None:
+        fields["external_id"] = f"tenfold:{own_id}"
+    return fields
+
+
+def _as_text(line: bytes) -> str:
+    return line.decode(errors="replace").replace("\0", "�")
+
+
+FORMAT = Format("tenfold-ndjson", "Tenfold NDJSON", recognise, read)

@@ -1,0 +1,143 @@
+"""TickTick's backup CSV.
+
+- The records before the header (date, version, statuses) are passed over.
+- Priorities 5, 3, 1, 0 become 1, 4, 7, 10. Status 0 is `pending`, 1 and 2 are `completed`, -1 (won't do) `cancelled`.
+- An all-day date is the end of that day in the row's own time zone.
+- `taskId` is the `external_id`, and `parentId` names the parent, by its title where the file tells it before.
+- A checklist's items become `- [ ]` and `- [x]`; list, column, start and reminder stand in the description, and so does
+  a repetition that is no rule which a task can follow.
+"""
+
+import re
+from collections.abc import Mapping
+from datetime import datetime, time, timedelta, tzinfo
+from typing import BinaryIO, TypeVar
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from core.formats.csv.drafted import by_name, drafted_rows
+from core.formats.csv.records import Records, beginning, columns_of
+from core.formats.dates import parse_moment
+from core.formats.draft import Draft, moment
+from core.formats.draft import WrongValueError as WrongValue
+from core.formats.rows import Certainty, FileReport, Format, Head, ImportRefused, ReadOptions, Rows
+
+_PRIORITIES = {"5": 1, "3": 4, "1": 7, "0": 10}
+_STATUSES = {"0": "pending", "1": "completed", "2": "completed", "-1": "cancelled"}
+_COLUMNS = frozenset({"Title", "Status", "List Name"})
+_FIELDS = {
+    "title": "Title",
+    "description": "Content",
+    "priority": "Priority",
+    "status": "Status",
+    "due_date": "Due Date",
+    "labels": "Tags",
+    "created_at": "Created Time",
+    "completed_at": "Completed Time",
+    "external_id": "taskId",
+    "recurrence": "Repeat",
+}
+_PREAMBLE_MAXIMUM = 20
+_ITEM = re.compile(r"([▫▪])([^▫▪]*)")
+_TITLES_MAXIMUM = 20_000
+_Value = TypeVar("_Value")
+
+
+def _recognise(head: Head) -> Certainty:
+    for record in beginning(head):
+        if set(record) >= _COLUMNS:
+            return 3 if "taskId" in record else 2
+    return 0
+
+
+def _read(stream: BinaryIO, options: ReadOptions, report: FileReport) -> Rows:
+    records = Records(stream, options)
+    for _ in range(_PREAMBLE_MAXIMUM):
+        header = records.header()
+        if set(header) >= _COLUMNS:
+            break
+    else:
+        raise ImportRefused(
+            "import-wrong-format",
+            f"A TickTick backup has a header with {', '.join(sorted(_COLUMNS))}; this file has not.",
+        )
+    places = {name: where[0] for name, where in columns_of(header, report).items()}
+    titles: dict[str, str] = {}
+
+    def draft(cells: list[str]) -> Draft:
+        return _draft(by_name(cells, places), options.time_zone, titles)
+
+    yield from drafted_rows(records, len(header), draft, _FIELDS)
+
+
+def _draft(record: Mapping[str, str], default_zone: tzinfo, titles: dict[str, str]) -> Draft:
+    def cell(name: str) -> str:
+        return record.get(name, "").strip()
+
+    own_id, parent_id = cell("taskId"), cell("parentId")
+    draft = Draft(cell("Title"), own_id)
+    draft.parent = titles.get(parent_id, f"task {parent_id} of TickTick") if parent_id else ""
+    if own_id and len(titles) < _TITLES_MAXIMUM:
+        titles[own_id] = draft.title
+    content = record.get("Content", "")
+    if cell("Kind").casefold() == "checklist" or cell("Is Check list").casefold() in ("y", "true"):
+        draft.checklist("", ((text, mark == "▪") for mark, text in _ITEM.findall(content) if text.strip()))
+        content = _ITEM.sub("", content)
+    draft.body = content
+    zone = _zone(cell("Timezone")) or default_zone
+    is_all_day = cell("Is All Day").casefold() == "true"
+    draft.set(
+        priority=_known(cell("Priority"), "Priority", _PRIORITIES),
+        status=_known(cell("Status"), "Status", _STATUSES),
+        due_date=_all_day_end(cell("Due Date"), zone) if is_all_day else moment(cell("Due Date"), "Due Date", zone),
+        created_at=moment(cell("Created Time"), "Created Time", zone),
+    )
+    # An open task that repeats keeps the time at which it was done last.
+    done_at = moment(cell("Completed Time"), "Completed Time", zone)
+    if _STATUSES.get(cell("Status")) == "completed":
+        draft.complete(done_at)
+    elif done_at:
+        draft.fact("Last completed", done_at)
+    for tag in cell("Tags").split(","):
+        draft.label(tag)
+    draft.fact("List", " / ".join(filter(None, (cell("Folder Name"), cell("List Name")))))
+    draft.fact("Column", cell("Column Name"))
+    if cell("Start Date") != cell("Due Date"):
+        start = moment(cell("Start Date"), "Start Date", zone)
+        draft.fact("Start", start or "")
+    draft.repeat(cell("Repeat"))
+    draft.fact("Reminder", cell("Reminder"))
+    return draft
+
+
+def _known(cell: str, column: str, values: Mapping[str, _Value]) -> _Value | None:
+    if not cell:
+        return None
+    if cell not in values:
+        raise WrongValue(column, f"“{cell[:60]}” is none of TickTick's; {', '.join(values)} are.")
+    return values[cell]
+
+
+def _all_day_end(text: str, zone: tzinfo) -> str | None:
+    """The last second of the day, which the file tells by its beginning."""
+    begins = moment(text, "Due Date", zone, parse_moment)
+    if begins is None:
+        return None
+    instant = datetime.fromisoformat(begins)
+    try:
+        local = instant.astimezone(zone)
+        if local.time() == time():
+            return local.replace(hour=23, minute=59, second=59).astimezone(instant.tzinfo).isoformat()
+        # The day began in a zone which the file does not tell.
+        return (instant + timedelta(days=1, seconds=-1)).isoformat()
+    except OverflowError:
+        return begins
+
+
+def _zone(name: str) -> tzinfo | None:
+    try:
+        return ZoneInfo(name) if name else None
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        return None
+
+
+FORMAT = Format("ticktick-csv", "TickTick", _recognise, _read, is_csv=True)

@@ -1,0 +1,249 @@
+"""Todoist's CSV, as projects and templates are exported and as people write it for Todoist's import.
+
+- Priorities 1, 2, 3, 4 become 1, 4, 7, 10; empty: the default.
+- `INDENT` tells the parent (`Part of: …`), section records the section, note records follow their task as comments;
+  a file attached to a note becomes its name and address. Records of other types are passed over.
+- `@word` in the content is a label. A `* ` before it, which makes a task that cannot be checked, is taken off.
+- `DATE` (or `DUE_DATE`, or else `DEADLINE`) becomes the due date if it is a date; `every day` becomes `Repeats: every
+  day`, and what needs Todoist to understand, such as `next monday`, `Due: next monday`.
+- A content with commas that should stand in quotes is put together again where the columns behind it tell how.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from datetime import tzinfo
+from typing import BinaryIO
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from core.formats.csv.drafted import sampled
+from core.formats.csv.records import Damaged, Records, beginning, columns_of
+from core.formats.dates import day_order, parse_due
+from core.formats.draft import UNTITLED, Draft
+from core.formats.rows import BadRow, Certainty, FileReport, Format, Head, ImportRefused, ReadOptions, Rows
+
+_PRIORITIES = {"1": 1, "2": 4, "3": 7, "4": 10}
+_DATE_COLUMNS = ("DATE", "DUE_DATE", "DEADLINE")
+_INDENT = re.compile(r"\s*\d*\s*")
+_LABEL = re.compile(r"(?:(?<=\s)|^)@([^\s@,]+)(?=\s|$)")
+_ATTACHMENT = re.compile(r"\[\[file (\{.*?\})\]\]", re.DOTALL)
+# Digits between separators are meant as a date, and words as Todoist's own language.
+_NUMERIC = re.compile(r"\s*\d[\d./:\sTZ+-]*(?:[ap]m)?\s*", re.IGNORECASE)
+_RECURRING = re.compile(
+    r"\s*(?:every|ev|after|daily|weekly|monthly|yearly|quarterly|jede[nrs]?|täglich|wöchentlich|monatlich|chaque"
+    r"|tous|toutes|cada|todos|todas|ogni|elke|iedere|co|każd\w+|кажд\w+|varje|hver|毎)\b",
+    re.IGNORECASE,
+)
+_INDENT_MAXIMUM = 50
+
+
+def _recognise(head: Head) -> Certainty:
+    records = beginning(head)
+    names = {name.upper() for name in records[0]} if records else set()
+    if not {"TYPE", "CONTENT"} <= names:
+        return 0
+    return 3 if names & {"INDENT", "PRIORITY"} else 2
+
+
+def _read(stream: BinaryIO, options: ReadOptions, report: FileReport) -> Rows:
+    records = Records(stream, options)
+    header = records.header()
+    columns_of(header, report)
+    places = {name.upper(): place for place, name in reversed(list(enumerate(header)))}
+    if not {"TYPE", "CONTENT"} <= places.keys():
+        raise ImportRefused("import-wrong-format", "A Todoist CSV has columns TYPE and CONTENT; this header has not.")
+    day_first = day_order(sampled(records, places, _DATE_COLUMNS))
+    project = _Project(options.time_zone, day_first)
+    for number, cells in records.numbered():
+        if isinstance(cells, Damaged):
+            yield from project.finish()
+            yield cells.as_bad_row(number)
+            continue
+        whole = _mended(cells, places, len(header))
+        if whole is None:
+            yield from project.finish()
+            yield BadRow(
+                number,
+                "CONTENT",
+                f"The row has {len(cells)} cells, the header {len(header)}: a content with commas must stand in"
+                " quotes.",
+                cells,
+            )
+            continue
+        record = {name: whole[place].strip() if place < len(whole) else "" for name, place in places.items()}
+        kind = record["TYPE"].casefold()
+        if kind == "task":
+            yield from project.finish()
+            bad = project.begin(number, record, cells)
+            if bad:
+                yield bad
+        elif kind == "section":
+            yield from project.finish()
+            project.enter_section(record["CONTENT"])
+        elif kind != "note" or not project.add_note(record["CONTENT"]):
+            reason = {"note": "notes without a task", "meta": "settings of the view"}.get(
+                kind, "records of other types"
+            )
+            report.ignored[reason] = report.ignored.get(reason, 0) + 1
+    yield from project.finish()
+
+
+class _Project:
+    """What the records before tell about a task: its section, its parents, and the notes that come after it."""
+
+    def __init__(self, time_zone: tzinfo, day_first: bool | None) -> None:
+        self._time_zone = time_zone
+        self._day_first = day_first
+        self._section = ""
+        self._parents: list[str] = []
+        self._draft: Draft | None = None
+        self._number = 0
+        self._cells: list[str] = []
+        self._columns: dict[str, str] = {}
+
+    def enter_section(self, name: str) -> None:
+        self._section = name
+        self._parents.clear()
+
+    def add_note(self, text: str) -> bool:
+        """Whether there is a task that it belongs to."""
+        if self._draft is None:
+            return False
+        self._draft.comment(_ATTACHMENT.sub(_attachment, text))
+        return True
+
+    def finish(self) -> Rows:
+        """The task whose notes have all come."""
+        if self._draft is not None:
+            yield self._draft.row(self._number, self._cells, self._columns)
+            self._draft = None
+
+    def begin(self, number: int, record: Mapping[str, str], cells: list[str]) -> BadRow | None:
+        """Begins a task; if a cell of it is wrong, only its place among the parents is kept."""
+        content = record["CONTENT"].removeprefix("* ")
+        title = " ".join(_LABEL.sub("", content).split()) or content
+        draft = Draft(title)
+        indent = record.get("INDENT") or "1"
+        if not (indent.isdecimal() and len(indent) < 4):
+            return BadRow(number, "INDENT", f"“{indent[:60]}” is no level of indentation, 1 and up.", cells)
+        level = min(int(indent), _INDENT_MAXIMUM, len(self._parents) + 1)
+        del self._parents[max(level - 1, 0) :]
+        if self._parents:
+            draft.parent = self._parents[-1]
+        self._parents.append(title or UNTITLED)
+        draft.body = record.get("DESCRIPTION", "")
+        draft.fact("Section", self._section)
+        priority = record.get("PRIORITY", "")
+        if priority:
+            if priority not in _PRIORITIES:
+                return BadRow(number, "PRIORITY", f"“{priority[:60]}” is none of Todoist's priorities, 1 to 4.", cells)
+            draft.set(priority=_PRIORITIES[priority])
+        for label in _LABEL.findall(content) if title != content else ():
+            draft.label(label)
+        draft.fact("Responsible", record.get("RESPONSIBLE", ""))
+        if record.get("DURATION"):
+            draft.fact("Duration", f"{record['DURATION']} {record.get('DURATION_UNIT', '')}")
+        try:
+            self._columns = self._set_dates(draft, record)
+        except ValueError as error:
+            return BadRow(number, error.args[1], error.args[0], cells)
+        self._draft, self._number, self._cells = draft, number, cells
+        return None
+
+    def _set_dates(self, draft: Draft, record: Mapping[str, str]) -> dict[str, str]:
+        """Sets the due date, and says which column it came from."""
+        columns = {"title": "CONTENT", "priority": "PRIORITY", "description": "DESCRIPTION"}
+        time_zone = _zone(record.get("TIMEZONE", "")) or self._time_zone
+        for name in _DATE_COLUMNS:
+            text = record.get(name, "")
+            if not text:
+                continue
+            try:
+                due = parse_due(text, time_zone, day_first=self._day_first)
+            except ValueError as error:
+                if _NUMERIC.fullmatch(text):
+                    raise ValueError(str(error), name) from None
+                name_of_fact = "Repeats" if _RECURRING.match(text) else "Deadline" if name == "DEADLINE" else "Due"
+                draft.fact(name_of_fact, text)
+            else:
+                if "due_date" in columns:
+                    draft.fact("Deadline", text)
+                else:
+                    draft.set(due_date=due)
+                    columns["due_date"] = name
+        return columns
+
+
+def _zone(name: str) -> tzinfo | None:
+    try:
+        return ZoneInfo(name) if name else None
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        return None
+
+
+def _attachment(match: re.Match[str]) -> str:
+    try:
+        file = json.loads(match[1])
+        name, url = file.get("file_name") or file.get("title") or "file", file.get("file_url") or file.get("url") or ""
+    except (ValueError, AttributeError):
+        return match[0]
+    return f"Attachment: {name} {url}".rstrip()
+
+
+def _fits(cells: list[str], places: Mapping[str, int], width: int) -> bool:
+    """Whether what stands in the columns can be meant for them."""
+
+    def cell(name: str) -> str:
+        return cells[places[name]].strip() if name in places and places[name] < len(cells) else ""
+
+    is_task = cell("TYPE").casefold() == "task"
+    return (
+        not any(map(str.strip, cells[width:]))
+        and (not is_task or cell("PRIORITY") in ("", *_PRIORITIES))
+        and bool(_INDENT.fullmatch(cell("INDENT")))
+        and len(cell("INDENT")) < 4
+    )
+
+
+def _mended(cells: list[str], places: Mapping[str, int], width: int) -> list[str] | None:
+    """The cells as their columns have them; None if that cannot be told.
+
+    A content with commas and without quotes is torn into several cells. Cells are put together until a priority and an
+    indentation stand where they should: first those of the content, then, where there is one, those of the description.
+    """
+    if _fits(cells, places, width):
+        # An empty priority may be half of a torn content that moved to the right.
+        return cells if len(cells) <= width or not _is_torn(cells, places) else _joined(cells, places, width)
+    # Without a cell too many nothing is torn: the cell itself is wrong.
+    return _joined(cells, places, width) if len(cells) > width else cells
+
+
+def _is_torn(cells: list[str], places: Mapping[str, int]) -> bool:
+    content = cells[places["CONTENT"]]
+    return content.count("(") > content.count(")")
+
+
+def _joined(cells: list[str], places: Mapping[str, int], width: int) -> list[str] | None:
+    for name in ("CONTENT", "DESCRIPTION"):
+        if name not in places:
+            continue
+        start = places[name]
+        found = []
+        for extra in range(1, len(cells) - width + 1):
+            joined = [*cells[:start], ",".join(cells[start : start + extra + 1]), *cells[start + extra + 1 :]]
+            if _fits(joined, places, width) and not _is_torn(joined, places) and _has_numbers(joined, places):
+                found.append(joined)
+        if found:
+            return found[0]
+    return None
+
+
+def _has_numbers(cells: list[str], places: Mapping[str, int]) -> bool:
+    """Whether there is a priority where it should be, by which a shift shows."""
+    return all(
+        name not in places or (places[name] < len(cells) and cells[places[name]].strip().isdecimal())
+        for name in ("PRIORITY", "INDENT")
+    )
+
+
+FORMAT = Format("todoist-csv", "Todoist", _recognise, _read, is_csv=True)

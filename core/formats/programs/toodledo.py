@@ -1,0 +1,120 @@
+"""Toodledo's CSV.
+
+- Priorities 3 (top), 2, 1, 0, -1 become 1, 2, 5, 7, 10; empty: the default.
+- `Active` is `in_progress`; `Waiting`, `Hold`, `Delegated` and `Postponed` are `blocked`; `Canceled` is `cancelled`;
+  what has a date in `COMPLETED` is `completed`. Other states, such as `Next Action`, stand in the description.
+- `DUEDATE` with `DUETIME`; without a time it is the end of that day.
+- Tags are labels, and a star is the label `starred`. Folder, context, goal, location, start, repetition and length
+  stand in the description.
+"""
+
+from collections.abc import Mapping
+from datetime import tzinfo
+from functools import partial
+from typing import BinaryIO
+
+from core.formats.csv.drafted import by_name, drafted_rows, sampled
+from core.formats.csv.records import Records, beginning, columns_of
+from core.formats.dates import day_order, parse_due, parse_moment
+from core.formats.draft import Draft, moment
+from core.formats.draft import WrongValueError as WrongValue
+from core.formats.rows import Certainty, FileReport, Format, Head, ImportRefused, ReadOptions, Rows
+from core.formats.words import plain
+
+_PRIORITIES = {
+    word: priority
+    for words, priority in (
+        (("3", "top", "3 top"), 1),
+        (("2", "high", "2 high"), 2),
+        (("1", "medium", "1 medium"), 5),
+        (("0", "low", "0 low"), 7),
+        (("-1", "negative", "-1 negative"), 10),
+    )
+    for word in words
+}
+_STATUSES = {
+    "active": "in_progress",
+    "waiting": "blocked",
+    "hold": "blocked",
+    "delegated": "blocked",
+    "postponed": "blocked",
+    "canceled": "cancelled",
+    "cancelled": "cancelled",
+    "completed": "completed",
+}
+_FIELDS = {
+    "title": "TASK",
+    "description": "NOTE",
+    "priority": "PRIORITY",
+    "status": "STATUS",
+    "due_date": "DUEDATE",
+    "labels": "TAG",
+    "completed_at": "COMPLETED",
+}
+_DATES = ("STARTDATE", "DUEDATE", "COMPLETED")
+_NO_DATES = ("", "0000-00-00")
+
+
+def _recognise(head: Head) -> Certainty:
+    records = beginning(head)
+    names = {name.upper() for name in records[0]} if records else set()
+    return 3 if {"TASK", "FOLDER", "DUEDATE"} <= names else 0
+
+
+def _read(stream: BinaryIO, options: ReadOptions, report: FileReport) -> Rows:
+    records = Records(stream, options)
+    header = records.header()
+    columns_of(header, report)
+    places = {name.upper(): place for place, name in reversed(list(enumerate(header)))}
+    if "TASK" not in places:
+        raise ImportRefused("import-wrong-format", "A Toodledo CSV has a column TASK; this header has none.")
+    day_first = day_order(sampled(records, places, _DATES))
+
+    def draft(cells: list[str]) -> Draft:
+        return _draft(by_name(cells, places), options.time_zone, day_first)
+
+    yield from drafted_rows(records, len(header), draft, _FIELDS)
+
+
+def _draft(record: Mapping[str, str], zone: tzinfo, day_first: bool | None) -> Draft:
+    def cell(name: str) -> str:
+        text = record.get(name, "").strip()
+        return "" if name in _DATES and text in _NO_DATES else text
+
+    def when(date: str, clock: str) -> str:
+        return " ".join(filter(None, (cell(date), cell(clock)))) if cell(date) else ""
+
+    draft = Draft(cell("TASK"))
+    draft.body = record.get("NOTE", "")
+    draft.parent = cell("PARENT")
+    priority = plain(cell("PRIORITY"))
+    # plain() takes hyphens for blanks.
+    priority = "-1" if cell("PRIORITY").startswith("-1") else priority
+    if priority:
+        if priority not in _PRIORITIES:
+            message = f"“{cell('PRIORITY')[:60]}” is none of Toodledo's priorities: 3 (top), 2, 1, 0 and -1."
+            raise WrongValue("PRIORITY", message)
+        draft.set(priority=_PRIORITIES[priority])
+    status = cell("STATUS")
+    draft.set(status=_STATUSES.get(plain(status)))
+    if plain(status) not in (*_STATUSES, "none"):
+        draft.fact("Status", status)
+    draft.set(due_date=moment(when("DUEDATE", "DUETIME"), "DUEDATE", zone, partial(parse_due, day_first=day_first)))
+    completed_at = moment(cell("COMPLETED"), "COMPLETED", zone, partial(parse_moment, day_first=day_first))
+    if completed_at or _STATUSES.get(plain(status)) == "completed":
+        draft.complete(completed_at)
+    for tag in cell("TAG").split(","):
+        draft.label(tag)
+    if plain(cell("STAR")) in ("yes", "1", "true"):
+        draft.label("starred")
+    for name, column in (("Folder", "FOLDER"), ("Context", "CONTEXT"), ("Goal", "GOAL"), ("Location", "LOCATION")):
+        draft.fact(name, cell(column))
+    draft.fact("Start", when("STARTDATE", "STARTTIME"))
+    if plain(cell("REPEAT")) != "none":
+        draft.fact("Repeats", cell("REPEAT"))
+    if cell("LENGTH") != "0":
+        draft.fact("Length", cell("LENGTH"))
+    return draft
+
+
+FORMAT = Format("toodledo-csv", "Toodledo", _recognise, _read, is_csv=True)

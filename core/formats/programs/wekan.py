@@ -1,0 +1,122 @@
+"""A Wekan board as JSON.
+
+- A card that is archived or has an end date is `completed`, then or at its last change.
+- Wekan has no priorities: all have 5. Labels stay labels, those without a name by their colour.
+- A subtask's parent card becomes `Part of: <title>`, the list `List: <title>`; checklists, custom fields and comments
+  follow the description. Attachments are inside the file as base64: only their names are kept.
+"""
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, BinaryIO
+
+from core.formats.draft import Draft, Item, WrongValueError, make_row
+from core.formats.rows import Certainty, FileReport, Format, Head, ImportRefused, ReadOptions, Rows
+from core.formats.streams.json_shape import shape_of
+from core.formats.streams.json_stream import json_document
+
+_COLUMNS = {"due_date": "dueAt", "created_at": "createdAt"}
+_Parts = dict[str, list[Item]]
+
+
+@dataclass(slots=True)
+class _Board:
+    """What a card's own object does not hold, by ids."""
+
+    titles: dict[str, str] = field(default_factory=dict)
+    lists: dict[str, str] = field(default_factory=dict)
+    labels: dict[str, str] = field(default_factory=dict)
+    people: dict[str, str] = field(default_factory=dict)
+    custom_fields: dict[str, str] = field(default_factory=dict)
+    checklists: _Parts = field(default_factory=lambda: defaultdict(list))
+    checklist_items: _Parts = field(default_factory=lambda: defaultdict(list))
+    comments: _Parts = field(default_factory=lambda: defaultdict(list))
+    attachments: _Parts = field(default_factory=lambda: defaultdict(list))
+
+
+def recognise(head: Head) -> Certainty:
+    """A board says so in its first member; those of old say it by their cards."""
+    shape = shape_of(head.text)
+    if shape.top not in ("object", "lines"):
+        return 0
+    if "_format" in shape.keys("") and '"wekan-board-' in head.text:
+        return 3
+    return 3 if {"_id", "listId"} <= shape.keys("cards[]") else 0
+
+
+def read(stream: BinaryIO, options: ReadOptions, report: FileReport) -> Rows:
+    """A row a card."""
+    document = json_document(stream, options.encoding)
+    if not isinstance(document, dict) or not isinstance(document.get("cards"), list):
+        raise ImportRefused("import-wrong-format", "Not a Wekan board: there are no “cards” in it.")
+    cards: list[Any] = document["cards"]
+    if not cards:
+        raise ImportRefused("import-empty", "The board has no cards.")
+    try:
+        board = _read_board(Item(document))
+    except WrongValueError as wrong:
+        raise ImportRefused("import-wrong-format", f"Not a Wekan board: {wrong.column}: {wrong}") from None
+    for number, card in enumerate(cards, start=1):
+        yield make_row(number, card, _COLUMNS, partial(_draft, board=board, options=options))
+
+
+def _read_board(document: Item) -> _Board:
+    board = _Board()
+    for card in document.list("cards"):
+        if isinstance(card, dict) and isinstance(card.get("title"), str):
+            board.titles[str(card.get("_id"))] = card["title"]
+    for entry in document.items("lists"):
+        board.lists[entry.text("_id")] = entry.line("title")
+    for label in document.items("labels"):
+        board.labels[label.text("_id")] = label.line("name") or label.line("color")
+    for person in document.items("users"):
+        board.people[person.text("_id")] = person.item("profile").line("fullname") or person.line("username")
+    for custom_field in document.items("customFields"):
+        board.custom_fields[custom_field.text("_id")] = custom_field.line("name")
+    for entry in document.items("checklistItems"):
+        board.checklist_items[entry.text("checklistId")].append(entry)
+    for name, parts in (
+        ("checklists", board.checklists),
+        ("comments", board.comments),
+        ("attachments", board.attachments),
+    ):
+        for entry in document.items(name):
+            parts[entry.text("cardId")].append(entry)
+    return board
+
+
+def _draft(card: Item, board: _Board, options: ReadOptions) -> Draft:
+    card_id = card.text("_id")
+    task = Draft(card.text("title"), card_id)
+    task.body = card.text("description")
+    zone = options.time_zone
+    if card.flag("archived") or "endAt" in card:
+        task.complete(*(card.moment(name, zone) for name in ("endAt", "archivedAt", "dateLastActivity", "modifiedAt")))
+    task.set(created_at=card.moment("createdAt", zone), due_date=card.due("dueAt", zone))
+    task.parent = board.titles.get(card.text("parentId"), "")
+    for label_id in card.list("labelIds"):
+        task.label(board.labels.get(str(label_id), ""))
+    task.fact("List", board.lists.get(card.text("listId"), ""))
+    if card.flag("archived"):
+        task.fact("Archived in Wekan", "yes")
+    task.fact("Received", card.moment("receivedAt", zone) or "")
+    task.fact("Starts", card.moment("startAt", zone) or "")
+    for name, heading in (("members", "Members"), ("assignees", "Assigned to")):
+        task.fact(heading, ", ".join(filter(None, (board.people.get(str(one)) for one in card.list(name)))))
+    for custom in card.items("customFields"):
+        value = custom.content.get("value")
+        if isinstance(value, str | int | float):
+            task.fact(board.custom_fields.get(custom.text("_id")) or "Field", str(value))
+    for checklist in sorted(board.checklists.get(card_id, []), key=lambda item: item.number("sort")):
+        entries = sorted(board.checklist_items.get(checklist.text("_id"), []), key=lambda item: item.number("sort"))
+        task.checklist(checklist.text("title"), ((entry.text("title"), entry.flag("isFinished")) for entry in entries))
+    for attachment in board.attachments.get(card_id, []):
+        task.fact("Attachment", f"{attachment.text('name')} (not imported)")
+    for comment in sorted(board.comments.get(card_id, []), key=lambda item: item.text("createdAt")):
+        author = board.people.get(comment.text("userId"), "")
+        task.comment(comment.text("text"), comment.moment("createdAt", zone), author)
+    return task
+
+
+FORMAT = Format("wekan-json", "Wekan board (JSON)", recognise, read)

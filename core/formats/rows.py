@@ -1,0 +1,142 @@
+"""What a format reads out of a file, row by row; the vocabulary of every module in `core.formats`."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import tzinfo
+from typing import Any, BinaryIO, Literal
+
+Values = Mapping[str, Any] | list[str]
+"""A row as it stands in the file: a CSV record's cells, or an object as far as it is worth showing."""
+
+
+@dataclass(slots=True)
+class Row:
+    """A row that became fields.
+
+    Attributes:
+        number: from 1, as a person would count in the file: data records of a CSV, lines of NDJSON, items of a list.
+        fields: for `core.tasks.validation.load_import`: `title`, `description`, `priority`, `status`, `due_date`,
+            `created_at`, `completed_at` (RFC 3339 with an offset), `labels`, `recurrence`, `recurrence_from`,
+            `external_id`. Not yet validated.
+        values: the row as it stands in the file, for the report of its errors.
+        columns: field → the file's own name of the column that it came from, where that is another.
+    """
+
+    number: int
+    fields: dict[str, Any]
+    values: Values
+    columns: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class BadRow:
+    """A row that cannot even be read.
+
+    Attributes:
+        number: as of a `Row`.
+        column: the file's own name of the column that is wrong; None: the row as a whole.
+        message: what is wrong, and where it helps, what would be right.
+        values: the row as it stands in the file, as far as it could be read.
+    """
+
+    number: int
+    column: str | None
+    message: str
+    values: Values
+
+
+Rows = Iterator[Row | BadRow]
+
+
+class ImportRefused(Exception):
+    """The file as a whole cannot be imported; the import ends `failed` with this as its problem.
+
+    Rows that came before it have been imported and counted.
+
+    Attributes:
+        name: of the problem: `import-empty`, `import-unreadable`, `import-wrong-format`, `import-too-large`,
+            `import-mapping-invalid`, `import-format-unknown`.
+        detail: what is wrong, where (line, byte, column name), and what to do.
+        extra: further members of the problem.
+    """
+
+    def __init__(self, name: str, detail: str, **extra: Any) -> None:
+        super().__init__(detail)
+        self.name = name
+        self.detail = detail
+        self.extra = extra
+
+
+@dataclass(frozen=True, slots=True)
+class ReadOptions:
+    """What the client said about its file.
+
+    Attributes:
+        time_zone: of dates that have none; a row's own zone goes before it.
+        delimiter: of a CSV; None: found out.
+        encoding: a name that Python's codecs know; None: found out (BOM, UTF-8, else Windows-1252).
+        mapping: column → field, constants and value maps, for a CSV of any program; None: guessed from the header.
+        include_pull_requests: whether GitHub's pull requests become tasks, too.
+    """
+
+    time_zone: tzinfo
+    delimiter: str | None = None
+    encoding: str | None = None
+    mapping: Mapping[str, Any] | None = None
+    include_pull_requests: bool = False
+
+
+@dataclass(slots=True)
+class FileReport:
+    """What reading tells about the file besides its rows; filled while it goes on.
+
+    Attributes:
+        columns: the header of a CSV, for the report of errors in the file's own form; None for other forms.
+        mapping: the mapping that was used, where one was guessed.
+        ignored: reason → how many records were passed over on purpose (pull requests, separators, notes).
+    """
+
+    columns: list[str] | None = None
+    mapping: dict[str, Any] | None = None
+    ignored: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The first bytes of a file, decompressed, as formats look at them to tell whether it is theirs.
+
+    Attributes:
+        data: up to 64 KiB.
+        text: the same, decoded as far as it can be, without a BOM.
+        filename: as the client called it, lower case; empty where it did not.
+        is_whole: whether that is the whole file.
+    """
+
+    data: bytes
+    text: str
+    filename: str
+    is_whole: bool
+
+
+Certainty = Literal[0, 1, 2, 3]
+"""0: not ours. 1: readable as ours, for want of a better one. 2: looks like ours. 3: cannot be anything else."""
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """A program's export, as one module of `core.formats.programs` reads it.
+
+    Attributes:
+        name: as clients say it: `todoist-csv`, `trello-json` …
+        title: as people say it.
+        recognise: how certain it is that a file which begins so is of this format; must be quick, and never raise.
+        read: a generator over the rows. The stream is decompressed, may be read once, and is not seekable.
+            Raises `ImportRefused` for a file that cannot be read on.
+        is_csv: whether errors can be told as a CSV with the original columns.
+    """
+
+    name: str
+    title: str
+    recognise: Callable[[Head], Certainty]
+    read: Callable[[BinaryIO, ReadOptions, FileReport], Rows]
+    is_csv: bool = False

@@ -1,0 +1,363 @@
+"""To-dos of iCalendar files."""
+
+from typing import Any
+
+import pytest
+
+from core.formats.programs.ical import COMPONENT_MAXIMUM, FORMAT
+from core.formats.registry import head_of
+from tests.core.formats.harness import BERLIN, Result, read
+
+MINIMAL = "UID:u1\nSUMMARY:Plant trees"
+
+
+def to_do(*lines: str) -> str:
+    return "\n".join(["BEGIN:VTODO", *lines, "END:VTODO", ""])
+
+
+def calendar(*components: str) -> str:
+    return "BEGIN:VCALENDAR\nVERSION:2.0\n" + "".join(components) + "END:VCALENDAR\n"
+
+
+def one(*lines: str, **options: Any) -> dict[str, Any]:
+    return read(FORMAT, calendar(to_do(MINIMAL, *lines)), **options).one
+
+
+def titles(result: Result) -> list[str]:
+    return [fields["title"] for fields in result.fields]
+
+
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+def test_a_to_do_with_everything(newline: str) -> None:
+    text = calendar(
+        to_do(
+            "UID:u1",
+            "SUMMARY;LANGUAGE=en:Plant trees\\, bushes\\; and so",
+            "  on",
+            "DESCRIPTION:Where it is dry.\\nNot near th",
+            " e house.",
+            "PRIORITY:3",
+            "STATUS:IN-PROCESS",
+            "PERCENT-COMPLETE:25",
+            "DTSTART;VALUE=DATE:20260101",
+            "DUE;TZID=Europe/Berlin:20260201T100000",
+            "CREATED:20251201T080000Z",
+            "CATEGORIES:garden,a\\, b",
+            "CATEGORIES:spring",
+            "RRULE:FREQ=YEARLY;INTERVAL=2",
+            "EXDATE;VALUE=DATE:20270101",
+            'LOCATION;ALTREP="http://example.org:80/a":Back garden',
+            "URL:https://example.org/t",
+            "COMMENT:Ask Bob",
+            "ATTACH:https://example.org/map.pdf",
+            "ATTACH;VALUE=BINARY;ENCODING=BASE64:aGVsbG8=",
+            "BEGIN:VALARM",
+            "ACTION:DISPLAY",
+            "DESCRIPTION:Reminder",
+            "TRIGGER:-PT15M",
+            "END:VALARM",
+        )
+    )
+    assert read(FORMAT, text.replace("\n", newline)).one == {
+        "title": "Plant trees, bushes; and so on",
+        "description": """Where it is dry.
+Not near the house.
+
+Labels: a, b
+Starts: 2026-01-01T00:00:00+00:00
+Does not repeat on: 20270101
+Percent complete: 25
+Reminder: -PT15M
+Location: Back garden
+Attachment: https://example.org/map.pdf
+Attachment: (not imported)
+Source: https://example.org/t
+
+Comment:
+Ask Bob""",
+        "priority": 3,
+        "status": "in_progress",
+        "due_date": "2026-02-01T09:00:00+00:00",
+        "labels": ["garden", "spring"],
+        "created_at": "2025-12-01T08:00:00+00:00",
+        "external_id": "u1",
+        "recurrence": "FREQ=YEARLY;INTERVAL=2",
+    }
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ["RRULE:FREQ=MINUTELY"],
+        ["RRULE:FREQ=DAILY;UNTIL=20200101", "DUE:20260201T100000Z"],
+        ["RRULE:FREQ=YEARLY;BYMONTH=2;BYMONTHDAY=30"],
+        ["RRULE:FREQ=DAILY;BYMONTH=" + ",".join(["12"] * 400)],
+        ["RRULE:D1 #0"],
+        ["RRULE:FREQ=DAILY", "STATUS:COMPLETED"],
+        ["RRULE:FREQ=DAILY", "STATUS:CANCELLED"],
+    ],
+)
+def test_a_rule_that_no_task_can_follow_stands_in_the_description(lines: list[str]) -> None:
+    task = one(*lines)
+    assert "recurrence" not in task
+    assert task["description"] == f"Repeats: {lines[0].removeprefix('RRULE:')}"
+
+
+@pytest.mark.parametrize(("value", "priority"), [("1", 1), ("9", 9), ("0", 5), ("", 5), (" 7 ", 7)])
+def test_priorities(value: str, priority: int) -> None:
+    assert one(f"PRIORITY:{value}")["priority"] == priority
+    assert one()["priority"] == 5
+
+
+@pytest.mark.parametrize(
+    ("lines", "status"),
+    [
+        (["STATUS:NEEDS-ACTION"], "pending"),
+        (["STATUS:needs action"], "pending"),
+        (["STATUS:IN-PROCESS"], "in_progress"),
+        (["STATUS:CANCELLED"], "cancelled"),
+        (["STATUS:COMPLETED"], "completed"),
+        (["STATUS:COMPLETED", "PERCENT-COMPLETE:0"], "completed"),
+        (["COMPLETED:20260101T000000Z"], "completed"),
+        (["PERCENT-COMPLETE:100"], "completed"),
+        (["PERCENT-COMPLETE:50"], "in_progress"),
+        (["PERCENT-COMPLETE:0"], None),
+        ([], None),
+    ],
+)
+def test_statuses(lines: list[str], status: str | None) -> None:
+    assert one(*lines).get("status") == status
+
+
+@pytest.mark.parametrize(
+    ("lines", "completed_at"),
+    [
+        (["COMPLETED:20260102T100000Z", "LAST-MODIFIED:20260103T100000Z"], "2026-01-02T10:00:00+00:00"),
+        (["LAST-MODIFIED:20260103T100000Z", "DTSTAMP:20260104T100000Z"], "2026-01-03T10:00:00+00:00"),
+        (["LAST-MOD:20260103T100000Z"], "2026-01-03T10:00:00+00:00"),
+        (["LAST-MODIFIED:rubbish", "DTSTAMP:20260104T100000Z"], "2026-01-04T10:00:00+00:00"),
+        ([], None),
+    ],
+)
+def test_a_completed_to_do_has_its_time_or_that_of_its_last_change(lines: list[str], completed_at: str | None) -> None:
+    assert one("STATUS:COMPLETED", *lines).get("completed_at") == completed_at
+
+
+@pytest.mark.parametrize(
+    ("lines", "due"),
+    [
+        (["DUE;VALUE=DATE:20260201"], "2026-02-01T22:59:59+00:00"),
+        (["DUE:20260201"], "2026-02-01T22:59:59+00:00"),
+        (["DUE:20260201T100000"], "2026-02-01T09:00:00+00:00"),
+        (["DUE:20260201T100000Z"], "2026-02-01T10:00:00+00:00"),
+        (["DUE:20260201T000000Z"], "2026-02-01T00:00:00+00:00"),
+        (["DUE;TZID=America/Chicago:20260201T100000"], "2026-02-01T16:00:00+00:00"),
+        (['DUE;TZID="Central Standard Time":20260201T100000'], "2026-02-01T16:00:00+00:00"),
+        (["DUE;TZID=/mozilla.org/20050126_1/America/Chicago:20260201T100000"], "2026-02-01T16:00:00+00:00"),
+        (["DTSTART:20260201T100000Z", "DURATION:PT2H"], "2026-02-01T12:00:00+00:00"),
+        (["DTSTART;VALUE=DATE:20260201", "DURATION:P1D"], "2026-02-01T22:59:59+00:00"),
+        (["DTSTART:20260201T100000Z"], None),
+        (["DUE:"], None),
+    ],
+)
+def test_due_dates(lines: list[str], due: str | None) -> None:
+    assert one(*lines, time_zone=BERLIN).get("due_date") == due
+
+
+ZONE = """BEGIN:VTIMEZONE
+TZID:Our office
+X-LIC-LOCATION:Nowhere
+BEGIN:STANDARD
+DTSTART:20001029T030000
+RRULE:FREQ=YEARLY;BYDAY=-1SU;BYMONTH=10
+TZOFFSETFROM:+0200
+TZOFFSETTO:+0100
+END:STANDARD
+BEGIN:DAYLIGHT
+DTSTART:20000326T020000
+RRULE:FREQ=YEARLY;BYDAY=-1SU;BYMONTH=3
+TZOFFSETFROM:+0100
+TZOFFSETTO:+0200
+END:DAYLIGHT
+END:VTIMEZONE
+"""
+
+
+@pytest.mark.parametrize("is_before", [True, False])
+def test_a_zone_that_the_file_defines_is_used_wherever_it_stands(is_before: bool) -> None:
+    task = to_do(MINIMAL, "DUE;TZID=Our office:20260701T100000")
+    text = calendar(ZONE, task) if is_before else calendar(task, ZONE)
+    assert read(FORMAT, text).one["due_date"] == "2026-07-01T08:00:00+00:00"
+
+
+def test_a_zone_of_one_file_is_unknown_in_the_next() -> None:
+    task = to_do(MINIMAL, "DUE;TZID=Our office:20260701T100000")
+    assert read(FORMAT, calendar(ZONE, task)).one
+    (bad,) = read(FORMAT, calendar(task)).bad
+    assert bad.column == "DUE"
+    assert "Our office" in bad.message
+
+
+def test_a_zone_whose_rule_would_never_end_is_not_used() -> None:
+    endless = ZONE.replace("FREQ=YEARLY;BYDAY=-1SU;BYMONTH=10", "FREQ=SECONDLY")
+    result = read(FORMAT, calendar(endless, to_do(MINIMAL, "DUE;TZID=Our office:20260701T100000")))
+    assert [row.column for row in result.bad] == ["DUE"]
+
+
+@pytest.mark.parametrize("order", [1, -1])
+@pytest.mark.parametrize("kind", ["", ";RELTYPE=PARENT"])
+def test_a_child_names_its_parent_wherever_it_stands(order: int, kind: str) -> None:
+    parent = to_do("UID:p", "SUMMARY:Garden")
+    child = to_do(MINIMAL, f"RELATED-TO{kind}:p")
+    result = read(FORMAT, calendar(*[parent, child][::order]))
+    (fields,) = [fields for fields in result.fields if fields["external_id"] == "u1"]
+    assert fields["description"] == "Part of: Garden"
+
+
+def test_a_parent_in_another_calendar_of_the_file_is_found_and_one_that_is_nowhere_is_told_by_its_id() -> None:
+    text = calendar(to_do(MINIMAL, "RELATED-TO:p")) + calendar(to_do("UID:p", "SUMMARY:Garden", "RELATED-TO:gone"))
+    first, second = read(FORMAT, text).fields
+    assert first["description"] == "Part of: Garden"
+    assert second["description"] == "Part of: gone"
+
+
+def test_a_changed_occurrence_is_a_task_of_its_own() -> None:
+    text = calendar(
+        to_do(MINIMAL, "RRULE:FREQ=DAILY"), to_do(MINIMAL, "RECURRENCE-ID:20260105T100000Z", "STATUS:COMPLETED")
+    )
+    first, second = read(FORMAT, text).fields
+    assert first["external_id"] == "u1"
+    assert second["external_id"] == "u1/20260105T100000Z"
+    assert second["description"] == "Occurrence of: 2026-01-05T10:00:00+00:00"
+
+
+def test_a_location_alarm_is_told_by_its_place() -> None:
+    alarm = [
+        "BEGIN:VALARM",
+        "TRIGGER;VALUE=DATE-TIME:19760401T005545Z",
+        "X-APPLE-PROXIMITY:ARRIVE",
+        "X-APPLE-STRUCTURED-LOCATION;VALUE=URI;X-TITLE=Home:geo:37.4,-122.0",
+        "END:VALARM",
+    ]
+    assert one(*alarm)["description"] == "Reminder: arrive Home"
+
+
+def test_a_start_that_is_no_date_is_kept_as_it_stands() -> None:
+    assert one("DTSTART:20131009T170000T")["description"] == "Starts: 20131009T170000T"
+
+
+@pytest.mark.parametrize(
+    ("line", "column"),
+    [
+        ("DUE:20261301T000000Z", "DUE"),
+        ("DUE;TZID=Middle-earth:20260101T000000", "DUE"),
+        ("DUE;TZID=../../etc/passwd:20260101T000000", "DUE"),
+        ("PRIORITY:high", "PRIORITY"),
+        ("PRIORITY:10", "PRIORITY"),
+        ("PRIORITY:-1", "PRIORITY"),
+        ("STATUS:FORGOTTEN", "STATUS"),
+        ("CREATED:yesterday", "CREATED"),
+        ("COMPLETED:20260231T000000Z", "COMPLETED"),
+        ("DTSTART:20260101T000000Z\nDURATION:long", "DURATION"),
+        ("DTSTART:99991231T000000Z\nDURATION:P99999W", "DURATION"),
+    ],
+)
+def test_a_value_that_is_none_is_a_bad_row_with_its_name(line: str, column: str) -> None:
+    result = read(FORMAT, calendar(to_do(MINIMAL), to_do(MINIMAL, line), to_do(MINIMAL)))
+    assert [(row.number, row.column) for row in result.bad] == [(2, column)]
+    assert result.bad[0].values["SUMMARY"] == "Plant trees"  # type: ignore[call-overload]
+    assert len(result.good) == 2
+
+
+def test_a_to_do_without_summary_and_uid_is_a_task_all_the_same() -> None:
+    assert read(FORMAT, calendar(to_do("PRIORITY:1"))).one == {"title": "(untitled)", "priority": 1}
+
+
+def test_events_and_journals_are_passed_over_and_counted() -> None:
+    event = "BEGIN:VEVENT\nSUMMARY:Party\nBEGIN:VALARM\nEND:VALARM\nEND:VEVENT\n"
+    result = read(FORMAT, calendar(event, to_do(MINIMAL), event, "BEGIN:VJOURNAL\nEND:VJOURNAL\n"))
+    assert titles(result) == ["Plant trees"]
+    assert result.report.ignored == {"events": 2, "journals": 1}
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "told"),
+    [
+        (calendar(), "import-empty", "no to-dos"),
+        (calendar("BEGIN:VEVENT\nEND:VEVENT\n"), "import-empty", "1 events"),
+        ("", "import-wrong-format", "BEGIN:VCALENDAR"),
+        ("title,priority\na,1\n", "import-wrong-format", "BEGIN:VCALENDAR"),
+    ],
+)
+def test_a_file_without_to_dos_is_refused(text: str, name: str, told: str) -> None:
+    result = read(FORMAT, text)
+    assert result.rows == []
+    assert result.refused is not None
+    assert result.refused.name == name
+    assert told in result.refused.detail
+
+
+def test_to_dos_without_a_calendar_around_them_are_read() -> None:
+    assert titles(read(FORMAT, to_do("SUMMARY:a") + "\n" + to_do("SUMMARY:b"))) == ["a", "b"]
+
+
+def test_a_truncated_file_gives_the_to_dos_before_and_tells_the_line() -> None:
+    result = read(FORMAT, "BEGIN:VCALENDAR\n" + to_do("SUMMARY:a") + "BEGIN:VTODO\nSUMMARY:b\nDESCR")
+    assert titles(result) == ["a"]
+    assert result.refused is not None
+    assert result.refused.name == "import-unreadable"
+    assert "line 5" in result.refused.detail
+
+
+def test_a_to_do_without_an_end_is_a_bad_row_and_the_next_is_read() -> None:
+    result = read(FORMAT, "BEGIN:VCALENDAR\nBEGIN:VTODO\nSUMMARY:a\n" + to_do("SUMMARY:b") + "END:VCALENDAR\n")
+    assert [(row.number, row.message) for row in result.bad] == [(1, "The to-do in line 2: Has no end.")]
+    assert titles(result) == ["b"]
+    result = read(FORMAT, calendar("BEGIN:VTODO\nSUMMARY:a\n") + calendar(to_do("SUMMARY:b")))
+    assert [row.number for row in result.bad] == [1]
+    assert titles(result) == ["b"]
+
+
+@pytest.mark.parametrize("piece", ["x" * 1000 + "\n ", "x" * 3000])
+def test_a_to_do_that_is_too_long_is_a_bad_row_and_the_next_is_read(piece: str) -> None:
+    long = to_do("SUMMARY:a", "DESCRIPTION:" + piece * (2 * COMPONENT_MAXIMUM // len(piece)) + "\nPRIORITY:1")
+    result = read(FORMAT, calendar(to_do("SUMMARY:b"), long, to_do("SUMMARY:c")))
+    assert [row.number for row in result.bad] == [2]
+    assert titles(result) == ["b", "c"]
+
+
+def test_to_dos_that_do_not_fit_into_what_is_held_keep_their_order() -> None:
+    tasks = [to_do(f"UID:{number}", f"SUMMARY:{number}", "DESCRIPTION:" + "x" * 5000) for number in range(2000)]
+    result = read(FORMAT, calendar(*tasks))
+    assert [row.number for row in result.good] == list(range(1, 2001))
+    assert titles(result) == [str(number) for number in range(2000)]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "latin-1", "utf-16"])
+def test_umlauts_are_read_in_any_encoding(encoding: str) -> None:
+    assert read(FORMAT, calendar(to_do("SUMMARY:Bäume pflanzen")).encode(encoding)).one["title"] == "Bäume pflanzen"
+
+
+def test_a_fold_may_lie_within_a_character() -> None:
+    data = calendar(to_do("SUMMARY:Bäume")).encode().replace(b"\xc3\xa4", b"\xc3\r\n \xa4")
+    assert read(FORMAT, data).one["title"] == "Bäume"
+
+
+def test_quoted_printable_of_the_old_vcalendar_is_read() -> None:
+    text = "SUMMARY;CHARSET=UTF-8;ENCODING=QUOTED-PRINTABLE:B=C3=A4ume=\npflanzen=0D=0Aund gie=C3=9Fen"
+    assert read(FORMAT, calendar(to_do(text, "STATUS:NEEDS ACTION"))).one["title"] == "Bäumepflanzen und gießen"
+
+
+@pytest.mark.parametrize(
+    ("text", "certainty"),
+    [
+        (calendar(), 3),
+        ("\ufeff" + calendar().replace("\n", "\r\n"), 3),
+        ("begin:vcalendar\n", 3),
+        ("X-Mail: header\n\n" + calendar(), 2),
+        ("title\n", 0),
+        ("", 0),
+    ],
+)
+def test_recognising(text: str, certainty: int) -> None:
+    assert FORMAT.recognise(head_of(text.encode(), "", True)) == certainty
