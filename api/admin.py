@@ -17,10 +17,10 @@ from api.submission import build_command, queued_job, read_idempotency_key
 from core import clock
 from core.bounds import RequestSchema
 from core.commands import Command
-from core.jobs import find_outcome, read_job
+from core.jobs.queries import find_outcome, read_job
 from core.maintenance.queries import list_maintenance
 from core.maintenance.schedule import NAMES
-from core.partitions import EARLIEST, LATEST, Partition, list_partitions, partition_bounds
+from core.partitions.queries import EARLIEST, LATEST, Partition, list_partitions, partition_bounds
 
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 

@@ -12,8 +12,8 @@ from aiohttp import web
 from api.keys import IDENTITY, POOL
 from core.authority import holds_others, seen_outcome, tells_of_others, without_others
 from core.commands import Command, Outcome
-from core.jobs import JobView, ListedJob
-from core.readpool import ReadPool
+from core.database.read_pool import ReadPool
+from core.jobs.queries import JobView, ListedJob
 from core.reminders.queries import jobs_of_others_tasks
 from core.users.queries import current_role
 

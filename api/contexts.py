@@ -33,15 +33,16 @@ from api.uploads import UploadsUnderWay
 from core import metrics
 from core.cache import CacheInvalidator, PageCache
 from core.commands import Command, Outcome
-from core.database import api_pool, pool_counts, within
+from core.database.pools import api_pool, pool_counts
+from core.database.read_pool import ReadPool
+from core.database.reads import within
+from core.database.rights import LOOK_SECONDS, identity_fault, look_at_login
 from core.errors import DatabaseUnavailable
-from core.jobs import find_outcome
+from core.jobs.queries import find_outcome
 from core.logs import get_logger
 from core.ratelimit import HOUR_SECONDS, RateLimiter
-from core.readpool import ReadPool
-from core.redis import CACHE_REPLY_SECONDS, cache_client, end_tasks, queue_client
-from core.redislink import Link
-from core.rights import LOOK_SECONDS, identity_fault, look_at_login
+from core.redis.clients import CACHE_REPLY_SECONDS, cache_client, end_tasks, queue_client
+from core.redis.link import Link
 from core.storage import Storage
 from core.version import VERSION
 

@@ -27,7 +27,7 @@ from core.bounds import RequestSchema, String, refuse_longer
 from core.errors import ObjectGone
 from core.exports.queries import list_exports, read_export, read_export_file
 from core.exports.schemas import FORMATS, file_name
-from core.jobs import JobView
+from core.jobs.queries import JobView
 
 
 class ExportCreate(TaskFilters):

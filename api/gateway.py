@@ -23,13 +23,13 @@ from core import lanes, metrics
 from core.bookkeeping import Bookkeeping
 from core.cache import CacheInvalidator
 from core.commands import Command, Outcome, decode_outcomes
-from core.database import within
+from core.database.reads import within
 from core.errors import DatabaseUnavailable, QueueUnavailable
-from core.jobs import key_reuse
+from core.jobs.outcomes import key_reuse
 from core.logs import get_logger
 from core.outages import Outage
-from core.redis import QUEUE_REPLY_SECONDS, REDIS_FAULTS, end_tasks, reply
-from core.redislink import Link
+from core.redis.clients import QUEUE_REPLY_SECONDS, REDIS_FAULTS, end_tasks, reply
+from core.redis.link import Link
 from core.settings import Settings
 from core.taskquota import quota_exceeded
 

@@ -17,10 +17,10 @@ from api.http import Endpoint, json_response
 from api.keys import BOOKKEEPING, CACHE_CLIENT, POOL, QUEUE, SETTINGS
 from core import lanes
 from core.bookkeeping import GATHER_SECONDS
-from core.database import SCHEMA_REVISION, applied_revision
+from core.database.rights import MISSING_SCHEMA, identity_fault, read_standing
+from core.database.schema import SCHEMA_REVISION, applied_revision
 from core.errors import DatabaseUnavailable, IdentityRefused, SchemaUnready
-from core.redis import REDIS_FAULTS, durability_faults
-from core.rights import MISSING_SCHEMA, identity_fault, read_standing
+from core.redis.clients import REDIS_FAULTS, durability_faults
 
 CHECK_SECONDS = 2.0
 STALE_LANES_TOLD = 5

@@ -19,7 +19,7 @@ from api.longwork import Job, begin, find_work, path_job_id, when_ended, work_pa
 from api.submission import build_command, perform, queued_job, read_idempotency_key
 from api.uploads import quota_problem, receive, refused
 from core.bounds import RequestSchema, String
-from core.database import within
+from core.database.reads import within
 from core.errors import DatabaseUnavailable, QueueUnavailable, StorageUnavailable
 from core.formats.registry import FORMATS, recognise
 from core.formats.rows import Head
@@ -32,7 +32,7 @@ from core.imports.queries import (
     list_imports,
     read_import,
 )
-from core.jobs import JobView, read_job
+from core.jobs.queries import JobView, read_job
 from core.logs import get_logger
 from core.pagination import decode_cursor, encode_cursor, scope_digest
 from core.quotas import read_held, refusal_of

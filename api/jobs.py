@@ -29,9 +29,11 @@ from core.bounds import RequestSchema, String
 from core.cache import CacheInvalidator
 from core.commands import ANONYMOUS
 from core.errors import QueueUnavailable
-from core.jobs import FINAL_STATES, LONG_WORK, STATES, JobView, ListedJob, list_jobs, read_job
+from core.jobs.queries import JobView, ListedJob, list_jobs, read_job
+from core.jobs.queues import LONG_WORK
+from core.jobs.tables import FINAL_STATES, STATES
 from core.pagination import encode_cursor, scope_digest
-from core.redis import REDIS_FAULTS, reply
+from core.redis.clients import REDIS_FAULTS, reply
 
 NOT_A_KIND = "Not a kind of job, such as task.create."
 KIND_PATTERN = r"^[a-z_]{1,32}(\.[a-z_]{1,32})?\Z"

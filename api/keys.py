@@ -7,10 +7,10 @@ from aiohttp import web
 from api.identity import Identity
 from core.bookkeeping import Bookkeeping
 from core.cache import PageCache
+from core.database.read_pool import ReadPool
 from core.encryption import SecretBox
 from core.identity import Identities
 from core.ratelimit import Allowance, RateLimiter
-from core.readpool import ReadPool
 from core.settings import Settings
 from core.storage import Storage
 

@@ -20,10 +20,10 @@ from arq.connections import ArqRedis
 from core import lanes, metrics
 from core.commands import Command, Outcome, encode_batch
 from core.errors import QueueUnavailable
-from core.jobs import LONG_WORK
+from core.jobs.queues import LONG_WORK
 from core.logs import get_logger
-from core.redis import REDIS_FAULTS
-from core.redislink import Link
+from core.redis.clients import REDIS_FAULTS
+from core.redis.link import Link
 from core.settings import Settings
 
 GATHER_SECONDS = 0.025

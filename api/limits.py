@@ -12,7 +12,7 @@ from api.keys import ADDRESS, ALLOWANCE, IDENTITY, REGISTRATION_LIMIT, REQUEST_L
 from core import metrics
 from core.errors import DatabaseUnavailable
 from core.ratelimit import HOUR_SECONDS, WINDOW_SECONDS, Allowance, RateLimiter
-from core.redislink import Link
+from core.redis.link import Link
 from core.settings import Settings
 
 T = TypeVar("T")

@@ -17,12 +17,13 @@ from api.keys import GATEWAY, IDENTITY, POOL, QUEUE, SETTINGS
 from api.submission import RETRY_AFTER, answer, read_preference
 from core import lanes
 from core.commands import Command
+from core.database.read_pool import ReadPool
 from core.errors import CursorInvalid, DatabaseUnavailable, QueueUnavailable
 from core.ids import is_job_id
-from core.jobs import FINAL_STATES, STATES, JobView, ListedJob
+from core.jobs.queries import JobView, ListedJob
+from core.jobs.tables import FINAL_STATES, STATES
 from core.pagination import DAMAGED, decode_cursor, encode_cursor, scope_digest
-from core.readpool import ReadPool
-from core.redis import REDIS_FAULTS, reply
+from core.redis.clients import REDIS_FAULTS, reply
 
 LONG_POLL_FIRST_SECONDS = 0.05
 LONG_POLL_LONGEST_SECONDS = 0.5

@@ -28,7 +28,7 @@ from api.origins import Origins
 from api.tokens import TokenInvalid
 from core import metrics
 from core.bookkeeping import Bookkeeping
-from core.database import within
+from core.database.reads import within
 from core.errors import DatabaseUnavailable
 from core.logs import get_logger
 from core.ratelimit import Allowance

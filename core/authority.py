@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 
 from core.commands import Effect
-from core.database import Connection
+from core.database.pools import Connection
 
 _CURRENT_ADMINS = "SELECT id FROM users WHERE id = ANY ($1::bigint[]) AND role = 'admin'"
 

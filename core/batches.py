@@ -10,7 +10,9 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import UUID
 
-from core.database import Connection, Pool, delete_in_chunks, metadata
+from core.database.pools import Connection, Pool
+from core.database.schema import metadata
+from core.database.transactions import delete_in_chunks
 
 batch_slices = sa.Table(
     "batch_slices",

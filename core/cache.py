@@ -23,8 +23,8 @@ from redis.asyncio import Redis
 from core import metrics
 from core.logs import get_logger
 from core.outages import Outage
-from core.redis import REDIS_FAULTS, reply
-from core.redislink import Link
+from core.redis.clients import REDIS_FAULTS, reply
+from core.redis.link import Link
 
 SUSPECT_FLAG = "tenfold:cache:suspect"
 SUSPECT_CHANNEL = "tenfold:cache:suspect"

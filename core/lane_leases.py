@@ -13,7 +13,9 @@ from dataclasses import dataclass
 import asyncpg
 import sqlalchemy as sa
 
-from core.database import Connection, Pool, metadata, transaction_begun_with
+from core.database.pools import Connection, Pool
+from core.database.schema import metadata
+from core.database.transactions import transaction_begun_with
 from core.leases import new_lease_owner
 
 LANE_TRANSACTION_SECONDS = 3

@@ -9,10 +9,10 @@ from arq.connections import ArqRedis
 
 from core import lanes
 from core.commands import Command, Effect, Entry, UnreadableEntry, decode_entry
-from core.database import Pool
+from core.database.pools import Pool
 from core.ids import is_job_id
-from core.jobs import record_jobs
-from core.redis import reply
+from core.jobs.writes import record_jobs
+from core.redis.clients import reply
 
 PAGE_ENTRIES = 100
 _ENTRY_ID = re.compile(r"\d{1,20}-\d{1,20}\Z")

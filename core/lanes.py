@@ -13,7 +13,7 @@ from typing import Any
 from arq.connections import ArqRedis
 
 from core.commands import Command
-from core.redis import wake_channel
+from core.redis.clients import wake_channel
 
 WRITES_QUEUE = "tenfold:writes"
 ACCOUNTS = "accounts"

@@ -11,7 +11,7 @@ import secrets
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 
-from core.database import is_transient
+from core.database.faults import is_transient
 
 LEASE_SECONDS = 20.0
 

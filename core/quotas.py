@@ -10,9 +10,10 @@ from functools import partial
 from typing import Any
 
 from core.commands import Effect
-from core.database import Connection, Pool, fetch_row
+from core.database.pools import Connection, Pool
+from core.database.read_pool import ReadPool
+from core.database.reads import fetch_row
 from core.identity import ME, MY_ID
-from core.readpool import ReadPool
 from core.settings import Settings
 from core.taskquota import TaskQuota, quota_exceeded
 

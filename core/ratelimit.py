@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 from limits import RateLimitItem, RateLimitItemPerHour, RateLimitItemPerMinute
 
-from core.redis import REDIS_FAULTS, end_tasks
-from core.redislink import Link
+from core.redis.clients import REDIS_FAULTS, end_tasks
+from core.redis.link import Link
 
 WINDOW_SECONDS = 60
 HOUR_SECONDS = 3600

@@ -14,7 +14,7 @@ from typing import Any
 
 from core import metrics
 from core.commands import Effect
-from core.database import Connection, Pool
+from core.database.pools import Connection, Pool
 from core.logs import get_logger
 
 COUNTED_AT_ONCE = 20_000

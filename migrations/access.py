@@ -16,9 +16,9 @@ from urllib.parse import unquote, urlsplit
 
 import asyncpg
 
-from core.database import API_ROLE, WORKER_ROLE
+from core.database.pools import API_ROLE, WORKER_ROLE
+from core.database.rights import NOBODYS, ONLY_WORKERS
 from core.identity import IdentityKey
-from core.rights import NOBODYS, ONLY_WORKERS
 from core.settings import Settings
 
 CONNECT_SECONDS = 10.0

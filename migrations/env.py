@@ -2,10 +2,10 @@
 
 from alembic import context
 
-import core.jobs
+import core.jobs.tables
 import core.tasks.tables
 import core.users.tables  # noqa: F401
-from core.database import metadata
+from core.database.schema import metadata
 
 
 def run() -> None:

@@ -84,7 +84,7 @@ def worker(
     """Run a worker."""
     with told_plainly():
         settings = load_settings("WORKER")
-        from core.jobs import QUEUES
+        from core.jobs.queues import QUEUES
 
         unknown = sorted(set(queue or ()) - set(QUEUES))
         if unknown:

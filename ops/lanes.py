@@ -10,11 +10,12 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from core.database import Pool, is_transient, worker_pool
+from core.database.faults import is_transient
+from core.database.pools import Pool, worker_pool
 from core.lane_leases import lane_claims
 from core.lane_repair import Dropped, WaitingCommand, drop, waiting_commands
 from core.lanes import STALE_SECONDS, LaneState, states_of_all
-from core.redis import queue_client
+from core.redis.clients import queue_client
 from core.settings import Settings
 from ops.faults import Fault
 

@@ -25,8 +25,8 @@ from api.app import create_app
 from api.runner import Runner
 from api.tokens import Tokens
 from core import clock
-from core.redis import CACHE_REPLY_SECONDS, cache_client, end_tasks, queue_client
-from core.redislink import Link
+from core.redis.clients import CACHE_REPLY_SECONDS, cache_client, end_tasks, queue_client
+from core.redis.link import Link
 from core.settings import Settings
 from core.users.passwords import hash_password
 from migrations.access import close_catalogue, give_access, give_access_now

@@ -14,19 +14,25 @@ ROOT = Path(__file__).parents[1]
 PACKAGES = ("api", "worker", "core", "migrations", "ops")
 LINT = (sys.executable, "-c", "from importlinter.cli import lint_imports_command as main; main()", "--no-cache")
 
-# One line for each contract in pyproject.toml that breaks it and no other: contract's name → (file, line).
-VIOLATIONS = {
-    "Tiers: ops puts them together, core stands alone": ("api/http.py", "import worker.runner"),
-    "Core: capabilities stand on the platform, in this order": ("core/users/tables.py", "import core.tasks.columns"),
-    "Formats are a library: no database, no queue, no store, and no job": ("core/formats/dates.py", "import asyncpg"),
-    "Formats: programs know neither each other nor the registry": ("core/formats/rows.py", "import core.formats.dates"),
-    "API: capabilities know neither each other nor the app": ("api/users.py", "import api.tasks"),
-    "Worker: job modules are independent of each other": ("worker/maintenance.py", "import worker.writes"),
-    "Core speaks no HTTP": ("core/errors.py", "import aiohttp"),
-    "Only core speaks SQL": ("api/tasks.py", "import asyncpg"),
-    "The API changes nothing: it never imports a capability's writes": ("api/users.py", "import core.users.writes"),
-    "Migrations are frozen": ("migrations/versions/0001_first_slice.py", "import core.ids"),
-}
+# What breaks a contract in pyproject.toml, and no other: (contract's name, file, line). Each contract is here.
+VIOLATIONS = [
+    ("Tiers: ops puts them together, core stands alone", "api/http.py", "import worker.runner"),
+    ("Core: capabilities stand on the platform, in this order", "core/users/tables.py", "import core.tasks.columns"),
+    ("Formats are a library: no database, no queue, no store, and no job", "core/formats/dates.py", "import asyncpg"),
+    (
+        "Formats: programs know neither each other nor the registry",
+        "core/formats/rows.py",
+        "import core.formats.dates",
+    ),
+    ("API: capabilities know neither each other nor the app", "api/users.py", "import api.tasks"),
+    ("Worker: job modules are independent of each other", "worker/maintenance.py", "import worker.writes"),
+    ("Core speaks no HTTP", "core/errors.py", "import aiohttp"),
+    ("Only core speaks SQL", "api/tasks.py", "import asyncpg"),
+    ("The API changes nothing: it never imports writes", "api/users.py", "import core.users.writes"),
+    ("The API changes nothing: it never imports writes", "api/jobs.py", "from core.jobs.writes import purge_jobs"),
+    ("Migrations are frozen", "migrations/versions/0001_first_slice.py", "import core.ids"),
+]
+CONTRACTS = {contract for contract, _, _ in VIOLATIONS}
 
 # File → the variables it may read; None means any.
 READERS_OF_THE_ENVIRONMENT: dict[str, set[str] | None] = {
@@ -70,7 +76,7 @@ def lint(folder: Path) -> "subprocess.CompletedProcess[str]":
 def test_no_import_breaks_the_contracts() -> None:
     result = lint(ROOT)
     assert result.returncode == 0, result.stdout + result.stderr
-    assert f"{len(VIOLATIONS)} kept, 0 broken" in result.stdout
+    assert f"{len(CONTRACTS)} kept, 0 broken" in result.stdout
 
 
 @pytest.fixture
@@ -82,13 +88,12 @@ def copy(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("contract", VIOLATIONS)
-def test_a_contract_is_broken_by_its_own_violation_alone(contract: str, copy: Path) -> None:
-    name, line = VIOLATIONS[contract]
+@pytest.mark.parametrize(("contract", "name", "line"), VIOLATIONS)
+def test_a_contract_is_broken_by_its_own_violation_alone(contract: str, name: str, line: str, copy: Path) -> None:
     with (copy / name).open("a") as file:
         file.write(f"\n{line}\n")
     output = lint(copy).stdout
-    assert {name for name in VIOLATIONS if f"{name} BROKEN" in output} == {contract}
+    assert {name for name in CONTRACTS if f"{name} BROKEN" in output} == {contract}
 
 
 @pytest.mark.parametrize("package", ["core", "api", "worker"])

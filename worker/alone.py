@@ -15,7 +15,7 @@ from core import lanes, metrics
 from core.commands import Command, Effect
 from core.lane_leases import LaneLease, lane_transaction
 from core.logs import get_logger
-from core.redis import reply
+from core.redis.clients import reply
 from worker.operations import Work
 from worker.runner import Services
 from worker.transactions import Overdue

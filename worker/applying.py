@@ -11,11 +11,14 @@ from itertools import groupby
 
 from core import metrics
 from core.commands import Command
-from core.database import Connection, is_data_fault, is_transient, is_unavailable
-from core.jobs import outcome_message, record_jobs, state_of, stored_outcomes
+from core.database.faults import is_data_fault, is_transient, is_unavailable
+from core.database.pools import Connection
+from core.jobs.outcomes import outcome_message, state_of
+from core.jobs.queries import stored_outcomes
+from core.jobs.writes import record_jobs
 from core.lane_leases import LANE_TRANSACTION_SECONDS, LaneLease
 from core.logs import get_logger
-from core.partitions import is_missing_partition
+from core.partitions.writes import is_missing_partition
 from core.tasks.writes import create_and_record_tasks
 from worker.alone import TooExpensive, Tries, alone, as_too_expensive, set_aside
 from worker.batches import BatchRun, begin_batches

@@ -10,8 +10,10 @@ from collections.abc import Sequence
 from core import metrics
 from core.batches import Slice, forget_slices, record_slice, stored_slices
 from core.commands import Command, Effect
-from core.database import Connection
-from core.jobs import StoredOutcome, outcome_message, record_jobs, state_of, stored_outcomes
+from core.database.pools import Connection
+from core.jobs.outcomes import StoredOutcome, outcome_message, state_of
+from core.jobs.queries import stored_outcomes
+from core.jobs.writes import record_jobs
 from core.lane_leases import LaneLease
 from core.logs import get_logger
 from core.tasks.folding import AnswerBudget

@@ -16,7 +16,7 @@ from core import clock, metrics
 from core.channels.schemas import TEST_EVENT
 from core.channels.signatures import Secret, signed_headers, signing_secrets
 from core.channels.targets import WEBHOOK, host_of
-from core.database import is_transient
+from core.database.faults import is_transient
 from core.deliveries.attempts import Attempt
 from core.deliveries.fanout import fan_out
 from core.deliveries.messages import message_of, wanted_at, webhook_body
@@ -31,7 +31,7 @@ from core.deliveries.writes import (
 )
 from core.encryption import SecretBox
 from core.errors import SecretsUnavailable
-from core.jobs import call_time
+from core.jobs.queues import call_time
 from core.leases import new_lease_owner
 from core.logs import get_logger
 from worker.apprises import PROCESSES_MAXIMUM, AppriseClient

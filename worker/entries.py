@@ -14,7 +14,7 @@ from core import lanes, metrics
 from core.commands import Command, Entry, UnreadableEntry, decode_entry
 from core.lane_leases import LaneLease, LaneLost, claim_lane
 from core.logs import get_logger
-from core.redis import REDIS_FAULTS
+from core.redis.clients import REDIS_FAULTS
 from worker.alone import Tries
 from worker.runner import Services
 

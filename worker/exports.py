@@ -11,7 +11,7 @@ import time
 
 from core import metrics
 from core.commands import Effect
-from core.database import is_transient
+from core.database.faults import is_transient
 from core.errors import StorageFull, StorageUnavailable
 from core.exports.files import Selection, count_tasks, snapshot, write_file
 from core.exports.writes import (

@@ -14,7 +14,7 @@ from typing import Any
 import structlog
 
 from core import metrics
-from core.database import is_transient
+from core.database.faults import is_transient
 from core.errors import ObjectGone, StorageUnavailable
 from core.formats.rows import ImportRefused
 from core.imports.chunks import write_chunk
@@ -33,8 +33,8 @@ from core.imports.writes import (
 )
 from core.leases import LeaseLost, kept_lease, new_lease_owner
 from core.logs import get_logger
-from core.partitions import is_missing_partition
-from core.redis import REDIS_FAULTS, end_tasks
+from core.partitions.writes import is_missing_partition
+from core.redis.clients import REDIS_FAULTS, end_tasks
 from worker.runner import Services, make_missing_partition, retry_delay
 
 RENEW_SECONDS = 5.0

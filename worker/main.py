@@ -12,14 +12,14 @@ from prometheus_client import start_http_server
 
 from core import metrics
 from core.cache import CacheInvalidator
-from core.database import worker_pool
-from core.jobs import BULK_QUEUE, MAINTENANCE_QUEUE, TIME_QUEUE
+from core.database.pools import worker_pool
+from core.database.rights import look_at_login
+from core.jobs.queues import BULK_QUEUE, MAINTENANCE_QUEUE, TIME_QUEUE
 from core.lanes import WRITES_QUEUE
 from core.logs import event_log, get_logger
 from core.quotas import Quotas
-from core.redis import CACHE_REPLY_SECONDS, QUEUE_REPLY_SECONDS, cache_client, end_tasks, queue_client
-from core.redislink import Link
-from core.rights import look_at_login
+from core.redis.clients import CACHE_REPLY_SECONDS, QUEUE_REPLY_SECONDS, cache_client, end_tasks, queue_client
+from core.redis.link import Link
 from core.settings import Settings
 from core.storage import Storage
 from core.version import VERSION

@@ -21,12 +21,13 @@ from core import clock, lanes, metrics
 from core.batches import purge_slices
 from core.cache import SUSPECT_FLAG
 from core.channels.writes import purge_deleted_channels as remove_deleted_channels
-from core.database import is_transient, is_unavailable
+from core.database.faults import is_transient, is_unavailable
 from core.errors import StorageUnavailable
 from core.exports.files import LONGEST_EXPORT_SECONDS
 from core.exports.writes import expired_files, exports_wait, forget_files, purge_exports
 from core.imports.writes import clean_up_after, ended_imports, imports_wait, without_import
-from core.jobs import BULK_QUEUE, call_bulk, purge_jobs
+from core.jobs.queues import BULK_QUEUE, call_bulk
+from core.jobs.writes import purge_jobs
 from core.leases import LeaseLost, kept_lease, new_lease_owner
 from core.logs import get_logger
 from core.maintenance import purges
@@ -41,8 +42,8 @@ from core.maintenance.writes import (
     release_run,
     renew_run,
 )
-from core.partitions import Fate, attach_partition, create_partition, detach_partition, ensure_partitions
-from core.redis import REDIS_FAULTS
+from core.partitions.writes import Fate, attach_partition, create_partition, detach_partition, ensure_partitions
+from core.redis.clients import REDIS_FAULTS
 from core.users.writes import purge_login_places, purge_sessions
 from worker.runner import Services, retry_delay, with_policy
 

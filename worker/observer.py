@@ -4,13 +4,15 @@ import asyncio
 import time
 
 from core import clock, lanes, metrics
-from core.database import is_unavailable, pool_counts, within
+from core.database.faults import is_unavailable
+from core.database.pools import pool_counts
+from core.database.reads import within
 from core.deliveries.fanout import events_to_fan_out
 from core.imports.writes import unfinished_imports
-from core.jobs import QUEUES
+from core.jobs.queues import QUEUES
 from core.maintenance.writes import last_successes
-from core.partitions import partition_bounds, time_left
-from core.redis import REDIS_FAULTS
+from core.partitions.queries import partition_bounds, time_left
+from core.redis.clients import REDIS_FAULTS
 from worker.runner import Services
 
 OBSERVE_SECONDS = 5.0

@@ -10,12 +10,13 @@ from core import metrics
 from core.authority import current_admins, seen_outcome
 from core.channels.writes import create_channels, delete_channels, rotate_secrets, try_channels, update_channels
 from core.commands import Command, Effect
-from core.database import Connection, Pool
+from core.database.pools import Connection, Pool
 from core.deliveries.writes import redeliver
 from core.exports.writes import cancel_exports, create_exports
 from core.ids import MAXIMUM_ID, is_job_id
 from core.imports.writes import cancel_imports, create_imports
-from core.jobs import LONG_WORK, StoredOutcome
+from core.jobs.outcomes import StoredOutcome
+from core.jobs.queues import LONG_WORK
 from core.logs import get_logger
 from core.maintenance.writes import order_maintenance
 from core.notifications.writes import mark_notifications

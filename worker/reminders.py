@@ -3,7 +3,7 @@
 import asyncio
 
 from core import clock, metrics
-from core.jobs import call_time
+from core.jobs.queues import call_time
 from core.logs import get_logger
 from core.reminders.sending import USERS_AT_ONCE, send_due
 from core.reminders.writes import plan_for_changed_user

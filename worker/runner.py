@@ -18,13 +18,14 @@ from redis.asyncio import Redis
 
 from core import metrics
 from core.cache import CacheInvalidator
-from core.database import Pool, is_unavailable
+from core.database.faults import is_unavailable
+from core.database.pools import Pool
 from core.imports.turns import ReadingTurns
 from core.logs import get_logger
 from core.outages import Outage, Outages, pause
-from core.partitions import ensure_partitions
+from core.partitions.writes import ensure_partitions
 from core.quotas import Quotas
-from core.redis import (
+from core.redis.clients import (
     QUEUE_REPLY_SECONDS,
     REDIS_FAULTS,
     THIRTY_DAYS_MS,
@@ -34,7 +35,7 @@ from core.redis import (
     queue_client,
     wake_channel,
 )
-from core.redislink import Link
+from core.redis.link import Link
 from core.settings import Settings
 from core.storage import Storage
 

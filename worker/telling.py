@@ -6,7 +6,7 @@ from typing import Any
 
 from core import clock, lanes
 from core.commands import encode_outcomes
-from core.jobs import LONG_WORK, call_bulk, call_maintenance, call_time
+from core.jobs.queues import LONG_WORK, call_bulk, call_maintenance, call_time
 from worker.operations import Applied
 from worker.runner import Services
 

@@ -12,17 +12,12 @@ from collections.abc import Awaitable, Callable, Sequence
 from core import metrics
 from core.authority import current_admins, forbidden
 from core.commands import Effect
-from core.database import (
-    Connection,
-    is_data_fault,
-    is_missing_reference,
-    is_transient,
-    is_unavailable,
-    savepoint,
-)
+from core.database.faults import is_data_fault, is_missing_reference, is_transient, is_unavailable
+from core.database.pools import Connection
+from core.database.transactions import savepoint
 from core.lane_leases import LANE_TRANSACTION_SECONDS, LaneLease, LaneLost, lane_transaction
 from core.logs import get_logger
-from core.partitions import is_missing_partition
+from core.partitions.writes import is_missing_partition
 from core.tasks.writes import change_tasks, owners_of_tasks
 from worker.operations import (
     HANDLERS,

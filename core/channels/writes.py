@@ -9,7 +9,8 @@ import orjson
 from core.channels.queries import CHANNEL_JSON
 from core.channels.schemas import TEST_EVENT
 from core.commands import Effect
-from core.database import Connection, Pool, delete_in_chunks
+from core.database.pools import Connection, Pool
+from core.database.transactions import delete_in_chunks
 
 DELETED_AT_ONCE = 1000
 

@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from core.database import BOUNDED, FRESH_PLANS, Pool
+from core.database.pools import Pool
+from core.database.transactions import BOUNDED, FRESH_PLANS
 
 DELIVERIES_AT_ONCE = 1000
 _CHANNELS_OF_AN_EVENT = 50  # about: how many deliveries an event has is not known before they are looked for

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from core.database import fetch_row, fetch_rows
+from core.database.read_pool import ReadPool
+from core.database.reads import fetch_row, fetch_rows
 from core.identity import ME, MY_ID
-from core.readpool import ReadPool
 
 DELIVERY_JSON = """
     (SELECT row_to_json(delivery)::text

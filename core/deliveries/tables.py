@@ -6,7 +6,7 @@ A trigger on `events` makes the deliveries, or notes in `fan_outs` that they are
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY, JSON, UUID
 
-from core.database import metadata
+from core.database.schema import metadata
 
 events = sa.Table(
     "events",

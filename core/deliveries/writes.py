@@ -11,7 +11,8 @@ import orjson
 
 from core.channels.writes import channel_is_disabled
 from core.commands import Effect
-from core.database import BOUNDED, FRESH_PLANS, Connection, Pool
+from core.database.pools import Connection, Pool
+from core.database.transactions import BOUNDED, FRESH_PLANS
 from core.deliveries.messages import message_id
 from core.deliveries.queries import DELIVERY_JSON
 

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
-from core.database import Connection, Pool
+from core.database.pools import Connection, Pool
 from core.exports.ical import CALENDAR_END, ICAL_COLUMNS, calendar_start, render_todos
 from core.tasks.columns import TASK_COLUMNS, task_json
 from core.tasks.queries import SORTS, TaskFilter

@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from core.database import fetch_row
+from core.database.read_pool import ReadPool
+from core.database.reads import fetch_row
 from core.identity import ME, MY_ID
-from core.jobs import JOB_COLUMNS_JSON, JobView, ListedJob, fetch_newest_first
-from core.readpool import ReadPool
+from core.jobs.queries import JOB_COLUMNS_JSON, JobView, ListedJob, fetch_newest_first
 
 _EXPORT_JSON = f"""
     (SELECT row_to_json(export)::text

@@ -12,8 +12,9 @@ import orjson
 
 from core.authority import current_admins, forbidden
 from core.commands import Effect
-from core.database import Connection, Pool, delete_in_chunks
-from core.jobs import BEGUN
+from core.database.pools import Connection, Pool
+from core.database.transactions import delete_in_chunks
+from core.jobs.outcomes import BEGUN
 from core.leases import LEASE_SECONDS
 
 KEPT_DAYS = 7

@@ -4,14 +4,14 @@ So whoever takes an import over goes on behind the last whole chunk, and nothing
 but makes no tasks.
 """
 
-from core.database import Connection, Pool
+from core.database.locks import Lock, locked, number_of
+from core.database.pools import Connection, Pool
 from core.formats.rows import FileReport, ImportRefused
 from core.imports.claims import ClaimedImport, Counts, counts_of
 from core.imports.reading import Chunk
 from core.imports.rowerrors import as_json, keep_errors
 from core.imports.taskrows import CHUNK_SECONDS, write_rows
 from core.leases import LEASE_SECONDS, LeaseLost
-from core.locks import Lock, locked, number_of
 from core.taskquota import TaskQuota, quota_members
 
 # Nobody wants to be told of each row: the end of the import is an event of its own.

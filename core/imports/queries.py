@@ -6,12 +6,13 @@ from typing import Any
 
 import orjson
 
-from core.database import fetch_row, fetch_rows, is_data_fault
+from core.database.faults import is_data_fault
+from core.database.read_pool import ReadPool
+from core.database.reads import fetch_row, fetch_rows
 from core.errors import CursorInvalid
 from core.identity import ME, MY_ID
-from core.jobs import JOB_COLUMNS_JSON, JobView, ListedJob, fetch_newest_first
+from core.jobs.queries import JOB_COLUMNS_JSON, JobView, ListedJob, fetch_newest_first
 from core.pagination import DAMAGED
-from core.readpool import ReadPool
 
 ERRORS_AT_ONCE = 1000
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import orjson
 
-from core.database import Connection
+from core.database.pools import Connection
 from core.imports.claims import ClaimedImport, Counts
 from core.imports.reading import MESSAGE_MAXIMUM, RowError
 from core.imports.taskrows import CHUNK_SECONDS

@@ -7,7 +7,9 @@ makes no tasks: what it would have made it notes under the user's negative id, u
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from core.database import Connection, is_data_fault, is_missing_reference, savepoint
+from core.database.faults import is_data_fault, is_missing_reference
+from core.database.pools import Connection
+from core.database.transactions import savepoint
 from core.imports.claims import ClaimedImport, Counts
 from core.imports.reading import (
     FIELD_BITS,
@@ -20,7 +22,7 @@ from core.imports.reading import (
     content_and_occurrence,
     content_key,
 )
-from core.partitions import is_missing_partition
+from core.partitions.writes import is_missing_partition
 
 CHUNK_SECONDS = 60
 """The longest transaction of a chunk: a worker that is frozen in the middle of one holds nobody up for longer."""

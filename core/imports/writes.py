@@ -10,11 +10,12 @@ from typing import Any
 import orjson
 
 from core.commands import Effect, problem
-from core.database import Connection, Pool, delete_in_chunks
+from core.database.locks import Lock, locked
+from core.database.pools import Connection, Pool
+from core.database.transactions import delete_in_chunks
 from core.imports.claims import ClaimedImport, counts_of
-from core.jobs import BEGUN
+from core.jobs.outcomes import BEGUN
 from core.leases import LEASE_SECONDS
-from core.locks import Lock, locked
 from core.storage import Storage
 
 UNPROCESSABLE = 422

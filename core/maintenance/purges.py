@@ -1,6 +1,7 @@
 """What is removed past its retention and belongs to no other capability's writes; and statistics of tasks."""
 
-from core.database import Pool, delete_in_chunks
+from core.database.pools import Pool
+from core.database.transactions import delete_in_chunks
 
 CHUNK = 5000
 # A chunk of events takes a delivery for each of up to fifty channels with it.

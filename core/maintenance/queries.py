@@ -4,10 +4,10 @@ from datetime import datetime
 
 import orjson
 
-from core.database import fetch_rows
+from core.database.read_pool import ReadPool
+from core.database.reads import fetch_rows
 from core.identity import ME
 from core.maintenance.schedule import NAMES, SCHEDULE, SWEEP
-from core.readpool import ReadPool
 
 RUNS_TOLD = 10
 

@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSON, UUID
 
-from core.database import metadata
+from core.database.schema import metadata
 
 maintenance_runs = sa.Table(
     "maintenance_runs",

@@ -14,8 +14,8 @@ import orjson
 
 from core.authority import current_admins, forbidden
 from core.commands import Effect, problem
-from core.database import Connection, Pool
-from core.jobs import BEGUN
+from core.database.pools import Connection, Pool
+from core.jobs.outcomes import BEGUN
 from core.leases import LEASE_SECONDS
 from core.maintenance.schedule import SCHEDULE, SWEEPS
 

@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
-from core.database import fetch_rows
+from core.database.read_pool import ReadPool
+from core.database.reads import fetch_rows
 from core.identity import ME, MY_ID
-from core.readpool import ReadPool
 
 NOTIFICATION_JSON = """
     (SELECT row_to_json(notification)::text

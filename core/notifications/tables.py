@@ -2,7 +2,7 @@
 
 import sqlalchemy as sa
 
-from core.database import metadata
+from core.database.schema import metadata
 
 notifications = sa.Table(
     "notifications",

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from core.commands import Effect
-from core.database import Connection
+from core.database.pools import Connection
 from core.notifications.queries import NOTIFICATION_JSON
 
 _MARK = f"""

@@ -1,8 +1,8 @@
 """Reads of reminders."""
 
-from core.database import fetch_row, fetch_rows
+from core.database.read_pool import ReadPool
+from core.database.reads import fetch_row, fetch_rows
 from core.identity import ME, MY_ID
-from core.readpool import ReadPool
 from core.tasks.queries import Caller
 
 REMINDERS_JSON = """

@@ -13,8 +13,9 @@ from typing import Any
 
 import orjson
 
-from core.database import BOUNDED, FRESH_PLANS, Connection, Pool
-from core.locks import PER_USER, Lock
+from core.database.locks import PER_USER, Lock
+from core.database.pools import Connection, Pool
+from core.database.transactions import BOUNDED, FRESH_PLANS
 from core.notifications.texts import digest_text, reminder_text
 from core.tasks.columns import task_json
 from core.tasks.recurrence import zone_named

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from core.commands import Effect
-from core.database import BOUNDED, Connection, Pool
-from core.locks import Lock, number_of, statement
+from core.database.locks import Lock, number_of, statement
+from core.database.pools import Connection, Pool
+from core.database.transactions import BOUNDED
 from core.reminders.queries import REMINDERS_JSON
 
 PLANNED_AT_ONCE = 500

@@ -11,11 +11,12 @@ from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
-from core.database import fetch_row, is_data_fault
+from core.database.faults import is_data_fault
+from core.database.read_pool import ReadPool
+from core.database.reads import fetch_row
 from core.errors import AnchorGone, CursorInvalid
 from core.identity import ME, MY_ID
 from core.pagination import DAMAGED, decode_cursor, encode_cursor, scope_digest
-from core.readpool import ReadPool
 from core.tasks.columns import TASK_COLUMNS, task_json
 from core.tasks.schemas import OPEN_STATUSES
 

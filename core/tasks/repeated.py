@@ -12,7 +12,7 @@ import orjson
 import sqlalchemy as sa
 
 from core.commands import Effect
-from core.database import Connection
+from core.database.pools import Connection
 from core.tasks.columns import task_json
 from core.tasks.folding import AnswerBudget, Folding, Found, State, Step
 from core.tasks.series import follow_states

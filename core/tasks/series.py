@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from core.commands import Effect
-from core.database import Connection
+from core.database.pools import Connection
 from core.tasks.recurrence import Following, following, require_next_date, zone_named
 from core.tasks.rules import RecurrenceInvalid, RecurrenceTooExpensive
 from core.turns import Turns

@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY
 
-from core.database import metadata
+from core.database.schema import metadata
 
 tasks = sa.Table(
     "tasks",

@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 
 from core.commands import Command, Effect
-from core.database import Connection
+from core.database.pools import Connection
 from core.tasks.columns import task_json
 from core.tasks.folding import AnswerBudget, too_much, untouched
 from core.tasks.recurrence import Following

@@ -8,8 +8,8 @@ import orjson
 from marshmallow import ValidationError
 
 from core.cache import CacheInvalidator
-from core.database import Connection, worker_pool
-from core.redis import cache_client, queue_client
+from core.database.pools import Connection, worker_pool
+from core.redis.clients import cache_client, queue_client
 from core.settings import Settings
 from core.users.passwords import hash_password
 from core.users.schemas import ProfileUpdate, Register

@@ -6,9 +6,9 @@ before the identity is set, and row-level security would then show nothing.
 
 from dataclasses import dataclass
 
-from core.database import fetch_row
+from core.database.read_pool import ReadPool
+from core.database.reads import fetch_row
 from core.identity import ME, MY_ID
-from core.readpool import ReadPool
 
 _CREDENTIALS = "SELECT id, username, role, password_hash FROM credentials_of($1, $2)"
 

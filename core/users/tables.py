@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY, UUID
 
-from core.database import metadata
+from core.database.schema import metadata
 
 users = sa.Table(
     "users",

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from core.commands import Effect
-from core.database import Connection, Pool, delete_in_chunks
+from core.database.pools import Connection, Pool
+from core.database.transactions import delete_in_chunks
 
 USER_JSON = """
     (SELECT row_to_json(u)::text

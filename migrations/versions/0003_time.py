@@ -592,7 +592,7 @@ PARTITIONS = [
     END
     $$
     """,
-    # The next three answer what became of it; see core/partitions.py.
+    # The next three answer what became of it; see core/partitions/writes.py.
     """
     CREATE FUNCTION create_task_partition(lower timestamptz, upper timestamptz) RETURNS text
     LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp SET timezone = 'UTC' SET lock_timeout = '5s'

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, cast
 from urllib.parse import urlsplit
 
+from core.database.read_pool import ReadPool
 from core.identity import Identities
-from core.readpool import ReadPool
 from core.tasks.queries import Caller, TaskFilter, TaskQuery, list_tasks
 from ops.bench.dataset import LIMIT_ROWS, Dataset
 from ops.bench.rig import Rig

@@ -11,12 +11,12 @@ from alembic.util import CommandError
 from cryptography.exceptions import UnsupportedAlgorithm
 from sqlalchemy.exc import DBAPIError
 
-from core.database import api_pool, worker_pool
+from core.database.pools import api_pool, worker_pool
+from core.database.read_pool import ReadPool
+from core.database.rights import Standing, identity_fault, read_standing
 from core.encryption import KEY_BYTES, SecretBox
 from core.errors import DatabaseUnavailable, SchemaUnready
 from core.identity import Identities
-from core.readpool import ReadPool
-from core.rights import Standing, identity_fault, read_standing
 from core.settings import Settings, SettingsError, Tier
 from migrations.access import quoted
 from migrations.run import pending

@@ -8,7 +8,7 @@ from typing import Any
 import redis
 
 from core.lanes import states_of_all
-from core.redis import durability_faults, queue_client
+from core.redis.clients import durability_faults, queue_client
 from core.settings import Settings
 from ops.check.findings import CONNECT_SECONDS, Finding, fault, note, ok, place, told
 

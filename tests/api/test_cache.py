@@ -12,8 +12,8 @@ import redis.asyncio
 from api.keys import CACHE
 from core.cache import SUSPECT_FLAG, CacheInvalidator
 from core.ids import job_id_for_key
-from core.redis import cache_client
-from core.redislink import Link
+from core.redis.clients import cache_client
+from core.redis.link import Link
 from tests.conftest import MakeService
 from tests.factories import create_task, create_tasks
 from tests.harness import Client, Servers, Service, away, eventually, stop

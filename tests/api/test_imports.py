@@ -16,7 +16,7 @@ import pytest
 import zstandard
 from yarl import URL
 
-from core.jobs import BULK_QUEUE
+from core.jobs.queues import BULK_QUEUE
 from tests.api.problems import assert_problem
 from tests.conftest import MakeService
 from tests.harness import Answer, Client, Service, WorkerInProcess, away, connection, eventually

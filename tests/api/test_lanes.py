@@ -14,8 +14,8 @@ from core import lanes
 from core.commands import Command, decode_entry
 from core.errors import QueueUnavailable
 from core.ids import new_job_id
-from core.redis import end_tasks, queue_client
-from core.redislink import Link
+from core.redis.clients import end_tasks, queue_client
+from core.redis.link import Link
 from core.settings import Settings
 from tests.harness import eventually
 

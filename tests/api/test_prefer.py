@@ -10,7 +10,7 @@ from arq.connections import ArqRedis
 
 from api import gateway
 from core import lanes
-from core.redislink import Argument, Link
+from core.redis.link import Argument, Link
 from tests.api.problems import assert_problem
 from tests.conftest import MakeService
 from tests.factories import create_task, task_fields

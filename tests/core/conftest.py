@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import asyncpg
 import pytest
 
-from core.database import Pool, api_pool, worker_pool
+from core.database.pools import Pool, api_pool, worker_pool
+from core.database.read_pool import ReadPool
 from core.identity import Identities
-from core.readpool import ReadPool
 from core.settings import Settings
 from tests.harness import Servers, connection, flush, insert_user
 

@@ -14,8 +14,8 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from core.cache import SUSPECT_CHANNEL, SUSPECT_FLAG, CacheInvalidator, Miss, PageCache
-from core.redis import cache_client, queue_client
-from core.redislink import Link
+from core.redis.clients import cache_client, queue_client
+from core.redis.link import Link
 from core.settings import Settings
 from tests.harness import cache_link, eventually
 

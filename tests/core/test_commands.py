@@ -19,7 +19,7 @@ from core.commands import (
     encode_outcomes,
 )
 from core.ids import MAXIMUM_ID, is_job_id, job_id_for_key, new_job_id
-from core.jobs import StoredOutcome, outcome_message, state_of
+from core.jobs.outcomes import StoredOutcome, outcome_message, state_of
 
 text = st.text(st.characters(blacklist_characters="\x00", blacklist_categories=("Cs",)), max_size=20)
 values = st.recursive(

@@ -9,11 +9,12 @@ import asyncpg
 import pytest
 
 from core.commands import Command
-from core.database import API_ROLE, WORKER_ROLE, Pool, applied_revision
+from core.database.pools import API_ROLE, WORKER_ROLE, Pool
+from core.database.read_pool import ReadPool
+from core.database.rights import NOBODYS, ONLY_WORKERS
+from core.database.schema import applied_revision
 from core.identity import ME, Identities
-from core.jobs import find_outcome, list_jobs, read_job
-from core.readpool import ReadPool
-from core.rights import NOBODYS, ONLY_WORKERS
+from core.jobs.queries import find_outcome, list_jobs, read_job
 from core.tasks.queries import Caller, TaskFilter, TaskQuery, list_tasks, read_task
 from core.users.queries import credentials_of, current_role, own_password_hash, read_profile
 from tests.core.conftest import Cast
@@ -583,13 +584,13 @@ async def test_no_statement_leaves_its_identity_behind(reads: ReadPool, cast: Ca
 
 
 def test_every_read_that_core_declares_is_tried_here() -> None:
-    from core import jobs
+    from core.jobs import queries as job_queries
     from core.tasks import queries as task_queries
     from core.users import queries as user_queries
 
     declared = {
         name
-        for module in (jobs, task_queries, user_queries)
+        for module in (job_queries, task_queries, user_queries)
         for name, thing in vars(module).items()
         if re.match(r"(read|list|find|current|own|credentials)_", name)
         and getattr(thing, "__module__", "") == module.__name__

@@ -11,11 +11,11 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from core.database import Pool, api_pool
+from core.database.pools import Pool, api_pool
+from core.database.read_pool import ReadPool
+from core.database.rights import identity_fault
 from core.errors import IdentityRefused
 from core.identity import HOUR_SECONDS, ME, Identities, IdentityKey
-from core.readpool import ReadPool
-from core.rights import identity_fault
 from core.settings import Settings
 from core.tasks.queries import Caller, read_task
 from core.users.queries import credentials_of, own_password_hash

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from core.database.read_pool import ReadPool
 from core.errors import AnchorGone, CursorInvalid
 from core.ids import MAXIMUM_ID
 from core.pagination import decode_cursor, encode_cursor, scope_digest
-from core.readpool import ReadPool
 from core.tasks.queries import SORTS, Caller, TaskFilter, TaskQuery, list_tasks
 from tests.core.conftest import Cast
 

@@ -8,8 +8,8 @@ import pytest
 from redis.asyncio import Redis
 
 from core.ratelimit import TELL_SECONDS, WINDOW_SECONDS, Allowance, RateLimiter
-from core.redis import cache_client
-from core.redislink import Link
+from core.redis.clients import cache_client
+from core.redis.link import Link
 from core.settings import Settings
 from tests.harness import cache_link
 

@@ -14,19 +14,19 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
 import core.channels.tables
+import core.database.locks
+import core.database.rights
 import core.deliveries.tables
 import core.exports.tables
 import core.imports.tables
-import core.jobs
-import core.locks
+import core.jobs.tables
 import core.maintenance.tables
 import core.notifications.tables
 import core.reminders.tables
-import core.rights
 import core.tasks.tables
 import core.users.tables  # noqa: F401
-from core.database import SCHEMA_REVISION, metadata
-from core.jobs import STATES
+from core.database.schema import SCHEMA_REVISION, metadata
+from core.jobs.tables import STATES
 from core.settings import Settings
 from core.tasks.columns import TASK_COLUMNS
 from core.tasks.schemas import STATUSES

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, example, given
 from hypothesis import strategies as st
 
 from core.commands import Effect
-from core.database import Connection, Pool
+from core.database.pools import Connection, Pool
 from core.tasks.folding import AnswerBudget, too_much
 from core.tasks.schemas import BATCH_MAXIMUM, DESCRIPTION_MAXIMUM, LABEL_MAXIMUM, LABELS_MAXIMUM, TITLE_MAXIMUM
 from core.tasks.writes import LARGEST_TASK_BYTES, change_tasks

@@ -9,9 +9,9 @@ import asyncpg
 import orjson
 import pytest
 
-from core.database import Pool
+from core.database.pools import Pool
 from core.identity import Identities, IdentityKey
-from core.partitions import ensure_partitions
+from core.partitions.writes import ensure_partitions
 from core.settings import Settings
 from core.tasks import queries
 from core.tasks.queries import SORTS

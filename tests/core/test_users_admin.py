@@ -4,7 +4,7 @@ import asyncpg
 import pytest
 
 from core.cache import Miss, PageCache
-from core.readpool import ReadPool
+from core.database.read_pool import ReadPool
 from core.settings import Settings
 from core.users.admin import UserFault, create_user, list_users, promote, set_password
 from core.users.passwords import password_matches

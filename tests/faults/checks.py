@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import asyncpg
 
 from core import lanes
-from core.redis import reply
+from core.redis.clients import reply
 from tests.faults.actor import Actor
 from tests.faults.harness import Installation
 from tests.faults.ledger import State, Write, without_request

@@ -10,7 +10,7 @@ from yarl import URL
 
 from core import lanes
 from core.encryption import SecretBox
-from core.redis import queue_client
+from core.redis.clients import queue_client
 from core.settings import Settings
 from ops.check import Verdict, check_everything
 from ops.ports import free_port

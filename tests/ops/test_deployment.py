@@ -17,7 +17,7 @@ import yaml
 from prometheus_client import Counter, Histogram
 from prometheus_client.metrics import MetricWrapperBase
 
-from core.jobs import QUEUES
+from core.jobs.queues import QUEUES
 from core.settings import Settings
 from ops.cli import app
 

@@ -10,7 +10,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from core.outages import LONGEST_PAUSE_SECONDS, Outage, pause
-from core.redis import end_tasks
+from core.redis.clients import end_tasks
 from tests.conftest import MakeService
 from tests.harness import Servers, Service, away, eventually
 from worker import observer

@@ -7,7 +7,7 @@ import pytest
 
 from core import lanes, metrics
 from core.commands import Command, encode_batch
-from core.jobs import stored_outcomes
+from core.jobs.queries import stored_outcomes
 from tests.worker.commands import batch, create, insert_task, new_user, update
 from worker import alone, applying, entries, transactions
 from worker.batches import BatchRun

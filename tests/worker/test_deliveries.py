@@ -22,7 +22,7 @@ from core.deliveries.schedule import RETRY_SECONDS
 from core.deliveries.writes import DISABLED_AFTER_DAYS, Claim, claim_deliveries, record_results
 from core.deliveries.writes import Result as Recorded
 from core.encryption import SecretBox
-from core.redis import end_tasks
+from core.redis.clients import end_tasks
 from tests.harness import connection, insert_user
 from tests.receivers import Received, Receiver, message_ids, raw_receiver, receiver
 from tests.worker.commands import apply, command, insert_task

@@ -15,7 +15,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from core import lanes, metrics
 from core.cache import SUSPECT_FLAG, CacheInvalidator, Miss, PageCache
 from core.commands import Command, Outcome, decode_outcomes, encode_batch
-from core.redis import cache_client
+from core.redis.clients import cache_client
 from core.settings import Settings
 from tests.harness import cache_link, eventually
 from tests.worker.commands import batch, create, insert_task, new_user, update

@@ -15,10 +15,11 @@ import pytest
 
 from core import lanes
 from core.commands import encode_batch
-from core.database import worker_pool
+from core.database.pools import worker_pool
 from core.exports import files
 from core.exports.writes import claim_export, renew_export
-from core.jobs import BULK_QUEUE, purge_jobs
+from core.jobs.queues import BULK_QUEUE
+from core.jobs.writes import purge_jobs
 from core.storage import ObjectWriter, Storage
 from tests.harness import eventually
 from tests.worker.commands import apply, command, insert_task, new_user

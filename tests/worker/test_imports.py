@@ -18,7 +18,7 @@ from core.formats.rows import BadRow, Certainty, FileReport, Format, Head, Impor
 from core.imports import chunks, reading, rowerrors
 from core.imports.claims import ClaimedImport
 from core.imports.writes import claim_import, release_import, unfinished_imports
-from core.jobs import BULK_QUEUE
+from core.jobs.queues import BULK_QUEUE
 from core.leases import LeaseLost
 from tests.harness import eventually
 from tests.worker.commands import apply, command, new_user

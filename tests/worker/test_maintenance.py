@@ -11,7 +11,8 @@ import pytest
 from core import lanes
 from core.cache import SUSPECT_FLAG
 from core.commands import encode_batch
-from core.jobs import FINAL_STATES, purge_jobs
+from core.jobs.tables import FINAL_STATES
+from core.jobs.writes import purge_jobs
 from core.users.writes import purge_login_places, purge_sessions
 from tests.harness import eventually
 from tests.worker.commands import create

@@ -11,9 +11,10 @@ from typing import Any
 import asyncpg
 import pytest
 
-from core.database import is_transient
+from core.database.faults import is_transient
 from core.imports import reading
-from core.partitions import attach_partition, create_partition, detach_partition, partition_bounds, time_left
+from core.partitions.queries import partition_bounds, time_left
+from core.partitions.writes import attach_partition, create_partition, detach_partition
 from tests.harness import connection
 from tests.worker.commands import apply, batch, create, update
 from tests.worker.imports import counts, imported, lines

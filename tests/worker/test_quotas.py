@@ -11,7 +11,7 @@ import orjson
 import pytest
 
 from core import taskquota
-from core.database import worker_pool
+from core.database.pools import worker_pool
 from core.exports.writes import claim_export, end_if_forbidden, finish_export, renew_export
 from core.quotas import Quotas
 from core.taskquota import TaskQuota

@@ -10,8 +10,8 @@ import orjson
 import pytest
 
 from core import clock
+from core.database.locks import Lock, number_of, statement
 from core.deliveries.fanout import fan_out
-from core.locks import Lock, number_of, statement
 from core.reminders.sending import DIGEST_TASKS, DUE_AT_ONCE, Sent, send_due
 from core.reminders.writes import PLANNED_AT_ONCE, plan_for_changed_user
 from tests.harness import connection

@@ -25,8 +25,8 @@ from structlog.testing import capture_logs
 
 from core import lanes, logs
 from core.errors import IdentityRefused
-from core.jobs import LONG_WORK, QUEUES
-from core.redis import queue_client, wake_channel
+from core.jobs.queues import LONG_WORK, QUEUES
+from core.redis.clients import queue_client, wake_channel
 from tests.harness import answer_cut_off, connection, eventually
 from tests.worker.commands import create, new_user
 from worker.main import QUEUES_OF_JOBS

@@ -10,7 +10,9 @@ from enum import StrEnum
 import asyncpg
 import sqlalchemy as sa
 
-from core.database import LONGEST_TRANSACTION_SECONDS, Connection, metadata, transaction_begun_with
+from core.database.pools import Connection
+from core.database.schema import metadata
+from core.database.transactions import LONGEST_TRANSACTION_SECONDS, transaction_begun_with
 
 locks = sa.Table(
     "locks",

@@ -8,27 +8,16 @@ from typing import Any
 import asyncpg
 import pytest
 
-from core import readpool
-from core.database import (
-    API_ROLE,
-    BOUNDED,
-    WORKER_ROLE,
-    AnyPool,
-    Pool,
-    applied_revision,
-    create_pool,
-    delete_in_chunks,
-    fetch_rows,
-    is_data_fault,
-    is_missing_reference,
-    is_transient,
-    pool_counts,
-    savepoint,
-)
+from core.database import read_pool
+from core.database.faults import is_data_fault, is_missing_reference, is_transient
+from core.database.locks import Lock, locked, statement
+from core.database.pools import API_ROLE, WORKER_ROLE, AnyPool, Pool, create_pool, pool_counts
+from core.database.read_pool import ReadPool
+from core.database.reads import fetch_rows
+from core.database.schema import applied_revision
+from core.database.transactions import BOUNDED, delete_in_chunks, savepoint
 from core.errors import DatabaseUnavailable, SchemaUnready
 from core.identity import Identities
-from core.locks import Lock, locked, statement
-from core.readpool import ReadPool
 from core.settings import Settings
 from ops.ports import free_port
 from tests.harness import eventually
@@ -190,7 +179,7 @@ async def test_who_gives_up_waiting_for_a_connection_takes_no_place(reads_of_two
 async def test_a_connection_goes_back_now_and_then_so_that_the_pool_renews_it(
     settings: Settings, identities: Identities, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(readpool, "RETURNED_AFTER_READS", 5)
+    monkeypatch.setattr(read_pool, "RETURNED_AFTER_READS", 5)
     async with asyncpg.create_pool(settings.database_url, min_size=0, max_size=1, max_queries=10) as renewing:
         pool = ReadPool(renewing, identities)
         pids = [(await pool.fetch("SELECT pg_backend_pid()"))[0][0] for _ in range(30)]

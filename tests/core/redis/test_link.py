@@ -27,8 +27,8 @@ from redis.exceptions import InvalidResponse, RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from structlog.testing import capture_logs
 
-from core.redis import cache_client, end_tasks
-from core.redislink import LONGEST_REST_SECONDS, Link, OnMessage
+from core.redis.clients import cache_client, end_tasks
+from core.redis.link import LONGEST_REST_SECONDS, Link, OnMessage
 from core.settings import Settings
 from ops.dev.servers import ValkeyServer
 from tests.harness import away, eventually

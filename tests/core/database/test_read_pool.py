@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from core.database import API_ROLE, create_pool, fetch_rows, pool_counts
+from core.database.pools import API_ROLE, create_pool, pool_counts
+from core.database.read_pool import SUSPECT_WAIT_SECONDS, ReadPool
+from core.database.reads import fetch_rows
 from core.errors import DatabaseUnavailable
 from core.identity import Identities
-from core.readpool import SUSPECT_WAIT_SECONDS, ReadPool
 from core.settings import Settings
 from tests.conftest import MakeSettings
 from tests.harness import Servers, eventually, frozen

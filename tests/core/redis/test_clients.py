@@ -6,7 +6,7 @@ import pytest
 import redis.exceptions
 import uvloop
 
-from core.redis import REDIS_FAULTS, queue_client
+from core.redis.clients import REDIS_FAULTS, queue_client
 from core.settings import Settings
 from tests.harness import Servers, answer_cut_off
 

@@ -9,10 +9,12 @@ from urllib.parse import urlsplit
 
 import sqlalchemy as sa
 
-from core.database import API_ROLE, WORKER_ROLE, AnyPool, fetch_row, metadata, within
+from core.database.pools import API_ROLE, WORKER_ROLE, AnyPool
+from core.database.read_pool import ReadPool
+from core.database.reads import fetch_row, within
+from core.database.schema import metadata
 from core.errors import DatabaseUnavailable, IdentityRefused, SchemaUnready
 from core.logs import get_logger
-from core.readpool import ReadPool
 from core.settings import Settings, SettingsError, Tier
 
 # Written by `tenfold migrate` alone. The key is kept as it is needed: padded, and combined with the pads of RFC 2104.

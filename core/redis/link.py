@@ -21,7 +21,7 @@ from redis.exceptions import InvalidResponse, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from core.outages import Outage, pause
-from core.redis import REDIS_FAULTS, end_tasks
+from core.redis.clients import REDIS_FAULTS, end_tasks
 
 Argument = str | bytes | int | float
 OnMessage = Callable[[bytes], None]

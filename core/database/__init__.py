@@ -1,0 +1,1 @@
+"""PostgreSQL: pools, reads, transactions, and which faults will pass."""

@@ -1,0 +1,1 @@
+"""Jobs: what became of each command, and the queues that call for work."""

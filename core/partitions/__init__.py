@@ -1,0 +1,1 @@
+"""Partitions of `tasks`, by the time of their making."""

@@ -1,0 +1,1 @@
+"""The queue server and the cache server."""
