@@ -1,4 +1,4 @@
-"""ARCHITECTURE.md against the code: what it names exists, and its decisions are numbered and indexed."""
+"""The documents against the code: what they name exists, and decisions are numbered and indexed."""
 
 import re
 from pathlib import Path
@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-DOCUMENTS = ("ARCHITECTURE.md", "README.md")
-PATH = re.compile(r"`((?:\.ci|api|core|worker|migrations|ops|tests)/[\w./-]*)`")
+DOCUMENTS = ("ARCHITECTURE.md", "CONTRIBUTING.md", "README.md")
+PATH = r"(?:\.ci|api|core|worker|migrations|ops|tests)/[\w./-]*"
 
 
 def text_of(document: str) -> str:
@@ -19,11 +19,19 @@ def anchor(heading: str) -> str:
     return re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-")
 
 
+def paths_in(document: str) -> set[str]:
+    """In backquotes, or as what `make test` shall run."""
+    text = text_of(document)
+    chosen = " ".join(re.findall(r"^make test ARGS='([^']*)'", text, re.MULTILINE))
+    return {*re.findall(f"`({PATH})`", text), *re.findall(rf"(?<!\S){PATH}", chosen)}
+
+
 @pytest.mark.parametrize("document", DOCUMENTS)
-def test_every_path_that_a_document_names_exists(document: str) -> None:
-    named = set(PATH.findall(text_of(document)))
+def test_every_path_that_a_document_names_exists_but_those_that_its_reader_shall_make(document: str) -> None:
+    named = paths_in(document)
+    to_be_made = set(re.findall(f"Make `({PATH})`", text_of(document)))
     assert named, f"{document} names no path"
-    assert not {path for path in named if not (ROOT / path).exists()}
+    assert {path for path in named if not (ROOT / path).exists()} == to_be_made
 
 
 def test_decisions_are_numbered_without_a_gap_and_each_stands_in_the_index() -> None:
