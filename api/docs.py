@@ -1,4 +1,4 @@
-"""The OpenAPI document and Swagger UI, from files of our own: works with no internet."""
+"""The OpenAPI document and Swagger UI, from files on this machine: works with no internet."""
 
 import asyncio
 import hashlib
@@ -6,11 +6,13 @@ import mimetypes
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
+from importlib.metadata import files
 from pathlib import Path
 
 import orjson
 from aiohttp import web
 from marshmallow import Schema, fields
+from swagger_ui_bundle import swagger_ui_path
 
 from api.compression import encoded_etag, gzipped, takes_gzip
 from api.http import Endpoint, is_unchanged, not_found
@@ -18,22 +20,29 @@ from api.openapi import document
 from core.settings import Settings
 
 STATIC = Path(__file__).parent / "static"
+SWAGGER_UI = "swagger-ui-bundle-v2"
+"""The distribution that carries Swagger UI's files, unchanged."""
+
+
+def _licence() -> Path:
+    [path] = (file for file in files(SWAGGER_UI) or () if file.name == "LICENSE")
+    return Path(str(path.locate()))
+
+
 # Name in the address → file: nothing else can be asked for.
 ASSETS = {
     "docs.js": STATIC / "docs.js",
     **{
-        name: STATIC / "swagger-ui" / name
+        name: swagger_ui_path / name
         for name in (
             "swagger-ui-bundle.js",
-            "swagger-ui-bundle.js.LICENSE.txt",
             "swagger-ui.css",
             "favicon-32x32.png",
             "oauth2-redirect.html",
             "oauth2-redirect.js",
-            "LICENSE",
-            "NOTICE",
         )
     },
+    "LICENSE": _licence(),  # of Swagger UI: whoever gets its files gets it, too
 }
 
 

@@ -9,8 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from limits import RateLimitItem, RateLimitItemPerHour, RateLimitItemPerMinute
-
 from core.redis.clients import REDIS_FAULTS, end_tasks
 from core.redis.link import Link
 
@@ -22,8 +20,6 @@ TELL_AT_LATEST_SECONDS = 1.0
 TOLD_AT_ONCE = 64
 # Whoever makes names up would else fill this process within the hour. What is forgotten here the server still knows.
 REMEMBERED_MAXIMUM = 20_000
-
-_ITEMS: dict[int, type[RateLimitItem]] = {WINDOW_SECONDS: RateLimitItemPerMinute, HOUR_SECONDS: RateLimitItemPerHour}
 
 
 class Allowance(NamedTuple):
@@ -79,7 +75,7 @@ class RateLimiter:
         self.quota = quota
         self._window_seconds = window_seconds
         self._link = link
-        self._item = _ITEMS[window_seconds](max(quota, 1), namespace=f"tenfold:limit:{name}")
+        self._prefix = f"tenfold:limit:{name}"
         self._window = 0
         self._counts: dict[str, _Count] = {}
         self._untold: dict[str, _Count] = {}
@@ -154,7 +150,7 @@ class RateLimiter:
         commands: list[tuple[str, str, int]] = []
         told = []
         for who, count in counts:
-            key = self._item.key_for(who, str(window))
+            key = f"{self._prefix}:{window}:{who}"
             # What is taken back may find that the server has forgotten what it was taken from.
             expires = count.expires and count.untold > 0
             told.append((count, count.untold, expires))
