@@ -8,16 +8,9 @@ from marshmallow import ValidationError, fields, validate, validates_schema
 from api.http import CommaSeparated, WholeNumber, invalid
 from core.bounds import TIMESTAMP_MAXIMUM, RequestSchema, String
 from core.ids import MAXIMUM_ID
+from core.tasks.fields import HIGHEST_PRIORITY, LABEL_MAXIMUM, LABELS_MAXIMUM, LOWEST_PRIORITY, STATUSES
 from core.tasks.queries import SORTS, TaskFilter
-from core.tasks.schemas import (
-    HIGHEST_PRIORITY,
-    LABELS_MAXIMUM,
-    LOWEST_PRIORITY,
-    STATUSES,
-    Text,
-    Timestamp,
-    label_field,
-)
+from core.tasks.values import Text, Timestamp, label_field
 
 WORDS_MAXIMUM = 10
 _WORDS = rf"^\s*[^\s\x00]+(\s+[^\s\x00]+){{0,{WORDS_MAXIMUM - 1}}}\s*$"
@@ -54,7 +47,7 @@ class TaskFilters(RequestSchema):
     due_after = QueryTimestamp(metadata={"format": "date-time"})
     overdue = fields.Boolean(metadata={"description": "`true`: due in the past and still open"})
     label = CommaSeparated(
-        label_field(),
+        label_field(LABEL_MAXIMUM),
         validate=validate.Length(1, LABELS_MAXIMUM),
         metadata={"description": "one, or several with commas: tasks with any of them"},
     )

@@ -11,7 +11,7 @@ from marshmallow.fields import Field
 from marshmallow.validate import ContainsNoneOf
 
 from api.http import CommaSeparated
-from core.tasks.schemas import Text, Timestamp
+from core.tasks.values import Text, Timestamp
 
 # What a schema demands between fields, which marshmallow says in code.
 BETWEEN_FIELDS: dict[str, dict[str, Any]] = {

@@ -15,9 +15,7 @@ from typing import Any
 
 from core.formats.dates import parse_due, parse_moment
 from core.formats.rows import BadRow, Row, Values
-from core.tasks.recurrence import require_next_date
-from core.tasks.rules import RECURRENCE_MAXIMUM, RecurrenceInvalid, normalized
-from core.tasks.schemas import (
+from core.tasks.fields import (
     DEFAULT_STATUS,
     DESCRIPTION_MAXIMUM,
     EXTERNAL_ID_MAXIMUM,
@@ -26,6 +24,8 @@ from core.tasks.schemas import (
     OPEN_STATUSES,
     TITLE_MAXIMUM,
 )
+from core.tasks.recurrence import require_next_date
+from core.tasks.rules import RECURRENCE_MAXIMUM, RecurrenceInvalid, normalized
 
 UNTITLED = "(untitled)"
 """The title of an item whose program lets it have none."""

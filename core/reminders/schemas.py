@@ -6,7 +6,7 @@ from marshmallow import Schema, ValidationError, fields, validate
 
 from core.bounds import TIMESTAMP_MAXIMUM, List, RequestSchema, String
 from core.durations import DURATION, normalized_duration
-from core.tasks.schemas import utc_timestamp
+from core.tasks.values import utc_timestamp
 
 REMINDERS_MAXIMUM = 20
 

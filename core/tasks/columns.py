@@ -1,21 +1,8 @@
 """The JSON form of a task, in SQL: one text for what writes answer and for what reads answer."""
 
-TASK_COLUMNS = (
-    "id",
-    "user_id",
-    "title",
-    "description",
-    "priority",
-    "status",
-    "due_date",
-    "labels",
-    "created_at",
-    "updated_at",
-    "completed_at",
-    "version",
-    "recurrence",
-    "recurrence_from",
-)
+from core.tasks.fields import FIELDS
+
+TASK_COLUMNS = tuple(field.name for field in FIELDS)
 
 
 def task_json(table: str) -> str:

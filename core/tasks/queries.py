@@ -18,7 +18,7 @@ from core.errors import AnchorGone, CursorInvalid
 from core.identity import ME, MY_ID
 from core.pagination import DAMAGED, decode_cursor, encode_cursor, scope_digest
 from core.tasks.columns import TASK_COLUMNS, task_json
-from core.tasks.schemas import OPEN_STATUSES
+from core.tasks.fields import OPEN_STATUSES
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,32 +4,14 @@ A well-formed task passes by a few checks of types and lengths. Whatever does no
 too long, of another type) goes to the schema, which decides: it alone refuses, with its messages.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 from marshmallow import RAISE, Schema, ValidationError
 
 from core.ids import MAXIMUM_ID
-from core.tasks.rules import RECURRENCE_FROM
-from core.tasks.schemas import (
-    BATCH_OPERATIONS,
-    DEFAULT_PRIORITY,
-    DEFAULT_STATUS,
-    DESCRIPTION_MAXIMUM,
-    EXTERNAL_ID_MAXIMUM,
-    HIGHEST_PRIORITY,
-    LABEL_MAXIMUM,
-    LABELS_MAXIMUM,
-    LOWEST_PRIORITY,
-    STATUSES,
-    TITLE_MAXIMUM,
-    TaskCreate,
-    TaskImport,
-    TaskUpdate,
-    has_completed_at_rightly,
-    is_storable,
-    utc_timestamp,
-)
+from core.tasks.fields import EXTERNAL_ID, IMPORTED, WRITABLE, Field
+from core.tasks.kinds import NotPlainError, Reader, read_no_rule
+from core.tasks.schemas import BATCH_OPERATIONS, TaskCreate, TaskImport, TaskUpdate, has_completed_at_rightly
 
 
 def load_create(content: Any) -> dict[str, Any]:
@@ -99,7 +81,7 @@ def faults_of_operation(content: Any) -> int | None:
     return _faults(content, readers, required)
 
 
-def _faults(content: Any, readers: tuple[tuple[str, "_Reader", Any], ...], required: tuple[str, ...]) -> int | None:
+def _faults(content: Any, readers: tuple[tuple[str, Reader, Any], ...], required: tuple[str, ...]) -> int | None:
     if type(content) is not dict:
         return 1
     faults = sum(name not in content for name in required)
@@ -108,7 +90,7 @@ def _faults(content: Any, readers: tuple[tuple[str, "_Reader", Any], ...], requi
         if name not in content:
             continue
         value = content[name]
-        if read is _recurrence and isinstance(value, str):
+        if read is read_no_rule and isinstance(value, str):
             return None
         if read in (_creation, _changes):
             inner = _faults(value, _CREATE, ("title",)) if read is _creation else _faults(value, _UPDATE, ())
@@ -118,20 +100,15 @@ def _faults(content: Any, readers: tuple[tuple[str, "_Reader", Any], ...], requi
             continue
         try:
             read(value)
-        except _NotPlainError:
+        except NotPlainError:
             faults += 1
     return faults
 
 
-class _NotPlainError(Exception):
-    """A glance does not tell that it is valid."""
-
-
-_Reader = Callable[[Any], Any]
 _ABSENT: Any = object()
 
 
-def _read(content: Any, readers: tuple[tuple[str, _Reader, Any], ...]) -> dict[str, Any] | None:
+def _read(content: Any, readers: tuple[tuple[str, Reader, Any], ...]) -> dict[str, Any] | None:
     """The fields; None where the schema has to look."""
     if type(content) is not dict:
         return None
@@ -139,13 +116,12 @@ def _read(content: Any, readers: tuple[tuple[str, _Reader, Any], ...]) -> dict[s
     unread = len(content)
     try:
         for name, read, default in readers:
-            value = content.get(name, _ABSENT)
-            if value is not _ABSENT:
-                fields[name] = read(value)
+            if name in content:
+                fields[name] = read(content[name])
                 unread -= 1
             elif default is not _ABSENT:
                 fields[name] = default
-    except _NotPlainError:
+    except NotPlainError:
         return None
     return None if unread else fields
 
@@ -155,76 +131,6 @@ def _by_schema(schema: Schema, content: Any) -> dict[str, Any]:
     return fields
 
 
-def _title(value: Any) -> str:
-    if type(value) is str:
-        title = value.strip()
-        if 0 < len(title) <= TITLE_MAXIMUM and is_storable(title):
-            return title
-    raise _NotPlainError
-
-
-def _description(value: Any) -> str | None:
-    if value is None or (type(value) is str and len(value) <= DESCRIPTION_MAXIMUM and is_storable(value)):
-        return value
-    raise _NotPlainError
-
-
-def _priority(value: Any) -> int:
-    if type(value) is int and HIGHEST_PRIORITY <= value <= LOWEST_PRIORITY:
-        return value
-    raise _NotPlainError
-
-
-def _status(value: Any) -> str:
-    if type(value) is str and value in STATUSES:
-        return value
-    raise _NotPlainError
-
-
-def _timestamp(value: Any) -> str | None:
-    if value is None:
-        return None
-    if type(value) is str:
-        try:
-            return utc_timestamp(value)
-        except ValueError:
-            pass
-    raise _NotPlainError
-
-
-def _labels(value: Any) -> list[str]:
-    if value is None:
-        return []
-    if type(value) is list and len(value) <= LABELS_MAXIMUM:
-        return list(dict.fromkeys(map(_label, value)))
-    raise _NotPlainError
-
-
-def _label(value: Any) -> str:
-    if type(value) is str:
-        label = value.strip()
-        if 0 < len(label) <= LABEL_MAXIMUM and "," not in label and is_storable(label):
-            return label
-    raise _NotPlainError
-
-
-def _recurrence(value: Any) -> None:
-    if value is not None:
-        raise _NotPlainError  # few tasks have one, and the schema looks at it together with the due date
-
-
-def _recurrence_from(value: Any) -> str:
-    if type(value) is str and value in RECURRENCE_FROM:
-        return value
-    raise _NotPlainError
-
-
-def _external_id(value: Any) -> str | None:
-    if value is None or (type(value) is str and 0 < len(value) <= EXTERNAL_ID_MAXIMUM and is_storable(value)):
-        return value
-    raise _NotPlainError
-
-
 def _op(value: Any) -> Any:
     return value  # its readers were found by it
 
@@ -232,47 +138,40 @@ def _op(value: Any) -> Any:
 def _task_id(value: Any) -> int:
     if type(value) is int and 1 <= value <= MAXIMUM_ID:
         return value
-    raise _NotPlainError
+    raise NotPlainError
 
 
 def _version(value: Any) -> int:
     if type(value) is int:
         return value
-    raise _NotPlainError
+    raise NotPlainError
 
 
 def _creation(value: Any) -> dict[str, Any]:
     fields = _read(value, _CREATE)
     if fields is None or "title" not in fields:
-        raise _NotPlainError
+        raise NotPlainError
     return fields
 
 
 def _changes(value: Any) -> dict[str, Any]:
     fields = _read(value, _UPDATE)
     if fields is None:
-        raise _NotPlainError
+        raise NotPlainError
     return fields
 
 
+def _reader(field: Field, default: Any = _ABSENT) -> tuple[str, Reader, Any]:
+    return field.name, field.kind.reader(allow_none=field.is_clearable), default
+
+
 # Field, reader, what stands for an absent one; in the order of the schemas.
-_UPDATE = (
-    ("title", _title, _ABSENT),
-    ("description", _description, _ABSENT),
-    ("priority", _priority, _ABSENT),
-    ("status", _status, _ABSENT),
-    ("due_date", _timestamp, _ABSENT),
-    ("labels", _labels, _ABSENT),
-    ("recurrence", _recurrence, _ABSENT),
-    ("recurrence_from", _recurrence_from, _ABSENT),
-)
-_DEFAULTS = {"priority": DEFAULT_PRIORITY, "status": DEFAULT_STATUS}
-_CREATE = tuple((name, read, _DEFAULTS.get(name, _ABSENT)) for name, read, _ in _UPDATE)
+_UPDATE = tuple(_reader(field) for field in WRITABLE)
+_CREATE = tuple(_reader(field, field.default if field.is_default_sent else _ABSENT) for field in WRITABLE)
 _IMPORT = (
     *_CREATE,
-    ("created_at", _timestamp, _ABSENT),
-    ("completed_at", _timestamp, _ABSENT),
-    ("external_id", _external_id, _ABSENT),
+    *(_reader(field) for field in IMPORTED if not field.is_writable),
+    ("external_id", EXTERNAL_ID.reader(allow_none=True), _ABSENT),
 )
 _TASK_CREATE, _TASK_UPDATE, _TASK_IMPORT = TaskCreate(), TaskUpdate(), TaskImport()
 

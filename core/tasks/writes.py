@@ -13,10 +13,10 @@ import orjson
 from core.commands import Command, Effect
 from core.database.pools import Connection
 from core.tasks.columns import task_json
+from core.tasks.fields import DEFAULT_PRIORITY, DEFAULT_RECURRENCE_FROM, DEFAULT_STATUS
 from core.tasks.folding import AnswerBudget, too_much, untouched
 from core.tasks.recurrence import Following
 from core.tasks.repeated import change_in_turn
-from core.tasks.schemas import DEFAULT_PRIORITY, DEFAULT_RECURRENCE_FROM, DEFAULT_STATUS
 from core.tasks.series import follow_completed, plan_following, refuse_rules, to_be_completed
 
 # The ids are made before the insert, in the order of the input, so that each result finds its operation.

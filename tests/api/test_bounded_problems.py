@@ -18,7 +18,8 @@ from api.fielderrors import FIELDS_MAXIMUM, Room
 from api.http import CommaSeparated, WholeNumber
 from api.imports import Mapping
 from core.bounds import OMITTED, Email, List, RequestSchema, String, maximum_of
-from core.tasks.schemas import BATCH_OPERATIONS, Timestamp
+from core.tasks.schemas import BATCH_OPERATIONS
+from core.tasks.values import Timestamp
 from tests.api.problems import assert_problem
 from tests.harness import Service
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from core.tasks.schemas import DESCRIPTION_MAXIMUM, TITLE_MAXIMUM
+from core.tasks.fields import DESCRIPTION_MAXIMUM, TITLE_MAXIMUM
 from tests.harness import Client, Service
 
 EXPORTS = Path(__file__).parents[2].parent / "shared" / "data" / "imports" / "github-issues"

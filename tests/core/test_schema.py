@@ -29,7 +29,7 @@ from core.database.schema import SCHEMA_REVISION, metadata
 from core.jobs.tables import STATES
 from core.settings import Settings
 from core.tasks.columns import TASK_COLUMNS
-from core.tasks.schemas import STATUSES
+from core.tasks.fields import STATUSES
 from migrations import run
 from tests.harness import Servers, connection
 

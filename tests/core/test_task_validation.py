@@ -12,20 +12,17 @@ from marshmallow import RAISE, Schema, ValidationError
 
 from core.ids import MAXIMUM_ID
 from core.tasks import validation
-from core.tasks.schemas import (
-    BATCH_OPERATIONS,
+from core.tasks.fields import (
     DESCRIPTION_MAXIMUM,
     EXTERNAL_ID_MAXIMUM,
     LABEL_MAXIMUM,
     LABELS_MAXIMUM,
     STATUSES,
     TITLE_MAXIMUM,
-    TaskCreate,
-    TaskImport,
-    TaskUpdate,
-    utc_timestamp,
 )
+from core.tasks.schemas import BATCH_OPERATIONS, TaskCreate, TaskImport, TaskUpdate
 from core.tasks.validation import faults_of_operation, load_create, load_import, load_operation, load_update
+from core.tasks.values import utc_timestamp
 
 Load = Callable[[Any], dict[str, Any]]
 WAYS = {

@@ -5,8 +5,8 @@ from collections import Counter
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
+from core.tasks.fields import STATUSES, TITLE_MAXIMUM
 from core.tasks.recurrence import require_next_date
-from core.tasks.schemas import STATUSES, TITLE_MAXIMUM
 from core.tasks.validation import load_update
 from ops.dev.demo import OLDEST_DAYS, USERS, demo_tasks
 

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from core.formats.draft import Draft, Item, WrongValueError, make_row, shown, text_of_html
 from core.formats.rows import BadRow, Row
-from core.tasks.schemas import DESCRIPTION_MAXIMUM, EXTERNAL_ID_MAXIMUM
+from core.tasks.fields import DESCRIPTION_MAXIMUM, EXTERNAL_ID_MAXIMUM
 from core.tasks.validation import load_import
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from core.formats.words import _PRIORITY_WORDS, _STATUS_WORDS, plain, priority_of, status_of
-from core.tasks.schemas import STATUSES
+from core.tasks.fields import STATUSES
 
 
 def test_no_word_means_two_things_and_each_is_found() -> None:

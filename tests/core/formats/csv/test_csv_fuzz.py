@@ -12,8 +12,8 @@ from marshmallow import ValidationError
 
 from core.formats.programs import any_csv, jira, tenfold_csv, ticktick, todoist, toodledo
 from core.formats.rows import BadRow, FileReport, Format, Head, ImportRefused, ReadOptions, Row
-from core.tasks.schemas import is_unicode
 from core.tasks.validation import load_import
+from core.tasks.values import is_unicode
 
 FORMATS = [module.FORMAT for module in (tenfold_csv, todoist, jira, ticktick, toodledo, any_csv)]
 HEADERS = {
