@@ -9,8 +9,10 @@ from aiohttp import web
 from marshmallow import Schema, ValidationError, fields, validate, validates_schema
 
 from api.authority import still_admin
+from api.bodies import read_body, read_json
+from api.endpoints import Endpoint
 from api.errors import Problem
-from api.http import Endpoint, json_response, not_found, read_body, read_json
+from api.http import json_response, not_found
 from api.keys import IDENTITY, POOL
 from api.longwork import Job, begin
 from api.submission import build_command, queued_job, read_idempotency_key

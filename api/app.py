@@ -22,7 +22,7 @@ from api import (
     users,
 )
 from api.contexts import CONTEXTS
-from api.http import Endpoint
+from api.endpoints import Endpoint
 from api.keys import BOOKKEEPING, IDENTITIES, SECRETS, SETTINGS, TOKENS
 from api.middlewares import around_every_request
 from api.runner import Runner

@@ -7,9 +7,11 @@ from typing import Any
 import orjson
 from aiohttp import web
 
+from api.bodies import read_form, read_json
 from api.clients import limited_network
+from api.endpoints import Endpoint
 from api.errors import Problem, Unauthenticated
-from api.http import NO_STORE, Endpoint, json_response, read_form, read_json
+from api.http import NO_STORE, json_response
 from api.keys import ADDRESS, GATEWAY, GUESS_LIMITS, PASSWORDS, POOL, SETTINGS, TOKENS
 from api.limits import count_registration
 from api.submission import RETRY_AFTER, answer, build_command, perform

@@ -7,20 +7,10 @@ import orjson
 from aiohttp import web
 from marshmallow import Schema, fields, validate
 
+from api.bodies import read_body, read_json
+from api.endpoints import Endpoint
 from api.errors import Problem
-from api.http import (
-    NO_STORE,
-    Endpoint,
-    WholeNumber,
-    invalid,
-    json_response,
-    not_found,
-    page_by_id,
-    path_id,
-    read_body,
-    read_json,
-    read_query,
-)
+from api.http import NO_STORE, WholeNumber, invalid, json_response, not_found, page_by_id, path_id, read_query
 from api.keys import IDENTITY, POOL, SECRETS, SETTINGS
 from api.submission import build_command, perform
 from core import clock

@@ -3,17 +3,9 @@
 from aiohttp import web
 from marshmallow import Schema, fields, validate
 
-from api.http import (
-    CommaSeparated,
-    Endpoint,
-    WholeNumber,
-    json_response,
-    not_found,
-    page_by_id,
-    path_id,
-    read_body,
-    read_query,
-)
+from api.bodies import read_body
+from api.endpoints import Endpoint
+from api.http import CommaSeparated, WholeNumber, json_response, not_found, page_by_id, path_id, read_query
 from api.keys import IDENTITY, POOL, SETTINGS
 from api.submission import build_command, perform
 from core.bounds import RequestSchema, String

@@ -15,7 +15,9 @@ from marshmallow import Schema, fields
 from swagger_ui_bundle import swagger_ui_path
 
 from api.compression import encoded_etag, gzipped, takes_gzip
-from api.http import Endpoint, is_unchanged, not_found
+from api.conditions import is_unchanged
+from api.endpoints import Endpoint
+from api.http import not_found
 from api.openapi import document
 from core.settings import Settings
 

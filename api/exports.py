@@ -7,19 +7,12 @@ from aiohttp import web
 from marshmallow import Schema, ValidationError, fields, pre_load, validate
 
 from api.authority import still_admin
+from api.bodies import read_body, read_json
+from api.endpoints import Endpoint
 from api.errors import Problem
 from api.files import StoredFile, file_response
 from api.filters import TaskFilters, sort_name, task_filter, user_id_filter
-from api.http import (
-    JSON,
-    CommaSeparated,
-    Endpoint,
-    WholeNumber,
-    not_found,
-    read_body,
-    read_json,
-    read_query,
-)
+from api.http import JSON, CommaSeparated, WholeNumber, not_found, read_query
 from api.keys import IDENTITY, POOL, STORAGE
 from api.longwork import Job, begin, find_work, not_ready, path_job_id, when_ended, work_page
 from api.submission import build_command, perform, queued_job

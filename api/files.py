@@ -9,8 +9,8 @@ from email.utils import format_datetime, parsedate_to_datetime
 from aiohttp import Payload, web
 from aiohttp.abc import AbstractStreamWriter
 
+from api.conditions import is_unchanged
 from api.errors import Problem
-from api.http import is_unchanged
 from core.storage import Storage
 
 _RANGE = re.compile(r"bytes=(?:([0-9]{1,18})-([0-9]{1,18})?|-([0-9]{1,18}))\Z")

@@ -13,7 +13,8 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 from prometheus_client import REGISTRY as PROCESS_REGISTRY
 from prometheus_client.multiprocess import MultiProcessCollector
 
-from api.http import Endpoint, json_response
+from api.endpoints import Endpoint
+from api.http import json_response
 from api.keys import BOOKKEEPING, CACHE_CLIENT, POOL, QUEUE, SETTINGS
 from core import lanes
 from core.bookkeeping import GATHER_SECONDS

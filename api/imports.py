@@ -13,7 +13,9 @@ from aiohttp import Payload, web
 from aiohttp.abc import AbstractStreamWriter
 from marshmallow import Schema, ValidationError, fields, validate
 
-from api.http import Endpoint, WholeNumber, invalid, page_limit, page_response, read_body, read_query
+from api.bodies import read_body
+from api.endpoints import Endpoint
+from api.http import WholeNumber, invalid, page_limit, page_response, read_query
 from api.keys import IDENTITY, POOL, SETTINGS, STORAGE, UPLOADS
 from api.longwork import Job, begin, find_work, path_job_id, when_ended, work_page
 from api.submission import build_command, perform, queued_job, read_idempotency_key

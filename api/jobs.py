@@ -10,17 +10,10 @@ from aiohttp import web
 from marshmallow import Schema, fields, validate
 
 from api.authority import seen_job, seen_jobs
+from api.bodies import read_body
+from api.endpoints import Endpoint
 from api.errors import Problem, Unauthenticated
-from api.http import (
-    CommaSeparated,
-    Endpoint,
-    WholeNumber,
-    not_found,
-    page_limit,
-    page_response,
-    read_body,
-    read_query,
-)
+from api.http import CommaSeparated, WholeNumber, not_found, page_limit, page_response, read_query
 from api.keys import CACHE_CLIENT, IDENTITY, POOL, QUEUE, SETTINGS
 from api.longwork import Job, listed_as_queued, path_job_id, position, row_or_queued, when_ended
 from api.submission import build_command, perform, queued_job

@@ -11,8 +11,9 @@ import orjson
 from aiohttp import web
 from marshmallow import Schema, fields, validate
 
+from api.endpoints import ProblemSchema
 from api.errors import Problem
-from api.http import ProblemSchema, json_response, not_found, page_limit, page_response
+from api.http import json_response, not_found, page_limit, page_response
 from api.keys import GATEWAY, IDENTITY, POOL, QUEUE, SETTINGS
 from api.submission import RETRY_AFTER, answer, read_preference
 from core import lanes

@@ -19,8 +19,9 @@ from api.answers import complete, make_absolute
 from api.arrivals import give_up_body
 from api.clients import client_address_of
 from api.compression import compress
+from api.endpoints import Endpoint
 from api.errors import Problem, Unauthenticated, as_problem, problem_response
-from api.http import Endpoint, given_request_id, not_found, refuse_query
+from api.http import given_request_id, not_found, refuse_query
 from api.identity import Identity
 from api.keys import ADDRESS, ALLOWANCE, IDENTITY, JOB_ID, POOL, REQUEST_ID, REQUEST_LIMIT, TOKENS
 from api.limits import counted_as, refuse

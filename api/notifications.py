@@ -3,7 +3,9 @@
 from aiohttp import web
 from marshmallow import Schema, fields, validate
 
-from api.http import Endpoint, WholeNumber, page_by_id, path_id, read_json, read_query
+from api.bodies import read_json
+from api.endpoints import Endpoint
+from api.http import WholeNumber, page_by_id, path_id, read_query
 from api.keys import IDENTITY, POOL, SETTINGS
 from api.submission import build_command, perform
 from core.bounds import RequestSchema, String

@@ -2,7 +2,9 @@
 
 from aiohttp import web
 
-from api.http import Endpoint, json_response, not_found, path_id, read_json
+from api.bodies import read_json
+from api.endpoints import Endpoint
+from api.http import json_response, not_found, path_id
 from api.keys import IDENTITY, POOL
 from api.submission import build_command, perform
 from core.reminders.queries import read_reminders

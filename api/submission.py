@@ -6,8 +6,9 @@ from typing import Any, NamedTuple
 import orjson
 from aiohttp import web
 
+from api.conditions import ETAG, version_etag
 from api.errors import Problem, problem_response
-from api.http import ETAG, json_response, version_etag
+from api.http import json_response
 from api.keys import BODY, GATEWAY, IDENTITY, JOB_ID, REQUEST_ID, SETTINGS, TOKENS
 from core import clock
 from core.commands import ANONYMOUS, Command, Outcome

@@ -5,8 +5,9 @@ from typing import Any
 from aiohttp import web
 from marshmallow import Schema, ValidationError, fields, validate, validates_schema
 
+from api.endpoints import Endpoint
 from api.filters import TaskFilters, sort_name, task_filter, user_id_filter
-from api.http import Endpoint, WholeNumber, page_limit, page_response, read_query
+from api.http import WholeNumber, page_limit, page_response, read_query
 from api.keys import CACHE, IDENTITY, LIST_QUERIES, POOL, SETTINGS
 from core.bounds import String
 from core.cache import Miss

@@ -7,22 +7,12 @@ from typing import Any
 from aiohttp import web
 from marshmallow import Schema, ValidationError, fields
 
+from api.bodies import read_body, read_raw_json
+from api.conditions import is_unchanged, read_entity_tags, version_etag
+from api.endpoints import Endpoint, RejectionSchema
 from api.errors import Problem
 from api.fielderrors import FIELDS_MAXIMUM, Room
-from api.http import (
-    Endpoint,
-    RejectionSchema,
-    invalid,
-    is_unchanged,
-    json_response,
-    not_found,
-    path_id,
-    read_body,
-    read_entity_tags,
-    read_raw_json,
-    validate,
-    version_etag,
-)
+from api.http import invalid, json_response, not_found, path_id, validate
 from api.keys import CACHE, IDENTITY, POOL
 from api.limits import charge
 from api.submission import build_command, perform

@@ -18,9 +18,10 @@ from aiohttp.multipart import (
 )
 
 from api.arrivals import in_time, invite_body
+from api.bodies import broken_body, media_type
 from api.encodings import PIECE_BYTES, decoded_pieces, refuse_encoding
 from api.errors import Problem
-from api.http import broken_body, invalid, media_type
+from api.http import invalid
 from core.commands import Effect
 from core.formats.registry import head_of
 from core.formats.rows import Head, ImportRefused

@@ -2,8 +2,10 @@
 
 from aiohttp import web
 
+from api.bodies import read_json
+from api.endpoints import Endpoint
 from api.errors import Problem, Unauthenticated
-from api.http import Endpoint, json_response, read_json
+from api.http import json_response
 from api.keys import GUESS_LIMITS, IDENTITY, PASSWORDS, POOL
 from api.submission import answer, build_command, perform, read_idempotency_key
 from core.jobs.queries import find_outcome
