@@ -17,7 +17,7 @@ from api import (
     jobs,
     notifications,
     reminders,
-    tasklists,
+    task_lists,
     tasks,
     users,
 )
@@ -36,7 +36,7 @@ from core.settings import Settings, SettingsError
 ENDPOINTS: list[Endpoint] = [
     *auth.routes,
     *users.routes,
-    *tasklists.routes,
+    *task_lists.routes,
     *tasks.routes,
     *reminders.routes,
     *imports.routes,

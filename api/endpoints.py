@@ -7,7 +7,7 @@ from typing import Literal
 from aiohttp import web
 from marshmallow import Schema, fields
 
-from api.fielderrors import FIELDS_MAXIMUM
+from api.field_errors import FIELDS_MAXIMUM
 from api.http import JSON
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]

@@ -6,7 +6,7 @@ from typing import Any
 import orjson
 from aiohttp import web
 
-from api.fielderrors import Room, shortened
+from api.field_errors import Room, shortened
 from core.commands import REJECTIONS
 from core.errors import AnchorGone, CursorInvalid, DatabaseUnavailable, QueueUnavailable, StorageUnavailable
 

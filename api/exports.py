@@ -14,7 +14,7 @@ from api.files import StoredFile, file_response
 from api.filters import TaskFilters, sort_name, task_filter, user_id_filter
 from api.http import JSON, CommaSeparated, WholeNumber, not_found, read_query
 from api.keys import IDENTITY, POOL, STORAGE
-from api.longwork import Job, begin, find_work, not_ready, path_job_id, when_ended, work_page
+from api.long_jobs import Job, begin, find_job, not_ready, page_of_jobs, path_job_id, when_ended
 from api.submission import build_command, perform, queued_job
 from core.bounds import RequestSchema, String, refuse_longer
 from core.errors import ObjectGone
@@ -159,11 +159,11 @@ async def get_export(request: web.Request) -> web.Response:
 
 async def list_own_exports(request: web.Request) -> web.Response:
     """`GET /exports`: the caller's own, newest first."""
-    return await work_page(request, read_query(request, _LIST_QUERY), "export", list_exports)
+    return await page_of_jobs(request, read_query(request, _LIST_QUERY), "export", list_exports)
 
 
 async def _find_export(request: web.Request, export_id: str) -> JobView:
-    return await find_work(request, export_id, "export", read_export, _queued)
+    return await find_job(request, export_id, "export", read_export, _queued)
 
 
 # -- the file -------------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from aiohttp import web
 from marshmallow import RAISE, Schema, ValidationError, fields
 
 from api.errors import Problem
-from api.fielderrors import Room
+from api.field_errors import Room
 from core.bounds import List
 from core.ids import MAXIMUM_ID
 from core.pagination import decode_cursor, encode_cursor

@@ -17,7 +17,7 @@ from api.bodies import read_body
 from api.endpoints import Endpoint
 from api.http import WholeNumber, invalid, page_limit, page_response, read_query
 from api.keys import IDENTITY, POOL, SETTINGS, STORAGE, UPLOADS
-from api.longwork import Job, begin, find_work, path_job_id, when_ended, work_page
+from api.long_jobs import Job, begin, find_job, page_of_jobs, path_job_id, when_ended
 from api.submission import build_command, perform, queued_job, read_idempotency_key
 from api.uploads import quota_problem, receive, refused
 from core.bounds import RequestSchema, String
@@ -357,11 +357,11 @@ async def get_import(request: web.Request) -> web.Response:
 
 async def list_own_imports(request: web.Request) -> web.Response:
     """`GET /imports`: the caller's own, newest first."""
-    return await work_page(request, read_query(request, _LIST_QUERY), "import", list_imports)
+    return await page_of_jobs(request, read_query(request, _LIST_QUERY), "import", list_imports)
 
 
 async def _find_import(request: web.Request, import_id: str) -> JobView:
-    return await find_work(request, import_id, "import", read_import, _queued)
+    return await find_job(request, import_id, "import", read_import, _queued)
 
 
 # -- errors ---------------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from api.endpoints import Endpoint
 from api.errors import Problem, Unauthenticated
 from api.http import CommaSeparated, WholeNumber, not_found, page_limit, page_response, read_query
 from api.keys import CACHE_CLIENT, IDENTITY, POOL, QUEUE, SETTINGS
-from api.longwork import Job, listed_as_queued, path_job_id, position, row_or_queued, when_ended
+from api.long_jobs import Job, listed_as_queued, path_job_id, position, row_or_queued, when_ended
 from api.submission import build_command, perform, queued_job
 from core import lanes
 from core.bounds import RequestSchema, String

@@ -11,7 +11,7 @@ from api.bodies import read_body, read_raw_json
 from api.conditions import is_unchanged, read_entity_tags, version_etag
 from api.endpoints import Endpoint, RejectionSchema
 from api.errors import Problem
-from api.fielderrors import FIELDS_MAXIMUM, Room
+from api.field_errors import FIELDS_MAXIMUM, Room
 from api.http import invalid, json_response, not_found, path_id, validate
 from api.keys import CACHE, IDENTITY, POOL
 from api.limits import charge

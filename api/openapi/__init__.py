@@ -9,7 +9,7 @@ from apispec import APISpec
 from api.endpoints import Endpoint, ProblemSchema
 from api.errors import PROBLEM_JSON, PROBLEMS
 from api.http import FORM, JSON, MERGE_PATCH
-from api.longwork import Job
+from api.long_jobs import Job
 from api.openapi.schemas import SchemaPlugin, schema_name
 from api.openapi.vocabulary import (
     ANSWER_HEADERS,

@@ -14,7 +14,7 @@ from marshmallow import Schema, fields, validate
 from api import bodies
 from api.app import ENDPOINTS
 from api.errors import PROBLEM_MAXIMUM_BYTES, Problem, problem_response
-from api.fielderrors import FIELDS_MAXIMUM, Room
+from api.field_errors import FIELDS_MAXIMUM, Room
 from api.http import CommaSeparated, WholeNumber
 from api.imports import Mapping
 from core.bounds import OMITTED, Email, List, RequestSchema, String, maximum_of

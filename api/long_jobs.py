@@ -149,7 +149,7 @@ async def row_or_queued(
     return await queued() or await read()
 
 
-async def find_work(
+async def find_job(
     request: web.Request,
     job_id: str,
     kind: str,
@@ -183,7 +183,7 @@ async def find_work(
     return found
 
 
-async def work_page(
+async def page_of_jobs(
     request: web.Request, given: dict[str, Any], kind: str, read: Callable[..., Awaitable[list[ListedJob]]]
 ) -> web.Response:
     """A page of the caller's own imports or exports, newest first.
