@@ -9,7 +9,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 
 MAKEFLAGS += --no-print-directory
 .DELETE_ON_ERROR:
-.PHONY: help run test lint bench clean moved
+.PHONY: help run test lint bench schema clean moved
 
 help: ## show this
 	@echo "make run     run Tenfold on this machine; Ctrl-C stops it, the data stays"
@@ -17,6 +17,7 @@ help: ## show this
 	@echo "make test    run all tests; ARGS='-k name' chooses, ARGS='-m \"not faults\"' leaves out the long ones"
 	@echo "make lint    check style, types and imports"
 	@echo "make bench   measure, beside what the machine can do at most"
+	@echo "make schema  write migrations/schema.sql anew, after a migration was added"
 	@echo "make clean   remove what was installed and built; .tenfold, which holds data, stays"
 
 run: $(STAMP)
@@ -33,6 +34,9 @@ lint: $(STAMP)
 
 bench: $(STAMP)
 	@exec $(BIN)/python -m ops.bench $(ARGS)
+
+schema: $(STAMP)
+	@exec $(BIN)/python -m ops.dev.schema
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -4,7 +4,7 @@ Revision ID: ${up_revision}
 Revises: ${down_revision | comma,n}
 """
 
-from alembic import op
+from migrations import sql
 
 revision = ${repr(up_revision)}
 down_revision = ${repr(down_revision)}
@@ -13,8 +13,8 @@ depends_on = ${repr(depends_on)}
 
 
 def upgrade() -> None:
-    ${upgrades if upgrades else "pass"}
+    sql.up(__file__)
 
 
 def downgrade() -> None:
-    ${downgrades if downgrades else "pass"}
+    sql.down(__file__)

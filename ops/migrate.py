@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import asyncpg
 import typer
 from alembic.script.revision import RevisionError
 from alembic.util import CommandError
@@ -88,7 +89,8 @@ def _told_plainly() -> Iterator[None]:
         yield
     except (CommandError, RevisionError) as error:
         raise Fault(f"{error}: is the code older than the database?") from None
-    except DBAPIError as error:
-        raise Fault(f"the database refused: {error.orig}; see `tenfold check`") from None
+    except (DBAPIError, asyncpg.PostgresError) as error:
+        refusal = error.orig if isinstance(error, DBAPIError) else error
+        raise Fault(f"the database refused: {refusal}; see `tenfold check`") from None
     except ValueError as error:
         raise Fault(str(error)) from None
