@@ -19,7 +19,7 @@ from core.jobs.writes import record_jobs
 from core.lane_leases import LANE_TRANSACTION_SECONDS, LaneLease
 from core.logs import get_logger
 from core.partitions.writes import is_missing_partition
-from core.tasks.writes import create_and_record_tasks
+from core.tasks.writes.changes import create_and_record_tasks
 from worker.alone import TooExpensive, Tries, alone, as_too_expensive, set_aside
 from worker.batches import BatchRun, begin_batches
 from worker.operations import Applied, Work, applied_before, plan_safely

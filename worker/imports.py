@@ -17,17 +17,16 @@ from core import metrics
 from core.database.faults import is_transient
 from core.errors import ObjectGone, StorageUnavailable
 from core.formats.rows import ImportRefused
-from core.imports.chunks import write_chunk
 from core.imports.claims import ClaimedImport, Counts
 from core.imports.reading import Chunk, ImportReader, read_options, too_many_errors
-from core.imports.writes import (
+from core.imports.waiting import ended_imports, imports_wait
+from core.imports.writes.chunks import write_chunk
+from core.imports.writes.work import (
     claim_import,
     clean_up_after,
     drop_import,
-    ended_imports,
     fail_import,
     finish_import,
-    imports_wait,
     release_import,
     renew_import,
 )

@@ -25,7 +25,8 @@ from core.database.faults import is_transient, is_unavailable
 from core.errors import StorageUnavailable
 from core.exports.files import LONGEST_EXPORT_SECONDS
 from core.exports.writes import expired_files, exports_wait, forget_files, purge_exports
-from core.imports.writes import clean_up_after, ended_imports, imports_wait, without_import
+from core.imports.waiting import ended_imports, imports_wait, without_import
+from core.imports.writes.work import clean_up_after
 from core.jobs.queues import BULK_QUEUE, call_bulk
 from core.jobs.writes import purge_jobs
 from core.leases import LeaseLost, kept_lease, new_lease_owner

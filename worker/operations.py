@@ -14,7 +14,7 @@ from core.database.pools import Connection, Pool
 from core.deliveries.writes import redeliver
 from core.exports.writes import cancel_exports, create_exports
 from core.ids import MAXIMUM_ID, is_job_id
-from core.imports.writes import cancel_imports, create_imports
+from core.imports.writes.orders import cancel_imports, create_imports
 from core.jobs.outcomes import StoredOutcome
 from core.jobs.queues import LONG_WORK
 from core.logs import get_logger
@@ -22,7 +22,8 @@ from core.maintenance.writes import order_maintenance
 from core.notifications.writes import mark_notifications
 from core.reminders.writes import set_reminders
 from core.tasks.folding import AnswerBudget
-from core.tasks.writes import change_tasks, create_tasks, owners_of_tasks
+from core.tasks.queries import owners_of_tasks
+from core.tasks.writes.changes import change_tasks, create_tasks
 from core.users.writes import open_sessions, register_users, revoke_sessions, rotate_sessions, update_users
 
 log = get_logger()

@@ -18,7 +18,8 @@ from core.database.transactions import savepoint
 from core.lane_leases import LANE_TRANSACTION_SECONDS, LaneLease, LaneLost, lane_transaction
 from core.logs import get_logger
 from core.partitions.writes import is_missing_partition
-from core.tasks.writes import change_tasks, owners_of_tasks
+from core.tasks.queries import owners_of_tasks
+from core.tasks.writes.changes import change_tasks
 from worker.operations import (
     HANDLERS,
     OF_A_TASK,

@@ -5,13 +5,14 @@ is looked at, and row-level security holds even behind a transaction pooler. Eve
 PostgreSQL may pull one without up into the join, and scan the table before the identity is set (nothing is seen then).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
 from core.database.faults import is_data_fault
+from core.database.pools import Connection
 from core.database.read_pool import ReadPool
 from core.database.reads import fetch_row
 from core.errors import AnchorGone, CursorInvalid
@@ -231,6 +232,15 @@ async def read_task(pool: ReadPool, caller: Caller, task_id: int) -> tuple[str, 
     """
     row = await fetch_row(pool, _ONE_OF_ALL if caller.is_admin else _ONE_OF_OWN, caller.identity(pool), task_id)
     return None if row is None else (row["task"], row["version"])
+
+
+_OWNERS = "SELECT id, user_id FROM tasks WHERE user_id > 0 AND id = ANY ($1::bigint[])"
+
+
+async def owners_of_tasks(connection: Connection, task_ids: Sequence[int]) -> dict[int, int]:
+    """Task id → owner, for those that exist: an admin's command names a task but not its owner."""
+    rows = await connection.fetch(_OWNERS, task_ids)
+    return {row["id"]: row["user_id"] for row in rows}
 
 
 def _parameters(task_filter: TaskFilter) -> tuple[frozenset[str], list[Any]]:

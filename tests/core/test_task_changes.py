@@ -17,7 +17,7 @@ from core.database.pools import Connection, Pool
 from core.tasks.fields import DESCRIPTION_MAXIMUM, LABEL_MAXIMUM, LABELS_MAXIMUM, TITLE_MAXIMUM
 from core.tasks.folding import AnswerBudget, too_much
 from core.tasks.schemas import BATCH_MAXIMUM
-from core.tasks.writes import LARGEST_TASK_BYTES, change_tasks
+from core.tasks.writes.changes import LARGEST_TASK_BYTES, change_tasks
 from tests.core.conftest import Cast
 from tests.harness import insert_user
 from worker.operations import results_text

@@ -15,9 +15,11 @@ import pytest
 from core import metrics
 from core.formats.registry import FORMATS
 from core.formats.rows import BadRow, Certainty, FileReport, Format, Head, ImportRefused, ReadOptions, Row, Rows
-from core.imports import chunks, reading, rowerrors
+from core.imports import reading
 from core.imports.claims import ClaimedImport
-from core.imports.writes import claim_import, release_import, unfinished_imports
+from core.imports.waiting import unfinished_imports
+from core.imports.writes import chunks, rowerrors
+from core.imports.writes.work import claim_import, release_import
 from core.jobs.queues import BULK_QUEUE
 from core.leases import LeaseLost
 from tests.harness import eventually

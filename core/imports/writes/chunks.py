@@ -9,8 +9,8 @@ from core.database.pools import Connection, Pool
 from core.formats.rows import FileReport, ImportRefused
 from core.imports.claims import ClaimedImport, Counts, counts_of
 from core.imports.reading import Chunk
-from core.imports.rowerrors import as_json, keep_errors
-from core.imports.taskrows import CHUNK_SECONDS, write_rows
+from core.imports.writes.rowerrors import as_json, keep_errors
+from core.imports.writes.taskrows import CHUNK_SECONDS, write_rows
 from core.leases import LEASE_SECONDS, LeaseLost
 from core.taskquota import TaskQuota, quota_members
 

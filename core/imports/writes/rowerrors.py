@@ -9,7 +9,7 @@ import orjson
 from core.database.pools import Connection
 from core.imports.claims import ClaimedImport, Counts
 from core.imports.reading import MESSAGE_MAXIMUM, RowError
-from core.imports.taskrows import CHUNK_SECONDS
+from core.imports.writes.taskrows import CHUNK_SECONDS
 
 KEPT_ERRORS_MAXIMUM = 100_000
 KEPT_VALUES_MAXIMUM = 64 << 10

@@ -16,8 +16,9 @@ from core.tasks.columns import task_json
 from core.tasks.fields import DEFAULT_PRIORITY, DEFAULT_RECURRENCE_FROM, DEFAULT_STATUS
 from core.tasks.folding import AnswerBudget, too_much, untouched
 from core.tasks.recurrence import Following
-from core.tasks.repeated import change_in_turn
-from core.tasks.series import follow_completed, plan_following, refuse_rules, to_be_completed
+from core.tasks.series import plan_following
+from core.tasks.writes.repeated import change_in_turn
+from core.tasks.writes.series import follow_completed, refuse_rules, to_be_completed
 
 # The ids are made before the insert, in the order of the input, so that each result finds its operation.
 _CREATED = f"""
@@ -130,8 +131,6 @@ ORDER  BY input.place
 CHANGES_AT_ONCE = 64
 LARGEST_TASK_BYTES = 128 << 10
 """No task's JSON is larger, though all its characters be of the kind that takes six bytes."""
-
-_OWNERS = "SELECT id, user_id FROM tasks WHERE user_id > 0 AND id = ANY ($1::bigint[])"
 
 
 async def create_tasks(connection: Connection, creations: Sequence[dict[str, Any]]) -> list[Effect]:
@@ -285,12 +284,6 @@ async def _delete_tasks(connection: Connection, deletions: Sequence[dict[str, An
         Effect(204, task_id=deletion["id"]) if row["deleted"] else untouched(deletion, row["version"])
         for deletion, row in zip(deletions, rows, strict=True)
     ]
-
-
-async def owners_of_tasks(connection: Connection, task_ids: Sequence[int]) -> dict[int, int]:
-    """Task id → owner, for those that exist: an admin's command names a task but not its owner."""
-    rows = await connection.fetch(_OWNERS, task_ids)
-    return {row["id"]: row["user_id"] for row in rows}
 
 
 def _versions(operation: dict[str, Any]) -> str | None:

@@ -15,8 +15,8 @@ from core.commands import Effect
 from core.database.pools import Connection
 from core.tasks.columns import task_json
 from core.tasks.folding import AnswerBudget, Folding, Found, State, Step
-from core.tasks.series import follow_states
 from core.tasks.tables import tasks as tasks_table
+from core.tasks.writes.series import follow_states
 from core.turns import Turns
 
 Key = tuple[int, int]
