@@ -16,7 +16,7 @@ from api.app import ENDPOINTS
 from api.errors import PROBLEM_MAXIMUM_BYTES, Problem, problem_response
 from api.field_errors import FIELDS_MAXIMUM, Room
 from api.http import CommaSeparated, WholeNumber
-from api.imports import Mapping
+from api.import_schemas import Mapping
 from core.bounds import OMITTED, Email, List, RequestSchema, String, maximum_of
 from core.tasks.schemas import BATCH_OPERATIONS
 from core.tasks.values import Timestamp
