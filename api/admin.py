@@ -167,7 +167,7 @@ async def run_maintenance(request: web.Request) -> web.Response:
 
 
 async def _require_admin(request: web.Request) -> None:
-    """Raises a Problem, 403, before anything else is looked at."""
+    """Raises a Problem, 403. To be called before anything else."""
     if not await still_admin(request):
         raise Problem("forbidden", "Only admins may do this.")
 
@@ -185,7 +185,7 @@ def _command(request: web.Request, name: str, arguments: dict[str, Any]) -> Comm
 
 
 async def _is_repeat(request: web.Request, command: Command) -> bool:
-    """Whether the order was carried out before: it is then answered as it was, however things have changed by it."""
+    """Whether the order was carried out before. A repeat gets the first answer, whatever has changed since."""
     return read_idempotency_key(request) is not None and await find_outcome(request.app[POOL], command) is not None
 
 

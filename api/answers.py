@@ -1,4 +1,4 @@
-"""What every answer says, whoever made it: who may keep it, how to take it, and where things are."""
+"""The headers that every answer has: who may store it, how it is read, and where things are."""
 
 from aiohttp import hdrs, web
 from multidict import CIMultiDict, istr
@@ -6,36 +6,36 @@ from multidict import CIMultiDict, istr
 from api.compression import may_be_compressed
 
 SERVER = "tenfold"
-"""Without a version: it would tell which faults to try."""
+"""Without a version, which would tell attackers what faults there are."""
 
-# Made once: one call takes them all over, where one for each would cost several times as much.
-_ANYBODYS: CIMultiDict[str] = CIMultiDict([(istr("X-Content-Type-Options"), "nosniff"), (hdrs.SERVER, SERVER)])
-_ANYBODYS_LONG: CIMultiDict[str] = CIMultiDict([*_ANYBODYS.items(), (hdrs.VARY, "Accept-Encoding")])
-_CALLERS_KEPT: CIMultiDict[str] = CIMultiDict([*_ANYBODYS.items(), (hdrs.VARY, "Authorization, Cookie")])
-_CALLERS: CIMultiDict[str] = CIMultiDict([*_CALLERS_KEPT.items(), (hdrs.CACHE_CONTROL, "private, no-cache")])
-_CALLERS_LONG: CIMultiDict[str] = CIMultiDict(
+# Made once, and added by one call: a call for each header costs several times as much.
+_PUBLIC: CIMultiDict[str] = CIMultiDict([(istr("X-Content-Type-Options"), "nosniff"), (hdrs.SERVER, SERVER)])
+_PUBLIC_LONG: CIMultiDict[str] = CIMultiDict([*_PUBLIC.items(), (hdrs.VARY, "Accept-Encoding")])
+_PRIVATE_BARE: CIMultiDict[str] = CIMultiDict([*_PUBLIC.items(), (hdrs.VARY, "Authorization, Cookie")])
+_PRIVATE: CIMultiDict[str] = CIMultiDict([*_PRIVATE_BARE.items(), (hdrs.CACHE_CONTROL, "private, no-cache")])
+_PRIVATE_LONG: CIMultiDict[str] = CIMultiDict(
     [
-        *_ANYBODYS.items(),
+        *_PUBLIC.items(),
         (hdrs.VARY, "Authorization, Cookie, Accept-Encoding"),
         (hdrs.CACHE_CONTROL, "private, no-cache"),
     ]
 )
 
 
-def complete(response: web.StreamResponse, *, is_public: bool) -> bool:
-    """Adds the headers that every answer has; returns whether it may be compressed.
+def add_common_headers(response: web.StreamResponse, *, is_public: bool) -> bool:
+    """Adds the headers that every answer has; returns whether the body may be compressed.
 
     Args:
-        response: its handler has set a `Cache-Control` of its own where it must not be stored.
-        is_public: it is the same for everybody, and its handler has said who may keep it.
+        response: where it must not be stored, its handler has set `Cache-Control`.
+        is_public: the answer is the same for everybody, and its handler has set `Cache-Control`.
     """
     is_long = may_be_compressed(response)
     if is_public:
-        common = _ANYBODYS_LONG if is_long else _ANYBODYS
+        common = _PUBLIC_LONG if is_long else _PUBLIC
     elif hdrs.CACHE_CONTROL in response.headers:
-        common = _CALLERS_KEPT
+        common = _PRIVATE_BARE
     else:
-        common = _CALLERS_LONG if is_long else _CALLERS
+        common = _PRIVATE_LONG if is_long else _PRIVATE
     response.headers.extend(common)
     return is_long
 

@@ -1,4 +1,4 @@
-"""A body on its way in: invited where its client waits for that, and given up where it stands still."""
+"""The body of a request while it arrives: `100 Continue` where the client waits for it; 408 where nothing comes."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable
@@ -7,7 +7,7 @@ from typing import TypeVar
 from aiohttp import web
 
 from api.errors import Problem
-from api.keys import AWAITS_INVITATION
+from api.keys import AWAITS_CONTINUE
 
 STANDSTILL_SECONDS = 30.0
 
@@ -20,15 +20,18 @@ async def arriving_pieces(request: web.Request) -> AsyncIterator[bytes]:
     Raises:
         Problem: 408, nothing of it has come for `STANDSTILL_SECONDS`.
     """
-    await invite_body(request)
+    await send_continue(request)
     while piece := await in_time(request.content.readany()):
         yield piece
 
 
-async def invite_body(request: web.Request) -> None:
-    """Sends `100 Continue` where the client waits for it (RFC 9110, 10.1.1); nothing in the head may doom the body."""
-    if request.get(AWAITS_INVITATION):
-        request[AWAITS_INVITATION] = False
+async def send_continue(request: web.Request) -> None:
+    """Sends `100 Continue` where the client waits for it (RFC 9110, 10.1.1).
+
+    To be called when nothing in the head rules the body out.
+    """
+    if request.get(AWAITS_CONTINUE):
+        request[AWAITS_CONTINUE] = False
         await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         request.writer.output_size = 0  # the answer itself has not begun
 
@@ -47,7 +50,7 @@ async def in_time(reading: Awaitable[T]) -> T:
 
 
 def give_up_body(request: web.BaseRequest) -> None:
-    """Has the connection closed once the request is answered, without waiting for what did not come."""
+    """Closes the connection when the request is answered, without waiting for the rest of the body."""
     request.protocol.close()
     if not request.content.is_eof():
         request.content.feed_eof()

@@ -1,6 +1,6 @@
-"""Whether an admin still is one, where that is not PostgreSQL's to judge: tokens and outcomes outlive a role.
+"""Whether an admin is still one, where PostgreSQL does not check it: tokens and stored outcomes outlive a role.
 
-Stored outcomes are shown to their user as he may see them now: others' tasks are for those who are admins still.
+A stored outcome is shown to its user as that user may see it now: tasks of others only to whoever is still an admin.
 """
 
 from collections.abc import Sequence
@@ -34,7 +34,7 @@ async def _is_admin(pool: ReadPool, user_id: int) -> bool:
     return await current_role(pool, user_id) == "admin"
 
 
-async def seen_by_user(pool: ReadPool, command: Command, outcome: Outcome) -> Outcome:
+async def visible_outcome(pool: ReadPool, command: Command, outcome: Outcome) -> Outcome:
     """What the outcome of an earlier delivery of a command may tell its user now.
 
     Raises:
@@ -51,30 +51,30 @@ async def seen_by_user(pool: ReadPool, command: Command, outcome: Outcome) -> Ou
     return outcome
 
 
-async def seen_job(request: web.Request, job: JobView, job_id: str) -> JobView | None:
-    """The caller's job; None where it tells of nothing but a task that he may not see (any more).
+async def visible_job(request: web.Request, job: JobView, job_id: str) -> JobView | None:
+    """The caller's job; None where all it tells of is a task that the caller may not see (any more).
 
     Raises:
         DatabaseUnavailable: the database cannot answer.
     """
-    seen = await _seen_bodies(request, {job_id: job.body})
+    seen = await _visible_bodies(request, {job_id: job.body})
     return replace(job, body=seen[job_id]) if job_id in seen else None
 
 
-async def seen_jobs(request: web.Request, jobs: Sequence[ListedJob]) -> list[ListedJob]:
-    """The caller's jobs without those of which `seen_job` shows nothing.
+async def visible_jobs(request: web.Request, jobs: Sequence[ListedJob]) -> list[ListedJob]:
+    """The caller's jobs but those for which `visible_job` is None.
 
     Raises:
         DatabaseUnavailable: the database cannot answer.
     """
-    seen = await _seen_bodies(request, {job.id: job.body for job in jobs})
+    seen = await _visible_bodies(request, {job.id: job.body for job in jobs})
     return [replace(job, body=seen[job.id]) for job in jobs if job.id in seen]
 
 
-async def _seen_bodies(request: web.Request, bodies: dict[str, str]) -> dict[str, str]:
+async def _visible_bodies(request: web.Request, bodies: dict[str, str]) -> dict[str, str]:
     user_id = request[IDENTITY].user_id
     hidden: set[str] = set()
-    if of_reminders := [job_id for job_id, body in bodies.items() if _tells_reminders(body)]:
+    if of_reminders := [job_id for job_id, body in bodies.items() if _is_about_reminders(body)]:
         hidden = await jobs_of_others_tasks(request.app[POOL], user_id, of_reminders)
     others = {job_id for job_id, body in bodies.items() if holds_others(body, user_id)}
     if not (hidden or others) or await still_admin(request):
@@ -89,7 +89,7 @@ async def _seen_bodies(request: web.Request, bodies: dict[str, str]) -> dict[str
     return seen
 
 
-def _tells_reminders(body: str) -> bool:
+def _is_about_reminders(body: str) -> bool:
     return f'"kind":"{_REMINDERS}"' in body and '"result":null' not in body
 
 

@@ -16,12 +16,12 @@ from api.keys import BODY
 JSON_TYPES = frozenset({JSON, MERGE_PATCH, "application/octet-stream", ""})
 FORM_FIELDS_MAXIMUM = 20
 FORM_MAXIMUM_BYTES = 64 << 10
-"""Of a form with nothing but names and passwords in it; each escape in it takes longer to read than all of JSON."""
+"""A form holds names and passwords only, and its escapes take much longer to read than JSON does."""
 
 CONTAINERS_MAXIMUM = 20_000
 """Lists and objects in one body. The largest valid one, a batch, has 3,001."""
 QUOTES_MAXIMUM = 100_000
-"""Quotes and escapes in a body with so many brackets in it; to tell what of those is text would take too long."""
+"""With more quotes and escapes than that, brackets in texts are counted, too: to find the texts takes too long."""
 
 MEDIA_TYPE_MAXIMUM = 255
 
@@ -38,9 +38,9 @@ async def read_json(request: web.Request, schema: Schema) -> Any:
 
 
 async def read_body(request: web.Request) -> bytes:
-    """The whole body, also to be found at `request[BODY]`; to be called once.
+    """The whole body, which is also kept as `request[BODY]`. To be called once.
 
-    One that is or will be too large is refused without waiting for the rest of it.
+    A body that is too large, or will be, is refused without waiting for its rest.
 
     Raises:
         Problem: 400 it breaks off or cannot be decompressed, 413 too large.
@@ -48,7 +48,7 @@ async def read_body(request: web.Request) -> bytes:
     largest = request.client_max_size
     try:
         if request.content.is_eof() and hdrs.CONTENT_ENCODING not in request.headers:
-            body = request.content.read_nowait()  # as most are, which came with the head: this costs a third
+            body = request.content.read_nowait()  # it came with the head, as most do: this takes a third of the time
         elif (request.content_length or 0) <= largest:
             body = await _gather_body(request, largest)
         else:
@@ -99,7 +99,7 @@ async def read_form(request: web.Request, schema: Schema) -> Any:
     repeated = repeated_names(name for name, _ in pairs)
     if repeated:
         raise invalid({name: ["Give it once."] for name in repeated})
-    # Unlike everywhere else, what is not known is ignored: RFC 6749, 3.2 demands it of a form of OAuth 2.0.
+    # Here alone unknown names are ignored: RFC 6749, 3.2 demands that of a form of OAuth 2.0.
     return validate(schema, {name: value for name, value in pairs if name in schema.fields})
 
 
@@ -118,13 +118,13 @@ async def read_raw_json(request: web.Request) -> Any:
 
 
 def _refuse_masses(body: bytes) -> None:
-    """Refuses what would be valid nowhere, and takes the longest to read by far: hundreds of thousands of lists.
+    """Refuses hundreds of thousands of lists: they take the longest to read by far, and are valid nowhere.
 
     Raises:
         Problem: 400, there are more than `CONTAINERS_MAXIMUM` lists and objects in it.
     """
     if body.count(b"[") + body.count(b"{") <= CONTAINERS_MAXIMUM:
-        return  # as nearly always; what is in texts does not count, but to look for those takes longer
+        return  # nearly always; brackets in texts do not count, but to find those takes longer
     structure = body
     if body.count(b'"') + body.count(b"\\") <= QUOTES_MAXIMUM:
         structure = _JSON_STRING.sub(b"", body)
@@ -133,9 +133,9 @@ def _refuse_masses(body: bytes) -> None:
 
 
 def media_type(request: web.Request) -> str:
-    """What the body is, in lower case and without parameters: `application/octet-stream` unless it is said.
+    """The media type in lower case, without parameters; `application/octet-stream` where there is none.
 
-    aiohttp's own takes seconds for a header that means harm.
+    aiohttp's own parser can be made to take seconds.
     """
     given = request.headers.get(hdrs.CONTENT_TYPE)
     if given is None:

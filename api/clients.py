@@ -11,7 +11,7 @@ from core.settings import Network
 
 UNKNOWN = "unknown"
 LIMITED_PREFIX = 64
-"""Who has an IPv6 address has as many as fit into 64 bits, and can take another for each request."""
+"""Whoever has one IPv6 address has a network of 64 bits, and can take another address for each request."""
 
 # RFC 7239, 4: pairs of a token and a token or a quoted string, separated by semicolons; elements by commas.
 _PAIR = re.compile(r"""\s*([!#$%&'*+.^_`|~0-9A-Za-z-]+)\s*=\s*("(?:[^"\\]|\\.)*"|[^\s",;]*)\s*([,;]?)""")
@@ -20,7 +20,7 @@ _IN_BRACKETS = re.compile(r"\[([^\[\]]+)\](?::(?:[0-9]{1,5}|_[A-Za-z0-9._-]+))?\
 
 
 def client_address_of(trusted: Sequence[Network]) -> Callable[[web.BaseRequest], str]:
-    """What tells the client's address: the last hop that no trusted proxy vouches for.
+    """The function that tells a client's address: the nearest hop that is no trusted proxy.
 
     `X-Forwarded-For` is read where it is there, `Forwarded` (RFC 7239) elsewhere. Most proxies write the former alone
     and pass the latter on as the client sent it: a proxy that writes `Forwarded` has to remove `X-Forwarded-For`.
@@ -57,7 +57,7 @@ def _peer(request: web.BaseRequest) -> str:
 
 
 def _hops(request: web.BaseRequest) -> Iterator[str]:
-    """The addresses that proxies tell of, the nearest first."""
+    """The addresses that the proxies named, the nearest first."""
     lines = request.headers.getall("X-Forwarded-For", None)
     if lines is not None:
         return reversed([hop for line in lines for hop in line.split(",")])
@@ -67,7 +67,7 @@ def _hops(request: web.BaseRequest) -> Iterator[str]:
 def forwarded_for(text: str) -> list[str]:
     """The `for` of each element of `Forwarded`, in their order; empty where an element has none.
 
-    What cannot be read counts as an element without one, and so does all in front of it.
+    An element that cannot be read counts as one without a `for`, and so do all before it.
     """
     hops: list[str] = []
     place, is_open, node = 0, False, ""
@@ -111,7 +111,7 @@ def read_node(text: str) -> str | None:
 
 @lru_cache(4096)
 def limited_network(address: str) -> str:
-    """Whom limits take for one: an IPv4 address, or the network of an IPv6 address."""
+    """What limits count as one client: an IPv4 address, or the network of an IPv6 address."""
     if ":" not in address:
         return address
     return str(ipaddress.ip_network((address, LIMITED_PREFIX), strict=False))

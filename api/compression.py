@@ -1,4 +1,4 @@
-"""Answers that travel compressed (RFC 9110, 8.4 and 12.5.3), where the client understands that."""
+"""Compressed answers, for clients that take gzip (RFC 9110, 8.4 and 12.5.3)."""
 
 import asyncio
 import re
@@ -9,18 +9,18 @@ from aiohttp import hdrs, web
 
 COMPRESSED_OVER_BYTES = 1024
 IN_LOOP_BYTES = 32 << 10
-"""What is longer is compressed in a thread, so that nobody waits for it."""
+"""Longer bodies are compressed in a thread: in the event loop, all other requests would wait."""
 
-# The lowest level costs a third of the usual one, and makes JSON hardly longer.
+# The lowest level takes a third of the time of the usual one, and JSON becomes hardly longer.
 _LEVEL = 1
 _GZIP_BITS = 16 + zlib.MAX_WBITS
 _VERSION_TAG = re.compile(r'"[0-9]+"\Z')
 
 
 def may_be_compressed(response: web.StreamResponse) -> bool:
-    """Whether the body is long, whole and in memory, and holds no secret, whose length would tell of it.
+    """Whether the body is long, whole, in memory, and holds no secret.
 
-    https://www.breachattack.com: what is compressed together with a guess is shorter where the guess is right.
+    The length of a compressed secret gives it away: beside a right guess it is shorter (https://www.breachattack.com).
     """
     if not isinstance(response, web.Response):
         return False
@@ -30,12 +30,12 @@ def may_be_compressed(response: web.StreamResponse) -> bool:
         and len(body) > COMPRESSED_OVER_BYTES
         and response.status != 206
         and response.headers.get(hdrs.CACHE_CONTROL) != "no-store"
-        and hdrs.VARY not in response.headers  # else its handler has seen to it
+        and hdrs.VARY not in response.headers  # its handler has decided already
     )
 
 
 async def compress(request: web.BaseRequest, response: web.StreamResponse) -> None:
-    """Compresses an answer that may be, where the client takes gzip; its entity tag then says so."""
+    """Compresses the answer if the client takes gzip, and marks its entity tag."""
     if not takes_gzip(request):
         return
     assert isinstance(response, web.Response)
@@ -53,18 +53,18 @@ def gzipped(body: bytes) -> bytes:
 
 
 def encoded_etag(etag: str) -> str:
-    """The tag of what is encoded: of a version the same number, as a weak tag; of a file a tag of its own."""
+    """The tag of a compressed body: of a version its number as a weak tag; of a file a tag of its own."""
     return f"W/{etag}" if _VERSION_TAG.match(etag) else f'{etag[:-1]}-gzip"'
 
 
 def takes_gzip(request: web.BaseRequest) -> bool:
-    """Whether the client understands gzip, and does not like no encoding better."""
+    """Whether the client takes gzip, and does not prefer a body that is not encoded."""
     return _names_gzip(",".join(request.headers.getall(hdrs.ACCEPT_ENCODING, [])))
 
 
 @lru_cache(256)
 def _names_gzip(accept_encoding: str) -> bool:
-    """Whether gzip is named, or all is, and not given less weight than no encoding."""
+    """Whether the header names gzip or `*`, with no less weight than `identity`."""
     weights: dict[str, float] = {}
     for part in accept_encoding.lower().split(","):
         coding, _, parameters = part.partition(";")

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 
 from aiohttp import web
 
-from api.authority import seen_by_user
+from api.authority import visible_outcome
 from api.gateway import Gateway
 from api.keys import (
     BOOKKEEPING,
@@ -46,9 +46,9 @@ from core.redis.link import Link
 from core.storage import Storage
 from core.version import VERSION
 
-OBSERVE_SECONDS = 1.0
+MEASURE_SECONDS = 1.0
 POOL_CLOSE_SECONDS = 5.0
-# A client has waited long enough when an outcome is looked up: without an answer it is told 202.
+# When an outcome is looked up, its client has waited long enough. Without an answer in time it is told 202.
 FIND_SECONDS = 1.0
 
 log = get_logger()
@@ -71,7 +71,7 @@ async def database(app: web.Application) -> AsyncIterator[None]:
 
 
 async def _look_at_database(app: web.Application) -> None:
-    """Says at the start what would make every answer wrong; a database that is away is looked at by /health/ready."""
+    """Logs at the start what would make every answer wrong. /health/ready tells of a database that is away."""
     standing = await look_at_login(app[SETTINGS], app[POOL], "API")
     if standing is None or not standing.has_tables:
         return
@@ -112,7 +112,7 @@ async def files(app: web.Application) -> AsyncIterator[None]:
 
 async def _outcome_to_tell(app: web.Application, command: Command) -> Outcome | None:
     outcome = await find_outcome(app[POOL], command)
-    return None if outcome is None else await seen_by_user(app[POOL], command, outcome)
+    return None if outcome is None else await visible_outcome(app[POOL], command, outcome)
 
 
 async def write_gateway(app: web.Application) -> AsyncIterator[None]:
@@ -135,21 +135,21 @@ async def authentication(app: web.Application) -> AsyncIterator[None]:
     app[PASSWORDS].close()
 
 
-async def observation(app: web.Application) -> AsyncIterator[None]:
+async def gauges(app: web.Application) -> AsyncIterator[None]:
     metrics.BUILD_INFO.labels(VERSION, platform.python_version(), "api").set(1)
-    observer = asyncio.create_task(_observe_forever(app), name="observer")
+    measuring = asyncio.create_task(_measure_forever(app), name="gauges")
     yield
-    await end_tasks([observer])
+    await end_tasks([measuring])
     app[BOOKKEEPING].settle()
 
 
-async def _observe_forever(app: web.Application) -> None:
+async def _measure_forever(app: web.Application) -> None:
     while True:
         before = time.monotonic()
-        await asyncio.sleep(OBSERVE_SECONDS)
-        metrics.EVENT_LOOP_LAG.labels("api").set(max(0.0, time.monotonic() - before - OBSERVE_SECONDS))
+        await asyncio.sleep(MEASURE_SECONDS)
+        metrics.EVENT_LOOP_LAG.labels("api").set(max(0.0, time.monotonic() - before - MEASURE_SECONDS))
         for state, count in pool_counts(app[POOL]).items():
             metrics.DATABASE_POOL.labels("api", state).set(count)
 
 
-CONTEXTS = [database, redis_servers, files, authentication, write_gateway, observation]
+CONTEXTS = [database, redis_servers, files, authentication, write_gateway, gauges]

@@ -50,7 +50,7 @@ ASSETS = {
 
 @dataclass(frozen=True)
 class Published:
-    """A document as it is served: plain, and compressed under a tag of its own."""
+    """A document as it is served: plain, or compressed, which has a tag of its own."""
 
     body: bytes
     etag: str
@@ -66,7 +66,7 @@ class Published:
         return cls(body, f'"{hashlib.blake2b(body, digest_size=8).hexdigest()}"', media_type)
 
     async def answer(self, request: web.Request, headers: dict[str, str]) -> web.Response:
-        """The document, encoded as the client likes it, unless it has it already."""
+        """The document, encoded as the client prefers; 304 where the client has it."""
         encoded = encoded_etag(self.etag)
         is_gzipped = takes_gzip(request)
         etag = encoded if is_gzipped else self.etag
@@ -91,7 +91,7 @@ class OpenApi(Schema):
 DOCUMENT: web.AppKey[Published] = web.AppKey("document", Published)
 
 PAGE_HEADERS = {
-    # Scripts, styles and requests of this origin, the icons inside Swagger UI's style sheet, and nothing else.
+    # Allowed are scripts, styles and requests of this origin, and the icons inside Swagger UI's style sheet.
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
         "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -103,7 +103,7 @@ FOREVER = "public, max-age=31536000, immutable"
 
 
 def _revision() -> str:
-    """Stands in the address of every asset, so that a browser may keep what it has for ever."""
+    """Part of every asset's address, so that a browser may keep an asset for ever."""
     digest = hashlib.blake2b(digest_size=6)
     for path in ASSETS.values():
         digest.update(path.read_bytes())

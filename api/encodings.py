@@ -1,6 +1,6 @@
-"""Bodies that travel compressed (RFC 9110, 8.4): decoded piece by piece, and held to their end.
+"""Compressed bodies of requests (RFC 9110, 8.4): decoded piece by piece; one that breaks off is refused.
 
-aiohttp would decode them by itself, but takes a gzip body that breaks off for a whole one.
+aiohttp could decode them, but takes a gzip body that breaks off for a whole one.
 """
 
 import zlib
@@ -10,17 +10,17 @@ from aiohttp import hdrs, web
 
 from api.arrivals import arriving_pieces
 from api.errors import Problem
-from api.keys import AWAITS_INVITATION
+from api.keys import AWAITS_CONTINUE
 
 PIECE_BYTES = 64 << 10
 """The most that is decoded at once: a few kilobytes can unpack to gigabytes."""
 
 INPUT_BYTES = 16 << 10
-"""The most that is given to a decoder at once: it copies what is left over, once for each member of a gzip body."""
+"""The most that a decoder gets at once: for each member of a gzip body it copies all that is left."""
 
 MEMBERS_FREE = 16
 MEMBER_BYTES = 1 << 10
-"""Beyond the first few, members of a gzip body hold so many bytes on average: one takes as long as these to decode."""
+"""What members of a gzip body must hold on average, beyond the first few: one takes as long to decode as these."""
 
 _GZIP_BITS = 16 + zlib.MAX_WBITS
 _ENCODINGS = ("gzip", "deflate")
@@ -40,13 +40,13 @@ async def decoded_pieces(request: web.Request) -> AsyncIterator[bytes]:
     """
     encoding = ",".join(request.headers.getall(hdrs.CONTENT_ENCODING, [])).strip().lower()
     decoder: _Decoder | None = None
-    if request.get(AWAITS_INVITATION) and encoding not in _KNOWN:
+    if request.get(AWAITS_CONTINUE) and encoding not in _KNOWN:
         raise refuse_encoding()
     async for piece in arriving_pieces(request):
         if encoding in ("", "identity"):
             yield piece
             continue
-        decoder = decoder or _Decoder(encoding)  # not before there is something to decode: nothing is well encoded
+        decoder = decoder or _Decoder(encoding)  # made late: an empty body is fine, whatever its header says
         for decoded in decoder.decode(piece):
             yield decoded
     if decoder is not None:
@@ -104,7 +104,7 @@ class _Decoder:
                 self._stream = None
             else:
                 data = self._stream.unconsumed_tail
-                # Of a full piece the rest may be held back by zlib, without any input that is left.
+                # After a full piece zlib may hold some output back, though no input is left.
                 has_more = bool(data) or len(decoded) == PIECE_BYTES
 
     def finish(self) -> None:

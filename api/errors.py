@@ -76,7 +76,7 @@ class Problem(Exception):
 
 
 class Unauthenticated(Problem):
-    """401 with the challenge of RFC 6750, 3; all name an error, also where nothing was sent."""
+    """401 with the challenge of RFC 6750, 3. It always names an error, also where no token was sent."""
 
     def __init__(self, name: str, detail: str, *, error: str = "invalid_request") -> None:
         challenge = f'Bearer realm="tenfold", error="{error}", error_description="{detail}"'
@@ -122,11 +122,11 @@ def as_problem(error: Exception) -> Problem | None:
 def problem_response(
     content: dict[str, Any], *, instance: str, request_id: str, headers: dict[str, str] | None = None
 ) -> web.Response:
-    """Renders a problem, in `PROBLEM_MAXIMUM_BYTES` at the most: what quotes the client is cut short.
+    """Renders a problem in `PROBLEM_MAXIMUM_BYTES` at the most: text of the client in it is cut short.
 
     Args:
-        content: at least `type`, `title`, `status` and `detail`; of its `errors` as many are told as there is room for.
-        instance: the path of the request as it was sent: a URI reference, which a decoded path may not be.
+        content: at least `type`, `title`, `status` and `detail`; its `errors` are told as far as there is room.
+        instance: the path of the request as it was sent: a decoded path may be no URI reference.
         request_id: of the request.
         headers: of the answer.
     """
@@ -144,5 +144,5 @@ def _few_errors(content: dict[str, Any]) -> dict[str, Any]:
 
 
 def _shown(path: str) -> str:
-    """A path as far as it is shown; what is left is a path as well."""
+    """The beginning of a path; no escape in it is cut in half."""
     return path if len(path) <= INSTANCE_MAXIMUM else _HALF_ESCAPE.sub("", path[:INSTANCE_MAXIMUM])

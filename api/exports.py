@@ -33,7 +33,7 @@ class ExportCreate(TaskFilters):
 
     @pre_load
     def _as_parameters(self, data: Any, **_: Any) -> Any:
-        """JSON's numbers, lists and truth values as query parameters say them, which the fields read."""
+        """Turns JSON's numbers, lists and booleans into query parameters: that is what the fields read."""
         if not isinstance(data, dict):
             return data
         errors: dict[str, list[str]] = {}
@@ -142,7 +142,7 @@ def _queued(export_id: str, created_at: str, payload: dict[str, Any]) -> bytes:
 
 
 async def delete_export(request: web.Request) -> web.Response:
-    """`DELETE /exports/{id}`: ends one that has not ended, and gives up the file of one that has."""
+    """`DELETE /exports/{id}`: cancels an export, or deletes the file of one that has succeeded."""
     export_id = path_job_id(request, noun="export")
     await read_body(request)
     return await perform(request, build_command(request, "export.cancel", {"id": export_id, "with_file": True}))

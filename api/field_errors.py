@@ -1,4 +1,4 @@
-"""What is wrong with which field, in so few words that a problem stays small, whatever was sent."""
+"""What is wrong with which field, cut such that a problem stays small, whatever was sent."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ import orjson
 from core.bounds import OMITTED
 
 FIELDS_MAXIMUM = 50
-"""So many fields are named in one problem, or in all results of a batch together."""
+"""How many fields one problem names, or all results of a batch together."""
 
 ERRORS_MAXIMUM_BYTES = 10 << 10
 NAME_MAXIMUM_BYTES = 600
@@ -73,9 +73,9 @@ def _flat(messages: Any, prefix: str = "") -> Iterator[tuple[str, list[Any] | in
 
 
 def shortened(text: str, maximum_bytes: int) -> str:
-    """The text, or the beginning of one that would take more bytes of JSON; what is no Unicode is replaced.
+    """The text, or its beginning where it would take more bytes as JSON.
 
-    A header that is no UTF-8 comes with lone surrogates, which JSON cannot say.
+    Lone surrogates are replaced: they come from headers that are no UTF-8, and JSON cannot say them.
     """
     most = maximum_bytes // _LARGEST_CHARACTER_BYTES
     is_long = len(text) > maximum_bytes

@@ -1,4 +1,4 @@
-"""Stored files over HTTP: whole or a part of them, and not again for those who have them (RFC 9110, 13 and 14)."""
+"""Stored files over HTTP: whole, in parts, or 304 for clients that have them (RFC 9110, 13 and 14)."""
 
 import re
 from collections.abc import AsyncIterator
@@ -79,7 +79,7 @@ async def file_response(request: web.Request, storage: Storage, file: StoredFile
     if part is not None:
         headers["Content-Range"] = f"bytes {start}-{end - 1}/{file.size}"
     pieces = storage.stream(file.object, start, end)
-    # Some of it before the answer begins, which could not take back that all is well.
+    # The first piece is read before the answer begins: a 200 cannot be taken back.
     first = b"" if request.method == "HEAD" else await anext(pieces, b"")
     body = _Part(first, pieces, end - start, file.media_type)
     return web.Response(status=200 if part is None else 206, headers=headers, body=body)
@@ -96,8 +96,8 @@ def _is_known(request: web.Request, file: StoredFile) -> bool:
 def _wanted_part(request: web.Request, file: StoredFile) -> tuple[int, int] | None:
     """Where the part that `Range` wants begins and ends; None for the whole file.
 
-    What is no single range of bytes is passed over, as RFC 9110, 14.2 allows, and so is one of another file than
-    `If-Range` names.
+    A `Range` that is no single range of bytes is ignored (RFC 9110, 14.2), and so is one whose `If-Range` names another
+    file.
 
     Raises:
         Problem: 416, the file has no such part.

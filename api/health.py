@@ -28,7 +28,7 @@ STALE_LANES_TOLD = 5
 
 
 class Weakness(str):
-    """A fault with which the service serves all the same."""
+    """A fault that does not keep the service from serving."""
 
 
 Check = Callable[[web.Request], Awaitable[str | None]]
@@ -135,7 +135,7 @@ async def _queue(request: web.Request) -> str | None:
 
 
 async def _lanes(request: web.Request) -> str | None:
-    """Reads go on while a lane stands still, so that says `degraded`: whoever is out of the balancer serves nobody."""
+    """Says `degraded` and not `failed`: reads go on, and a process that the balancer drops would serve none."""
     try:
         states = await lanes.lane_states(request.app[QUEUE], lanes.lane_names(request.app[SETTINGS].write_lanes))
     except REDIS_FAULTS:
@@ -157,7 +157,7 @@ async def _cache(request: web.Request) -> str | None:
     return None
 
 
-# Name → the check, and whether the service cannot do without.
+# Name → the check, and whether the service needs it.
 CHECKS: dict[str, tuple[Check, bool]] = {
     "database": (_database, True),
     "queue": (_queue, True),
@@ -168,7 +168,7 @@ CHECKS: dict[str, tuple[Check, bool]] = {
 
 
 async def metrics_text(request: web.Request) -> web.Response:
-    """`GET /metrics`: of all API processes that share the port, or of this one where it is alone."""
+    """`GET /metrics`: of all API processes that share the port."""
     request.app[BOOKKEEPING].settle()
     registry = PROCESS_REGISTRY
     if os.environ.get("PROMETHEUS_MULTIPROC_DIR"):

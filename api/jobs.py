@@ -9,7 +9,7 @@ import orjson
 from aiohttp import web
 from marshmallow import Schema, fields, validate
 
-from api.authority import seen_job, seen_jobs
+from api.authority import visible_job, visible_jobs
 from api.bodies import read_body
 from api.endpoints import Endpoint
 from api.errors import Problem, Unauthenticated
@@ -93,7 +93,7 @@ async def list_own_jobs(request: web.Request) -> web.Response:
     scope = scope_digest("jobs", kinds, states)
     after = position(given["cursor"], scope) if "cursor" in given else None
     user_id = request[IDENTITY].user_id
-    # Before the rows: a job that is carried out in between then stands in both, and not in neither.
+    # Read before the rows: a job that is carried out in between is then in both, and not in neither.
     listed = await _listed_as_queued(request, user_id)
     jobs = await list_jobs(request.app[POOL], user_id, kinds=kinds, states=states, after=after, limit=limit + 1)
     done = {job.id for job in jobs}
@@ -103,7 +103,7 @@ async def list_own_jobs(request: web.Request) -> web.Response:
     merged = sorted([*jobs, *waiting], key=lambda job: (_comparable(job.created_at), job.id), reverse=True)
     page = merged[:limit]
     cursor = encode_cursor(scope, page[-1].created_at, page[-1].id) if len(merged) > limit else None
-    return page_response(request, f"[{','.join(job.body for job in await seen_jobs(request, page))}]", cursor)
+    return page_response(request, f"[{','.join(job.body for job in await visible_jobs(request, page))}]", cursor)
 
 
 async def _find_job(request: web.Request, job_id: str) -> JobView:
@@ -119,7 +119,7 @@ async def _find_job(request: web.Request, job_id: str) -> JobView:
 
     job = await row_or_queued(lambda: read_job(request.app[POOL], user_id, job_id), queued)
     if job is not None:
-        job = _impersonal(job) if identity is None else await seen_job(request, job, job_id)
+        job = _anonymised(job) if identity is None else await visible_job(request, job, job_id)
     if job is None:
         if identity is None:
             raise Unauthenticated("authentication-required", "Send an access token: Authorization: Bearer <token>.")
@@ -131,8 +131,8 @@ async def _find_job(request: web.Request, job_id: str) -> JobView:
     return job
 
 
-def _impersonal(job: JobView) -> JobView:
-    """A registration's job as everybody may see it who knows its id: how it went, and not who registered."""
+def _anonymised(job: JobView) -> JobView:
+    """A registration's job for anybody who knows its id: how it went, but not who registered."""
     content = orjson.loads(job.body)
     content["result"] = None
     if content["error"] is not None:
@@ -141,10 +141,10 @@ def _impersonal(job: JobView) -> JobView:
 
 
 async def _forget_pages(request: web.Request) -> None:
-    """Before a job is told that has ended and is still listed as queued.
+    """Drops the caller's cached pages, before a job is told that has ended and is still listed as queued.
 
-    A worker takes it off that list when it has made the cache forget the pages of before, and may have died on the
-    way: whoever learns the outcome here must not find it contradicted by a page.
+    A worker first drops the pages, then takes the job off the list. It may have died in between, and whoever learns the
+    outcome here must not read an older page afterwards.
     """
     invalidator = CacheInvalidator(request.app[CACHE_CLIENT], request.app[QUEUE])
     identity = request.get(IDENTITY)
@@ -159,7 +159,7 @@ async def _queued_job(request: web.Request, user_id: int, job_id: str) -> JobVie
     """The job as the list of what waits in the lanes has it.
 
     Raises:
-        QueueUnavailable: the list cannot be read; that is not to say that there is no such job.
+        QueueUnavailable: the list cannot be read, so it is not known whether there is such a job.
     """
     content = await listed_as_queued(request, user_id, job_id)
     if content is None:

@@ -1,4 +1,4 @@
-"""Where the application and the request keep their things (aiohttp's typed keys)."""
+"""What the application and each request hold (aiohttp's typed keys)."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -51,5 +51,5 @@ BODY: web.RequestKey[bytes] = web.RequestKey("body", bytes)
 ADDRESS: web.RequestKey[str] = web.RequestKey("address", str)
 ALLOWANCE: web.RequestKey[Allowance] = web.RequestKey("allowance", Allowance)
 """What is left of the caller's limit."""
-AWAITS_INVITATION: web.RequestKey[bool] = web.RequestKey("awaits_invitation", bool)
-"""Whether the client sends the body only when it is told to go on; there where it has said so."""
+AWAITS_CONTINUE: web.RequestKey[bool] = web.RequestKey("awaits_continue", bool)
+"""Whether the client waits for `100 Continue` before it sends the body. Missing where it sent no `Expect`."""

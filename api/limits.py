@@ -1,4 +1,4 @@
-"""Rate limits as requests meet them: of all that is done, of guessed passwords, and of registrations."""
+"""Rate limits of requests: a general one, one for guessed passwords, and one for registrations."""
 
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
@@ -26,9 +26,9 @@ def counted_as(request: web.Request, identity: Identity | None) -> str:
 
 
 async def charge(request: web.Request, hits: int) -> None:
-    """Counts what a request asks for as so many hits, of which it has paid one by coming.
+    """Counts a request as so many hits; one of them was counted when it came.
 
-    What would go over the limit is not counted: smaller requests may still come.
+    A request that would exceed the limit is not counted, so that smaller ones may still come.
 
     Raises:
         Problem: 429, there are not so many left.
@@ -74,7 +74,7 @@ def refuse(allowance: Allowance, limit: str, reason: str = "") -> Problem:
 
 
 class Guess:
-    """One password that somebody tries: what it was counted as, so that it can be given back."""
+    """One password that somebody tries, and where it was counted, so that it can be given back."""
 
     def __init__(self) -> None:
         self._counted: list[tuple[RateLimiter, str]] = []
@@ -90,9 +90,9 @@ class Guess:
         self._counted.append((limiter, who))
 
     async def judged(self, judging: Awaitable[T]) -> T:
-        """What `judging` says of the password: something false where it is wrong.
+        """What `judging` finds: something false where the password is wrong.
 
-        Else it counts no more: it was right, or nobody could say.
+        Otherwise the guess is given back: it was right, or could not be checked.
         """
         is_wrong = False
         try:
@@ -104,16 +104,16 @@ class Guess:
                 self.give_back()
 
     def give_back(self) -> None:
-        """It counts no more."""
+        """Takes the guess out of the counts."""
         for limiter, who in self._counted:
             limiter.give_back(who)
         self._counted.clear()
 
 
 class GuessLimits:
-    """What stops whoever guesses passwords, and not those whose passwords are guessed.
+    """Stops those who guess passwords, but not those whose passwords are guessed.
 
-    A guess is counted before anything is hashed, and given back where it was right.
+    A guess is counted before anything is hashed, and given back if it was right.
     """
 
     def __init__(self, link: Link, settings: Settings) -> None:

@@ -75,14 +75,14 @@ async def begin(
     read: Callable[[], Awaitable[JobView | None]],
     path: str | None = None,
 ) -> web.Response:
-    """Submits the command that begins long work, and answers 202 with the work as body.
+    """Submits the command that begins a long job, and answers 202 with the job as body.
 
     Args:
-        request: its `Prefer` says how long to wait until the work is on record.
-        command: whose id becomes the work's.
-        queued: the work as it is when nobody has taken it up yet.
-        read: the work as it is now, for a command that was carried out before.
-        path: of the collection in which the work will be found; the command's kind in plural unless given.
+        request: its `Prefer` says how long to wait until the job is on record.
+        command: its id becomes the job's.
+        queued: the job as JSON while no worker has claimed it.
+        read: reads the job, for a command that was carried out before.
+        path: of the collection that the job belongs to; the command's kind in plural unless given.
     """
     preference = read_preference(request, longest=request.app[SETTINGS].write_wait_seconds)
     outcome = await request.app[GATEWAY].submit(command, wait=preference.wait, respond_async=preference.respond_async)
@@ -104,7 +104,7 @@ async def begin(
 
 
 async def when_ended(request: web.Request, find: Callable[[], Awaitable[JobView]]) -> web.Response:
-    """The work that `find` finds; with `Prefer: wait=N` when it has ended, or after N seconds."""
+    """Answers with the job that `find` finds; with `Prefer: wait=N` when it has ended, or after N seconds."""
     preference = read_preference(request, longest=request.app[SETTINGS].write_wait_seconds, default=0.0)
     deadline = asyncio.get_running_loop().time() + preference.wait
     pause = LONG_POLL_FIRST_SECONDS
@@ -145,7 +145,7 @@ async def row_or_queued(
         return waiting
     if job is not None:
         return job
-    # It may have been carried out, and taken off the list, between the two looks.
+    # Between the two looks it may have been carried out and taken off the list: so the row is read once more.
     return await queued() or await read()
 
 
@@ -160,8 +160,8 @@ async def find_job(
 
     Args:
         request: of the caller.
-        job_id: of the work.
-        kind: of its job.
+        job_id: of the import or export.
+        kind: of the job.
         read: its row, by pool, user and id.
         as_queued: its JSON while it waits in a lane, by id, `created_at` and the command's payload.
 
@@ -191,7 +191,7 @@ async def page_of_jobs(
     Args:
         request: of the caller.
         given: the validated query.
-        kind: of the work's jobs.
+        kind: of the jobs.
         read: a list, by pool, user, `after` and `limit`.
 
     Raises:
@@ -209,10 +209,10 @@ async def page_of_jobs(
 
 
 async def listed_as_queued(request: web.Request, user_id: int, job_id: str) -> dict[str, Any] | None:
-    """What the list of commands that wait in the lanes says of the user's own: `kind`, `created_at`, `payload`.
+    """The user's own command as the list of those that wait in the lanes has it: `kind`, `created_at`, `payload`.
 
     Raises:
-        QueueUnavailable: the list cannot be read; that is not to say that there is no such job.
+        QueueUnavailable: the list cannot be read, so it is not known whether there is such a job.
     """
     try:
         listed = await reply(request.app[QUEUE].hget(lanes.PENDING_JOBS, job_id))
@@ -235,5 +235,5 @@ def position(cursor: str, scope: str) -> tuple[str, str]:
 
 
 def not_ready(detail: str) -> Problem:
-    """409 for what will be there when the work has ended."""
+    """409 for what is there only when the job has ended."""
     return Problem("not-ready", detail, headers=dict(RETRY_AFTER))

@@ -1,4 +1,4 @@
-"""What happens around every handler: an id, a name, a limit, a measured and logged answer, problems in one form."""
+"""What happens around every handler: request id, authentication, rate limit, problems, metrics, a log line."""
 
 import itertools
 import secrets
@@ -15,7 +15,7 @@ from multidict import istr
 from prometheus_client import Counter, Histogram
 from yarl import URL
 
-from api.answers import complete, make_absolute
+from api.answers import add_common_headers, make_absolute
 from api.arrivals import give_up_body
 from api.clients import client_address_of
 from api.compression import compress
@@ -56,15 +56,15 @@ def around_every_request(
     log_request: Callable[[dict[str, Any]], None],
     bookkeeping: Bookkeeping,
 ) -> Middleware:
-    """The one middleware: a request id, admission, problems for all that is raised, metrics, and one log line.
+    """The one middleware: request id, admission, a problem for whatever is raised, metrics, and one log line.
 
     Args:
-        endpoints: by handler; what else is routed is open and counted by address.
+        endpoints: by handler; anything else that is routed needs no token and is counted by address.
         settings: `trusted_proxies`, `cors_origins`, `public_url`.
         log_request: writes the line of an answered request.
         bookkeeping: when requests are counted and their lines written.
     """
-    # A number within this process, which draws its own prefix: random bytes for each cost a system call.
+    # A random prefix for the process, and a number for the request: random bytes for each would cost a system call.
     prefix = secrets.token_hex(8)
     numbers = itertools.count(1)
     in_flight = 0
@@ -77,8 +77,8 @@ def around_every_request(
 
     bookkeeping.keep(tell_in_flight)
 
-    def account(answered: dict[str, Any]) -> None:
-        _account(answered, log_request)
+    def count_and_log(answered: dict[str, Any]) -> None:
+        _count_and_log(answered, log_request)
 
     @web.middleware
     async def answer(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -95,7 +95,7 @@ def around_every_request(
             endpoint = endpoints.get(request.match_info.handler)
             preflight = None if origins is None else origins.preflight(request)
             response = preflight or await _admit(request, handler, endpoint)
-            is_long = complete(response, is_public=endpoint is not None and endpoint.is_public)
+            is_long = add_common_headers(response, is_public=endpoint is not None and endpoint.is_public)
             response.headers[_REQUEST_ID] = request_id
             if origins is not None:
                 origins.open(request, response)
@@ -120,7 +120,7 @@ def around_every_request(
                 "job": request.get(JOB_ID),
                 "address": address,
             }
-            bookkeeping.note(account, answered)
+            bookkeeping.note(count_and_log, answered)
 
     return answer
 
@@ -144,7 +144,7 @@ async def _admit(request: web.Request, handler: Handler, endpoint: Endpoint | No
                 try:
                     identity = await _authenticate(request, header, optional=endpoint.auth == "optional")
                 except Unauthenticated as error:
-                    refusal = error  # also who is refused is counted
+                    refusal = error  # raised below: refused requests count, too
         if identity is not None:
             request[IDENTITY] = identity
         allowance = await app[REQUEST_LIMIT].hit(counted_as(request, identity))
@@ -170,10 +170,10 @@ async def _admit(request: web.Request, handler: Handler, endpoint: Endpoint | No
 
 
 async def _redirect(request: web.Request) -> web.Response | None:
-    """Sends whoever put a slash behind an address that there is to that address: 308 keeps method and body.
+    """Redirects from an address with a slash too many at its end: 308 keeps method and body.
 
     Raises:
-        Problem: 404, the address begins with two slashes: browsers take what follows them for a host.
+        Problem: 404, the address begins with two slashes: a browser would take the next word for a host.
     """
     path = request.rel_url.raw_path
     if request.path.startswith("//"):
@@ -209,11 +209,11 @@ def route_template(request: web.Request) -> str:
 
 @cache
 def _meters(route: str, method: str, status: int) -> tuple[Counter, Histogram]:
-    """Looking a metric's labels up costs several times what counting does."""
+    """The metrics of a route, kept: to look labels up costs several times what counting does."""
     return metrics.HTTP_REQUESTS.labels(route, method, str(status)), metrics.HTTP_DURATION.labels(route, method)
 
 
-def _account(answered: dict[str, Any], log_request: Callable[[dict[str, Any]], None]) -> None:
+def _count_and_log(answered: dict[str, Any], log_request: Callable[[dict[str, Any]], None]) -> None:
     """Counts an answered request, and logs it.
 
     Args:
@@ -254,10 +254,10 @@ async def _authenticate(request: web.Request, header: str | None, *, optional: b
     try:
         role = await within(ROLE_SECONDS, current_role(request.app[POOL], claims.user_id))
     except DatabaseUnavailable:
-        checked = False  # the token speaks for itself until the database is back
+        checked = False  # the role in the token holds until the database is back
     if role is None:
         raise Unauthenticated("invalid-token", "The user does not exist any more.", error="invalid_token")
     identity = Identity(claims.user_id, role, claims.session)
-    if len(header) == len(scheme) + 1 + len(token):  # else one token could be remembered in thousands of spellings
+    if len(header) == len(scheme) + 1 + len(token):  # so one token is remembered in one spelling only
         tokens.remember(header, identity, claims, checked=checked)
     return identity

@@ -1,7 +1,7 @@
-"""How connections are served: aiohttp's runner, with problems for what is refused before the application sees it.
+"""How connections are served: aiohttp's runner, which answers with problems also before the application is reached.
 
-aiohttp answers a request that it cannot parse, and an `Expect` that it does not know, outside all middlewares
-and as plain text.
+aiohttp alone answers outside all middlewares, and as plain text, where it cannot parse a request or does not know its
+`Expect`.
 """
 
 import secrets
@@ -16,23 +16,23 @@ from aiohttp.web_protocol import RequestHandler, _ErrInfo
 from multidict import CIMultiDict
 from yarl import URL
 
-from api.answers import complete
+from api.answers import add_common_headers
 from api.errors import Problem, problem_response
 from api.http import given_request_id
-from api.keys import AWAITS_INVITATION, SETTINGS
+from api.keys import AWAITS_CONTINUE, SETTINGS
 from core import metrics
 from core.logs import get_logger
 
 KEEPALIVE_SECONDS = 75.0
 SHUTDOWN_SECONDS = 20.0
-# They differ because only the limit tells which of the two was too long.
+# The two differ: aiohttp tells the limit that was exceeded, and by that we know which it was.
 TARGET_MAXIMUM_BYTES = 8190
 HEADER_MAXIMUM_BYTES = 16_380
 HEADERS_MAXIMUM_BYTES = 64 << 10
-"""Of all headers together: aiohttp itself takes 128 of them, two megabytes of lists to be split."""
+"""Of all headers together. aiohttp itself takes 128 headers: two megabytes of lists that would have to be split."""
 CHUNKS_FREE = 4096
 CHUNK_BYTES = 64
-"""Beyond the first few, chunks of a body hold so many bytes on average: one takes as long as a kilobyte to take in."""
+"""What chunks of a body must hold on average, beyond the first few: one takes as long to read as a kilobyte."""
 
 log = get_logger()
 
@@ -58,17 +58,17 @@ class Runner(web.AppRunner):
 
         prefix = self._public_path
 
-        async def meet_expectation(request: web.BaseRequest) -> web.StreamResponse:
+        async def answer_expectation(request: web.BaseRequest) -> web.StreamResponse:
             if request.version >= HttpVersion11 and request.headers["Expect"].lower() != "100-continue":
                 return _refuse(request, Problem("expectation-failed", "Only 'Expect: 100-continue' is understood."))
-            # aiohttp would invite the body before anybody has looked at the head.
+            # aiohttp would send 100 Continue before anybody has looked at the head.
             headers = CIMultiDict(request.headers)
             del headers["Expect"]
             asked = request.clone(headers=headers)
-            asked[AWAITS_INVITATION] = request.version >= HttpVersion11
+            asked[AWAITS_CONTINUE] = request.version >= HttpVersion11
             response = await made.request_handler(asked)
-            if asked[AWAITS_INVITATION]:
-                response.force_close()  # whether the body comes all the same, nobody knows
+            if asked[AWAITS_CONTINUE]:
+                response.force_close()  # the body may come all the same
             return response
 
         async def refuse_headers(request: web.BaseRequest) -> web.StreamResponse:
@@ -82,7 +82,7 @@ class Runner(web.AppRunner):
                 return refuse_headers(request)
             if prefix and (request.path == prefix or request.path.startswith(f"{prefix}/")):
                 request = _without_prefix(request, prefix)
-            return meet_expectation(request) if "Expect" in request.headers else made.request_handler(request)
+            return answer_expectation(request) if "Expect" in request.headers else made.request_handler(request)
 
         return _Server(handle, request_factory=made.request_factory, **self._kwargs)
 
@@ -102,9 +102,9 @@ class _Connection(RequestHandler):
     __slots__ = ()
 
     def data_received(self, data: bytes) -> None:
-        """Lets who reads a body know that it cannot be parsed: aiohttp tells only whoever would read what follows.
+        """Tells the reader of a body that it cannot be parsed: aiohttp tells only the reader of the next request.
 
-        And counts the chunks of a body, whose parser stops by itself after as many as `CHUNKS_FREE`.
+        And counts the chunks of a body; the parser pauses after `CHUNKS_FREE`.
         """
         super().data_received(data)
         if not self._messages:
@@ -119,11 +119,11 @@ class _Connection(RequestHandler):
         content = self._current_request.content
         if not content.is_eof():
             self._messages.clear()
-            self.close()  # when the request has been answered: nobody knows where the next one would begin
+            self.close()  # after the answer: where the next request begins is not known
             content.set_exception(web.RequestPayloadError(message.message))
 
     def log_exception(self, *args: Any, **kw: Any) -> None:
-        """Leaves out what is the client's fault: the rest of a refused body is read, and may be broken as well."""
+        """Leaves out the client's faults: the rest of a refused body is read, too, and may be broken."""
         if not isinstance(kw.get("exc_info"), web.RequestPayloadError):
             super().log_exception(*args, **kw)
 
@@ -134,7 +134,7 @@ class _Connection(RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,
     ) -> web.StreamResponse:
-        """Answers what could not be parsed; the connection is then closed, for nobody knows where it stands."""
+        """Answers a request that could not be parsed, and closes the connection: where the next begins is not known."""
         if status >= 500:
             log.error("request failed outside the application", exc_info=exc)
         if request.writer.output_size > 0:
@@ -145,7 +145,7 @@ class _Connection(RequestHandler):
 
 
 class _ChunkEnds(deque[int]):
-    """Where the chunks of a body end, as its reader keeps it; refuses more of them than its bytes are worth."""
+    """Where the chunks of a body end, as its reader keeps them; refuses too many small ones."""
 
     def __init__(self, places: Iterable[int]) -> None:
         super().__init__(places)
@@ -154,7 +154,7 @@ class _ChunkEnds(deque[int]):
     def append(self, place: int) -> None:
         """
         Raises:
-            TransferEncodingError: the chunks are too small; the parser takes it for a chunk that is none.
+            TransferEncodingError: the chunks are too small. The parser treats that as a malformed chunk.
         """
         self._count += 1
         if self._count > CHUNKS_FREE + place // CHUNK_BYTES:
@@ -185,5 +185,5 @@ def _refuse(request: web.BaseRequest, problem: Problem) -> web.Response:
         problem.content(), instance=request.rel_url.raw_path, request_id=request_id, headers=problem.headers
     )
     response.headers["X-Request-Id"] = request_id
-    complete(response, is_public=False)
+    add_common_headers(response, is_public=False)
     return response

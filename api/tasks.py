@@ -52,7 +52,7 @@ async def get_task(request: web.Request) -> web.Response:
     identity = request[IDENTITY]
     cache = request.app[CACHE]
     name = f"task {task_id}"
-    # An admin's view of others' tasks is cached under no version of the admin's own.
+    # What admins see is not cached: others' changes do not drop an admin's pages.
     found = None if identity.is_admin else await cache.look_up(identity.user_id, name)
     if isinstance(found, bytes):
         version, _, body = found.decode().partition("\n")
@@ -88,7 +88,7 @@ def read_conditions(request: web.Request) -> list[int] | None:
     tags = read_entity_tags(request, "If-Match")
     nothing_there = read_entity_tags(request, "If-None-Match")
     if nothing_there == ["*"]:
-        return []  # whatever there is has a version, and it is none of these
+        return []  # a task that is there has a version, and none is allowed
     if nothing_there is not None:
         raise Problem("invalid-header", 'If-None-Match of a write must be "*".')
     if tags is None or tags == ["*"]:
@@ -121,14 +121,14 @@ async def write_batch(request: web.Request) -> web.Response:
     """`POST /tasks/batch`: each operation has its own fate, also one that is not valid."""
     content = await read_raw_json(request)
     asked = content.get("operations") if isinstance(content, dict) else None
-    if isinstance(asked, list):  # paid for before anybody looks at one
+    if isinstance(asked, list):  # counted before any of them is looked at
         await charge(request, -(-min(len(asked), BATCH_MAXIMUM) // OPERATIONS_A_HIT))
     batch = validate(_BATCH, content)
     room = Room()
     operations, turns = [], Turns()
     for item in batch["operations"]:
         operations.append(_operation(item, room))
-        await turns.give()  # what is wrong, or recurs, takes a hundred times as long as the others
+        await turns.give()  # an invalid or recurring one takes a hundred times as long as others
     payload = {"operations": operations}
     return await perform(request, build_command(request, "task.batch", _for_admin(request, payload)))
 
@@ -138,7 +138,7 @@ def _for_admin(request: web.Request, payload: dict[str, Any]) -> dict[str, Any]:
 
 
 def _operation(item: Any, room: Room) -> dict[str, Any]:
-    """An operation for the worker, or the problem that it is, with as much of what is wrong as there is room for."""
+    """The operation for the worker; or a problem, which tells as much of what is wrong as there is room for."""
     faults = None if room.fields else faults_of_operation(item)
     if faults:
         return _refused({"errors_omitted": faults})

@@ -51,7 +51,7 @@ class RefreshClaims:
 
 
 class Tokens:
-    """Issues and verifies tokens, and remembers for a short while which it has verified."""
+    """Issues and verifies tokens, and remembers verified ones for a short while."""
 
     def __init__(self, settings: Settings) -> None:
         """
@@ -81,11 +81,11 @@ class Tokens:
         return self._access_seconds
 
     def fingerprint(self, content: bytes) -> str:
-        """A keyed digest of a request: comparable, and of no use to guess a password from."""
+        """A keyed digest of a request: it can be compared, but no password can be guessed from it."""
         return hmac.new(self._fingerprint_key, content, hashlib.sha256).hexdigest()
 
     def secret_job_id(self, text: str) -> str:
-        """The job id that `text` always leads to, and that nobody can reckon who has not our key (UUID version 8)."""
+        """The job id that always follows from `text`, and that nobody can work out without our key (UUID version 8)."""
         digest = bytearray(hmac.new(self._job_id_key, text.encode(), hashlib.sha256).digest()[:16])
         digest[6] = 0x80 | digest[6] & 0x0F
         digest[8] = 0x80 | digest[8] & 0x3F

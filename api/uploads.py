@@ -1,4 +1,4 @@
-"""Takes a file as it arrives: into the store of files piece by piece, never whole into memory."""
+"""Stores a file as it arrives, piece by piece: it is never in memory as a whole."""
 
 import asyncio
 import contextlib
@@ -17,7 +17,7 @@ from aiohttp.multipart import (
     parse_content_disposition,
 )
 
-from api.arrivals import in_time, invite_body
+from api.arrivals import in_time, send_continue
 from api.bodies import broken_body, media_type
 from api.encodings import PIECE_BYTES, decoded_pieces, refuse_encoding
 from api.errors import Problem
@@ -35,13 +35,13 @@ FORM_EXTRA_BYTES = 64 << 10
 """What may stand around the file in a form."""
 
 FORM_LINES_MAXIMUM = 400
-"""Lines around the file in a form, of which each is read by itself."""
+"""Lines around the file in a form; each is read by itself."""
 
 GIVE_WAY_BYTES = 1 << 20
-"""After so many bytes, some milliseconds of decoding, whatever else waits for the event loop has its turn."""
+"""After so many bytes, which take some milliseconds to decode, others have their turn of the event loop."""
 
-# What reading says of a body that breaks off, or is not what its headers say; the last two are aiohttp's words for a
-# part of a form whose headers cannot be read, and for one that is encoded in an unknown way.
+# What is raised for a body that breaks off, or does not match its headers. aiohttp raises the last two for a part of a
+# form whose headers cannot be read, and for one whose encoding is not known.
 _BROKEN = (
     web.RequestPayloadError,
     ConnectionError,
@@ -53,14 +53,14 @@ _BROKEN = (
     RuntimeError,
 )
 
-# What clients send is no news to operators, and Python keeps every text that it has warned of.
+# Python would warn of each malformed header, and keep the text of each warning for ever.
 for _kind in (BadContentDispositionHeader, BadContentDispositionParam):
     warnings.simplefilter("ignore", _kind)
 
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """A file that was stored, and what was seen of it.
+    """A stored file, and what was found out about it.
 
     Attributes:
         filename: as the client calls it; without folders.
@@ -76,7 +76,7 @@ class Upload:
 
 
 class UploadsUnderWay:
-    """How many bytes of each user are being stored by this process, of which no import tells yet."""
+    """How many bytes this process is storing for each user, which no import counts yet."""
 
     def __init__(self) -> None:
         self._bytes: dict[int, int] = {}
@@ -91,7 +91,7 @@ class UploadsUnderWay:
             limit: bytes that one may have stored; 0: no limit.
 
         Yields:
-            What takes so many bytes of it, and raises `Problem`, 409, where they are not left.
+            A function that takes so many bytes; it raises `Problem`, 409, where there are not so many left.
         """
         taken = 0
 
@@ -114,7 +114,7 @@ class UploadsUnderWay:
 
 
 def quota_problem(refusal: Effect) -> Problem:
-    """What a worker would say, before it is asked."""
+    """The problem that a worker would answer with."""
     assert refusal.error is not None
     return Problem("quota-exceeded", refusal.error["detail"], **quota_members(refusal))
 
@@ -179,7 +179,7 @@ def _inspect(beginning: bytes, filename: str | None, is_whole: bool, inspect: Ca
 
 
 def refused(name: str, detail: str) -> Problem:
-    """A problem that lies in the file."""
+    """A problem with the file."""
     return Problem(name, detail, errors={FILE_FIELD: [detail]})
 
 
@@ -192,7 +192,7 @@ def _is_form(request: web.Request) -> bool:
 
 
 def _maximum_body(request: web.Request, maximum_bytes: int) -> int:
-    """Of the body as it travels: a form has a little more than its file."""
+    """Bytes that the whole body may have: a form has a little more than its file."""
     return maximum_bytes + FORM_EXTRA_BYTES if _is_form(request) else maximum_bytes
 
 
@@ -215,7 +215,7 @@ async def _pieces(request: web.Request, maximum_bytes: int) -> AsyncIterator[tup
 
 
 class _BoundedContent:
-    """The content of a form, of which nobody takes in more than a limit, be it in front of the file or behind it."""
+    """The content of a form; no more than a limit is read, whether before the file or after it."""
 
     def __init__(self, content: StreamReader, maximum_bytes: int) -> None:
         self._content = content
@@ -243,7 +243,7 @@ class _BoundedContent:
 async def _pieces_of_field(request: web.Request, maximum_bytes: int) -> AsyncIterator[tuple[str | None, bytes]]:
     if hdrs.CONTENT_ENCODING in request.headers:
         raise refuse_encoding()
-    await invite_body(request)
+    await send_continue(request)
     reader = MultipartReader(request.headers, cast(StreamReader, _BoundedContent(request.content, maximum_bytes)))
     has_file = False
     while (part := await reader.next()) is not None:
