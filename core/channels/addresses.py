@@ -8,7 +8,7 @@ import re
 import socket
 
 NOT_PUBLIC = "The address is in a private network or on this machine, where notifications may not go."
-"""Said of an address that is refused."""
+"""What a client is told of an address that is refused."""
 
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -51,7 +51,7 @@ _NUMERIC_HOST = re.compile(r"(0[xX][0-9a-fA-F]*|[0-9]+)(\.(0[xX][0-9a-fA-F]*|[0-
 
 
 def is_public(address: IPAddress) -> bool:
-    """Whether an address is one of the public Internet; IPv6 forms that stand for IPv4 are judged by that."""
+    """Whether an address belongs to the public Internet. An IPv6 form of an IPv4 address counts as that address."""
     if isinstance(address, ipaddress.IPv4Address):
         return not any(address in network for network in _CLOSED_V4)
     if address.ipv4_mapped is not None:
@@ -67,7 +67,7 @@ def is_public(address: IPAddress) -> bool:
 
 
 def literal_address(host: str) -> IPAddress | None:
-    """The address that a host is, in any form that a resolver would take for one; None for a name."""
+    """The address that a host is written as, in any form that a resolver understands; None for a name."""
     text = host.strip("[]").partition("%")[0]
     try:
         return ipaddress.ip_address(text)
@@ -82,6 +82,6 @@ def literal_address(host: str) -> IPAddress | None:
 
 
 def is_public_text(address: str) -> bool:
-    """`is_public` of an address as a resolver or a socket writes it; what is no address is not public."""
+    """`is_public` for the text of a resolver or a socket; False for a text that is no address."""
     found = literal_address(address)
     return found is not None and is_public(found)

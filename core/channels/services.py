@@ -1,7 +1,7 @@
-"""Services that Apprise knows and that are allowed here: they speak to the network, and to nothing else.
+"""The services of Apprise's that are allowed here: they speak to the network, and to nothing else.
 
-Apprise also knows some that run programs, speak to this machine's desktop, or write files; and some parameters of
-the others name files. Those are left out, and each service's module is loaded when it is first used.
+Others of Apprise's run programs, speak to this machine's desktop, or write files; they are left out. Parameters that
+name files are refused. A service's module is loaded when it is first used.
 """
 
 import importlib
@@ -77,7 +77,7 @@ SERVICES: dict[str, Service] = {
 }
 """Scheme → service."""
 
-# Parameters that name files, or turn functions on which read and write such.
+# Parameters that name files, or make a service read or write files.
 REFUSED_PARAMETERS = frozenset(
     {"attach", "attach_as", "cert", "config", "include", "keyfile", "pgp", "pgpkey", "pgpprv", "pgppub",
      "pgppubkey", "pgpprvkey", "subfile", "template"}
@@ -94,7 +94,7 @@ def open_notifier(kind: str, url: str) -> Any:
     Raises:
         TargetRefused: the service cannot understand the address, or it names files.
     """
-    from apprise import AppriseAsset  # takes a tenth of a second, which only those spend who need it
+    from apprise import AppriseAsset  # imported here: it takes a tenth of a second, and few need it
 
     service = SERVICES[kind]
     notifier: Any = getattr(importlib.import_module(f"apprise.plugins.{service.module}"), service.name)
@@ -109,12 +109,12 @@ def open_notifier(kind: str, url: str) -> Any:
         return notifier(**results)
     except TargetRefused:
         raise
-    except Exception:  # what a module raises for an address it cannot use is of any kind, and may quote it
+    except Exception:  # a module may raise anything for an address, and quote it
         raise TargetRefused(f"The address is none that {kind} understands.") from None
 
 
 def _refuse_files(results: dict[str, Any]) -> None:
-    groups = ("qsd", "qsd+", "qsd-", "qsd:")  # as Apprise sorts the parameters of an address, by what they begin with
+    groups = ("qsd", "qsd+", "qsd-", "qsd:")  # Apprise sorts parameters by their first character
     named = {str(name).lower().strip("+-:") for group in groups for name in results.get(group) or ()}
     if named & REFUSED_PARAMETERS:
         raise TargetRefused(f"The address must not have the parameter {min(named & REFUSED_PARAMETERS)}.")

@@ -10,7 +10,7 @@ import orjson
 
 SECRET_PREFIX = "whsec_"  # noqa: S105
 OVERLAP = timedelta(hours=24)
-"""How long the secret before the newest goes on signing."""
+"""How long the secret before the newest still signs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class Secret:
 
 
 def signing_secrets(secrets: Sequence[Secret], moment: datetime) -> list[Secret]:
-    """Those that sign at a moment: the newest, which stands first, and for a day the one before it."""
+    """The secrets that sign at a moment: the newest first, and for a day the one before it."""
     newest, *earlier = secrets
     return [newest, *earlier[:1]] if moment < newest.made_at + OVERLAP else [newest]
 

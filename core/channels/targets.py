@@ -18,7 +18,7 @@ WEBHOOK = "webhook"
 KINDS = (WEBHOOK, *SERVICES)
 URL_MAXIMUM = 2000
 RESOLVE_SECONDS = 2.0
-# Of their own: a name that takes long to be told holds a thread for as long, whoever still waits for it.
+# Threads of our own: a name that resolves slowly holds its thread, even when nobody waits for it any more.
 _RESOLVERS = ThreadPoolExecutor(8, thread_name_prefix="resolve")
 _WEB_SCHEMES = ("http", "https")
 
@@ -41,7 +41,7 @@ class Target:
 
 
 def read_target(url: str, kind: str | None = None) -> Target:
-    """Understands an address; for a kind of Apprise's that loads its module, so this belongs into a thread.
+    """Understands an address. To be called in a thread: a kind of Apprise's loads a module.
 
     Args:
         url: as the client gave it.
@@ -83,14 +83,14 @@ def _host_of_service(kind: str, notifier: Any) -> str | None:
     if not SERVICES[kind].has_host:
         return None
     host = getattr(notifier, "smtp_host", None) or getattr(notifier, "host", None)
-    # Where a service may also be named by nothing but a topic, that stands in the place of the host, and is a secret.
+    # A service may be named by a topic alone. It stands where the host would, and it is a secret.
     return str(host) if host and ("." in host or ":" in host or host == "localhost") else None
 
 
 async def require_public(host: str | None) -> None:
-    """Refuses a host that is, or resolves to nothing but, addresses that are not public.
+    """Refuses a host that is a private address, or resolves to private addresses only.
 
-    One that does not resolve now may do so later: what counts is the address at the time of the connection.
+    A host that does not resolve now may do so later. What counts is the address at the time of the connection.
 
     Raises:
         TargetRefused: the host is private.
@@ -114,7 +114,7 @@ async def require_public(host: str | None) -> None:
 
 
 def host_of(url: str, kind: str) -> str:
-    """Whose places a channel takes: its host in lower case; of a service with a fixed address, the kind."""
+    """What limits a channel's deliveries together with others: its host in lower case, or the kind of a service."""
     if kind != WEBHOOK:
         service = SERVICES.get(kind)
         if service is None or not service.has_host:
@@ -126,6 +126,6 @@ def host_of(url: str, kind: str) -> str:
 
 
 def is_literal_private(host: str) -> bool:
-    """Whether a host is written as an address that is not public; a resolver is not asked for such."""
+    """Whether a host is written as a private address, for which no resolver is asked."""
     literal = literal_address(host)
     return literal is not None and not is_public(literal)

@@ -23,7 +23,7 @@ WITH c AS (
 SELECT {CHANNEL_JSON} AS channel FROM c
 """  # noqa: S608
 
-# Another address, or one that was switched on again, has not failed yet.
+# A new address has not failed yet, nor has one that is switched on again.
 _UPDATE = f"""
 WITH c AS (
     UPDATE channels
@@ -40,7 +40,7 @@ WITH c AS (
 SELECT {CHANNEL_JSON} AS channel FROM c
 """  # noqa: S608
 
-# The two newest are kept: for a day both sign.
+# The two newest are kept: both sign for a day.
 _ROTATE = f"""
 WITH c AS (
     UPDATE channels
@@ -51,7 +51,7 @@ WITH c AS (
 SELECT {CHANNEL_JSON} AS channel FROM c
 """  # noqa: S608
 
-# Of what may be millions of deliveries, few go with the command: others wait in its lane.
+# There may be millions of deliveries. The command deletes a few, since others wait in its lane.
 _DELETE = """
 UPDATE channels SET state = 'deleted' WHERE id = $2 AND user_id = $1 AND state <> 'deleted' RETURNING id
 """
@@ -142,7 +142,7 @@ async def rotate_secrets(connection: Connection, rotations: Sequence[dict[str, A
 async def delete_channels(connection: Connection, deletions: Sequence[dict[str, Any]]) -> list[Effect]:
     """Deletes channels; each of `deletions` has `user_id` and `id`.
 
-    Of one with many deliveries nothing is seen from now on; `purge_deleted_channels` removes the rest.
+    A channel with many deliveries is hidden at once, and `purge_deleted_channels` removes the rest.
     """
     effects = []
     for deletion in deletions:
@@ -178,7 +178,7 @@ async def purge_deleted_channels(pool: Pool, *, chunk: int = 5000) -> int:
 
 
 def channel_is_disabled() -> Effect:
-    """The refusal of what a disabled channel cannot do."""
+    """The refusal for a disabled channel."""
     return Effect.rejected("channel-disabled", 'The channel is disabled: switch it on first, with {"state": "active"}.')
 
 

@@ -8,9 +8,9 @@ class Attempt:
     """What came of one attempt to deliver.
 
     Attributes:
-        error: for the channel's owner, and without the address; None: it was delivered.
+        error: for the channel's owner, without the address; None: it was delivered.
         retry_after: seconds that the receiver asks to be left alone.
-        is_gone: whether the receiver wants nothing more, ever.
+        is_gone: whether the receiver wants nothing more, for ever.
     """
 
     error: str | None = None

@@ -1,4 +1,4 @@
-"""Deliveries of events that are many: made, or taken back, a chunk at a time, of one user after the other."""
+"""Deliveries of large fan-outs: made, or taken back, a chunk at a time, of one user after the other."""
 
 from dataclasses import dataclass
 
@@ -6,10 +6,10 @@ from core.database.pools import Pool
 from core.database.transactions import BOUNDED, FRESH_PLANS
 
 DELIVERIES_AT_ONCE = 1000
-_CHANNELS_OF_AN_EVENT = 50  # about: how many deliveries an event has is not known before they are looked for
+_CHANNELS_OF_AN_EVENT = 50  # a guess: the true number is known only when they are read
 
-# Both in one statement: whoever dies in the middle has made none of them. A channel is one of those that wanted the
-# events when they happened; one that has been disabled since gets them all the same, and they end as its others do.
+# One statement, so that a worker that dies in the middle has made none of them. The channels are those that wanted the
+# events when they happened. A channel that was disabled since gets its deliveries, too, and they end like its others.
 _FAN_OUT = f"""
 WITH next AS MATERIALIZED (
     SELECT id, user_id, event_ids, channel_ids, is_void,
@@ -57,7 +57,7 @@ _WAITING = "SELECT coalesce(sum(cardinality(event_ids)), 0)::bigint FROM fan_out
 
 @dataclass(frozen=True, slots=True)
 class FannedOut:
-    """Some deliveries that were made, or taken back because their events are void: how many, and whose."""
+    """How many deliveries were made, or taken back because their events are void, and whose."""
 
     user_id: int
     deliveries: int
@@ -67,8 +67,8 @@ class FannedOut:
 async def fan_out(pool: Pool, *, after_user: int, at_once: int = DELIVERIES_AT_ONCE) -> FannedOut | None:
     """Makes up to `at_once` of the deliveries that events still lack, of the next user behind `after_user`.
 
-    Users take turns: behind the last comes the first. Each delivery is made once, whoever else is at work. Of events
-    that were taken back the deliveries are ended, in the same way.
+    Users take turns: after the last comes the first. Each delivery is made once, however many workers do this. The
+    deliveries of events that were taken back are ended in the same way.
 
     Returns:
         None: there are no such events, or others are at work on all of them.

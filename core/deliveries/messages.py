@@ -10,7 +10,7 @@ import orjson
 
 from core.tasks.recurrence import zone_named
 
-# The shortest that a service takes: Discord refuses more than 256 and 2000 characters.
+# Discord takes the least: it refuses more than 256 and 2000 characters.
 TITLE_MAXIMUM = 250
 BODY_MAXIMUM = 1800
 _VERBS = {
@@ -38,8 +38,8 @@ def message_id(own: str | None, delivery_id: int) -> str:
     """The `webhook-id` of a delivery's message, the same each time that it is sent.
 
     Args:
-        own: the delivery's UUID; None: it was made before there were any, and its receiver may know it by its id.
-        delivery_id: a number that a restored database gives out again, as others do.
+        own: the delivery's UUID; None: it is older than these, and its receiver may know it by its number.
+        delivery_id: its number. A restored database, or another one, gives the same number out again.
     """
     return f"msg_{delivery_id if own is None else own.replace('-', '')}"
 
@@ -50,7 +50,7 @@ def webhook_body(event: str, created_at: str, data: str) -> bytes:
 
 
 def wanted_at(event: str, created_at: str, data: str) -> datetime:
-    """The moment to which an event belongs: a reminder's own time, else when it happened."""
+    """The time of an event: when a reminder was due, else when it happened."""
     reminder = orjson.loads(data).get("reminder") if event == "task.reminder" else None
     return datetime.fromisoformat(reminder["due_at"] if reminder else created_at)
 

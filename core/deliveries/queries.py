@@ -13,7 +13,7 @@ DELIVERY_JSON = """
                     d.created_at) AS delivery)
 """
 
-# The event is looked up for the rows of the page alone.
+# The event is looked up for the rows of the page only.
 _EVENT = "(SELECT e.type FROM events AS e WHERE e.id = found.event_id) AS event"
 _OF_A_CHANNEL = "EXISTS (SELECT FROM channels AS c WHERE c.id = found.channel_id AND c.state <> 'deleted')"
 

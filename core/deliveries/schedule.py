@@ -8,17 +8,17 @@ from typing import Any
 from core.tasks.recurrence import zone_named
 
 RETRY_SECONDS = (5, 300, 1800, 7200, 18_000, 36_000, 50_400, 72_000, 86_400)
-"""After the first attempt, the second …; after the last of them it is given up."""
+"""The pauses after the first attempt, the second …; after the last one it is given up."""
 
 JITTER = 0.1
 RETRY_AFTER_MAXIMUM = 86_400.0
 
 
 def next_delay(attempts: int, retry_after: float | None = None) -> float | None:
-    """Seconds until the next attempt, jittered so that what failed together does not come back together.
+    """Seconds until the next attempt, jittered so that deliveries that failed together are not tried together again.
 
     Args:
-        attempts: that were made, the failed one included.
+        attempts: how many were made, the failed one included.
         retry_after: seconds that the receiver has asked for.
 
     Returns:
@@ -31,7 +31,7 @@ def next_delay(attempts: int, retry_after: float | None = None) -> float | None:
 
 
 def read_retry_after(value: str | None, moment: datetime) -> float | None:
-    """The seconds that a `Retry-After` means (RFC 9110, 10.2.3: seconds or a date); None for what is neither."""
+    """The seconds that a `Retry-After` means (RFC 9110, 10.2.3: seconds or a date); None where it is neither."""
     text = (value or "").strip()
     if text.isascii() and text.isdecimal():
         return min(float(text[:9]), RETRY_AFTER_MAXIMUM)
@@ -44,7 +44,7 @@ def read_retry_after(value: str | None, moment: datetime) -> float | None:
 
 
 def quiet_until(quiet_hours: dict[str, Any] | None, zone: str, moment: datetime) -> datetime | None:
-    """When quiet hours end in which a moment lies; None: it lies in none.
+    """When the quiet hours end that a moment lies in; None: it lies in none.
 
     Args:
         quiet_hours: `start` and `end` as times of day; where the end is not after the start it is the next day's.
@@ -59,7 +59,7 @@ def quiet_until(quiet_hours: dict[str, Any] | None, zone: str, moment: datetime)
     for day in (today - timedelta(days=1), today):
         begins = datetime.combine(day, start, user_zone).astimezone(UTC)
         last_day = day if end > start else day + timedelta(days=1)
-        # A time that comes twice when the clocks go back ends the quiet the second time.
+        # Where the clocks go back, the end may come twice: the second time counts.
         ends = datetime.combine(last_day, end, user_zone).replace(fold=1).astimezone(UTC)
         if begins <= moment < ends:
             return ends

@@ -1,6 +1,7 @@
-"""Events (the outbox: written in the transaction of what they tell of) and their deliveries to channels.
+"""Events and their deliveries to channels.
 
-A trigger on `events` makes the deliveries, or notes in `fan_outs` that they are still to be made.
+Events are an outbox: each is written in the transaction of what it tells of. A trigger on `events` makes the
+deliveries, or notes in `fan_outs` that they are still to be made.
 """
 
 import sqlalchemy as sa
@@ -35,7 +36,7 @@ deliveries = sa.Table(
     sa.Column("lease_until", sa.TIMESTAMP(timezone=True)),
     sa.Column("redelivered_at", sa.TIMESTAMP(timezone=True)),
     sa.Column("created_at", sa.TIMESTAMP(timezone=True), nullable=False, server_default=sa.func.now()),
-    # What a webhook's message is called; null: it was made by 0.1, and is called by its id.
+    # The id of a webhook's message. Null: the row is of version 0.1, and its number is the id.
     sa.Column("message_id", UUID, server_default=sa.func.gen_random_uuid()),
     sa.UniqueConstraint("event_id", "channel_id"),
     sa.CheckConstraint("state IN ('pending', 'delivered', 'failed', 'dead')", name="state"),
@@ -49,7 +50,7 @@ deliveries = sa.Table(
     ),
 )
 
-# A row for each user and kind of event of a statement that had many.
+# A row for each user and kind of event, where one statement had many events.
 fan_outs = sa.Table(
     "fan_outs",
     metadata,
@@ -57,7 +58,7 @@ fan_outs = sa.Table(
     sa.Column("user_id", sa.BigInteger, nullable=False),
     sa.Column("event_ids", ARRAY(sa.BigInteger), nullable=False),
     sa.Column("channel_ids", ARRAY(sa.BigInteger), nullable=False),
-    # The deliveries that there are, are to be ended: what they tell of was taken back.
+    # The events were taken back: their deliveries are to be ended.
     sa.Column("is_void", sa.Boolean, nullable=False, server_default="false"),
     sa.Index("fan_outs_user_id_id_idx", "user_id", "id"),
 )

@@ -55,9 +55,9 @@ async def redeliver(connection: Connection, wanted: Sequence[dict[str, Any]]) ->
 
 # -- work -----------------------------------------------------------------------------------------------------
 
-# From channel to channel along the index, each with a limit of its own, so that a channel with a hundred thousand that
-# wait keeps nobody else waiting. A claim moves the next attempt to the end of the lease: what is being sent is passed
-# over without being looked at, and is due again if its worker dies.
+# Walks from channel to channel along the index, with a limit for each: a channel with a hundred thousand deliveries
+# keeps nobody else waiting. A claim moves the next attempt to the end of the lease. So deliveries that are being sent
+# are not looked at, and are due again if their worker dies.
 _CLAIM = """
 WITH RECURSIVE waiting (channel_id, number) AS (
     (SELECT d.channel_id, 1
@@ -185,7 +185,7 @@ class ClaimedDelivery:
     Attributes:
         url_encrypted: sealed, as the channel has it.
         secrets_encrypted: of a webhook, the newest first.
-        is_disabled: whether its channel is, or is being deleted.
+        is_disabled: whether its channel is disabled, or is being deleted.
         is_void: whether it is a reminder of a task that is not open any more, or was taken back.
         data: of the event, as JSON.
         due_at: when it was to be sent; later than at first, if it was tried, put off, or claimed by a worker that died.
@@ -219,7 +219,7 @@ class Claim:
     """What a claim came to.
 
     Attributes:
-        deliveries: that are ours now.
+        deliveries: those that are ours now.
         next_channel: where the next claim goes on; 0: at the beginning, since all channels were looked at.
     """
 
@@ -268,7 +268,7 @@ async def claim_deliveries(
         after_channel: the `next_channel` of the claim before.
         limit: the most that are claimed.
         a_channel: the most of one channel; of one that fails, one.
-        rooms: the same for channels of which the worker has some at hand already.
+        rooms: channel → the most of it, where the worker holds some of it already.
         sated: users of whom nothing is claimed.
     """
     claimed_at = time.monotonic()
@@ -286,7 +286,7 @@ async def claim_deliveries(
         sated,
     )
     deliveries = [_claimed(row, claimed_at) for row in rows if row["id"] is not None]
-    if len(deliveries) >= limit:  # those behind have their turn next, however much is due in front
+    if len(deliveries) >= limit:  # the next claim begins behind these, so that all have a turn
         return Claim(deliveries, max(delivery.channel_id for delivery in deliveries))
     is_all = rows[0]["channels"] < CHANNELS_A_CLAIM
     return Claim(deliveries, 0 if is_all else rows[0]["last_channel"])
@@ -322,8 +322,8 @@ def _claimed(row: Any, claimed_at: float) -> ClaimedDelivery:
 
 
 async def still_wanted(pool: Pool, owner: str, claimed: Sequence[int]) -> set[int]:
-    """Those of some claimed deliveries that are still the owner's, and whose channels are active: not those of
-    reminders that were taken back meanwhile."""
+    """Which of the claimed deliveries may still be sent: the owner still holds them, their channels are active, and
+    what they tell of was not taken back."""
     return {row["id"] for row in await _fetch_freshly_planned(pool, _STILL_WANTED, owner, claimed)}
 
 
@@ -333,7 +333,7 @@ async def record_results(pool: Pool, owner: str, results: Sequence[Result]) -> d
     Returns:
         Delivery → state, of those that were recorded.
     """
-    # Always in one order, so that two workers never wait for each other.
+    # In order, so that two workers never wait for each other.
     ordered = sorted(results, key=lambda result: result.delivery_id)
     rows = await _fetch_freshly_planned(
         pool,

@@ -1,6 +1,6 @@
-"""The content of an export: PostgreSQL renders CSV and JSON and sends it as it reads, so that no row is held here.
+"""The content of an export: PostgreSQL renders CSV and JSON and sends it while it reads. No row is held here.
 
-All of a file is read in one transaction, from one snapshot.
+A file is read in one transaction, from one snapshot.
 """
 
 import asyncio
@@ -17,8 +17,8 @@ from core.tasks.queries import SORTS, TaskFilter
 LONGEST_EXPORT_SECONDS = 6 * 3600.0
 CALENDAR_BATCH = 500
 
-# COPY knows no format for raw lines. These never stand in JSON text, where control characters are escaped, so that
-# nothing is ever quoted or escaped.
+# COPY has no format for raw lines. JSON escapes control characters, so these two never occur in it, and COPY never
+# quotes or escapes anything.
 _RAW_QUOTE, _RAW_DELIMITER = "\x01", "\x02"
 
 _BEGIN = """
@@ -34,7 +34,7 @@ Write = Callable[[bytes], Coroutine[Any, Any, None]]
 """Takes the next bytes of the file."""
 
 Count = Callable[[int], None]
-"""Is told of so many more rows."""
+"""Is told how many more rows were written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ class Selection:
     def source(self) -> tuple[str, list[Any]]:
         """FROM and WHERE, and the values of the parameters.
 
-        The owner is named, because a worker's role sees all rows.
+        The owner is in the condition, because a worker's role sees all rows.
         """
         narrowing, values = self.filter.conditions(first=2 if self.user_id is not None else 1)
         if self.user_id is not None:
@@ -78,8 +78,8 @@ def _source(conditions: list[str]) -> str:
 async def snapshot(pool: Pool) -> AsyncIterator[Connection]:
     """A connection whose transaction sees the tables as they are now, and may last as long as an export does.
 
-    Whoever leaves in the middle hangs up, and PostgreSQL notices: to end a COPY with grace, asyncpg would wait for
-    its answer, which may have come already.
+    Where the body is left in the middle, the connection is cut, and PostgreSQL notices. To end a COPY properly, asyncpg
+    would wait for an answer that may have come already.
     """
     async with pool.acquire() as connection:
         try:
@@ -119,7 +119,7 @@ async def write_file(
 
 # -- CSV ------------------------------------------------------------------------------------------------------
 
-# What a spreadsheet would take for a formula, and the apostrophe itself, gets an apostrophe in front: = + - @ TAB CR '
+# A spreadsheet takes these for the beginning of a formula; an apostrophe is put in front of them: = + - @ TAB CR '
 _GUARDED = "CASE WHEN ascii({0}) IN (61, 43, 45, 64, 9, 13, 39) THEN '''' || {0} ELSE {0} END"
 _JOINED = r"nullif(replace(array_to_string({0}, ','), '\', '\\'), '')"  # no label holds a comma
 _MOMENT = "replace(left({0}::text, -3), ' ', 'T') || 'Z'"  # without the +00 of UTC
@@ -194,7 +194,7 @@ async def _write_ndjson(connection: Connection, selection: Selection, write: Wri
 
 
 async def _write_json(connection: Connection, selection: Selection, write: Write, count: Count) -> None:
-    """An array; the end of a line is held back until it is known whether it separates two items or is the last."""
+    """An array. The end of a line is held back until it is known whether another item follows."""
     before = b"[\n"
 
     async def take(data: bytes) -> None:

@@ -21,7 +21,7 @@ ICAL_COLUMNS = (
 )
 CALENDAR_END = b"END:VCALENDAR\r\n"
 
-# RFC 5545, 3.8.1.11 knows no blocked to-do; what it cannot say stands in a property of ours, too.
+# RFC 5545, 3.8.1.11 knows no blocked to-do. So status and priority also stand in properties of our own.
 _STATUSES = {
     "pending": "NEEDS-ACTION",
     "in_progress": "IN-PROCESS",
@@ -34,7 +34,7 @@ _LOWEST_PRIORITY = 9
 
 _LONGEST_LINE = 75  # octets, RFC 5545, 3.1
 
-# RFC 5545, 3.3.11; and control characters but TAB, for which the grammar has no place, are left out. (icalendar's own
+# RFC 5545, 3.3.11. Its grammar has no place for control characters but TAB: they are left out. (icalendar's own
 # escape_char turns a backslash before an N into a line break.)
 _ESCAPES = {
     **dict.fromkeys(map(chr, [*range(32), 127]), ""),
@@ -58,7 +58,7 @@ def render_todos(rows: Iterable[Mapping[str, Any]]) -> bytes:
 
 
 def _lines(row: Mapping[str, Any]) -> Iterator[str]:
-    """The component's lines; icalendar's own components take ten times as long, which matters for a million tasks."""
+    """The component's lines. icalendar's own components take ten times as long: too long for a million tasks."""
     yield "BEGIN:VTODO\r\n"
     yield f"UID:tenfold-{row['id']}\r\n"
     yield f"DTSTAMP:{_utc(row['updated_at'])}\r\n"
@@ -92,7 +92,7 @@ def _text(value: str) -> str:
 
 
 def _folded(line: str) -> str:
-    """The line with its end, folded between characters, and not within an escape: some programs cannot read that."""
+    """The line with its end, folded between characters, but not within an escape, which some programs cannot read."""
     octets = line.encode()
     parts = []
     start, limit = 0, _LONGEST_LINE

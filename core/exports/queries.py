@@ -49,9 +49,9 @@ class ExportFile:
     """Where an export's file lies and what is known of it.
 
     Attributes:
-        state: of the export; all else is known of one that has succeeded.
+        state: of the export; the rest is known once it has succeeded.
         all_users: whether it holds everybody's tasks, which is for admins.
-        is_expired: whether its time is over, be it that it was given up.
+        is_expired: whether its time is over, or it was given up.
     """
 
     state: str

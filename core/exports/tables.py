@@ -24,7 +24,7 @@ exports = sa.Table(
     sa.Column("lease_owner", sa.Text),
     sa.Column("lease_until", sa.TIMESTAMP(timezone=True)),
     sa.Column("expires_at", sa.TIMESTAMP(timezone=True)),
-    # When an export of this user was last begun, since this one was ordered; null: none was.
+    # When an export of this user was last begun since this one was ordered. Null: none was.
     sa.Column("turn_at", sa.TIMESTAMP(timezone=True)),
     sa.CheckConstraint("format IN ('csv', 'ndjson', 'json', 'ics')", name="format"),
     sa.Index("exports_user_id_id_idx", "user_id", "id"),

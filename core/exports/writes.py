@@ -18,7 +18,7 @@ from core.jobs.outcomes import BEGUN
 from core.leases import LEASE_SECONDS
 
 KEPT_DAYS = 7
-"""How long an export is still told of after its file has expired."""
+"""How long an export is kept after its file has expired."""
 
 # -- commands -------------------------------------------------------------------------------------------------
 
@@ -128,7 +128,8 @@ class ClaimedExport:
     attempts: int
 
 
-# One that was cancelled in the batch that began it, when it had no job's row yet, waits for its job to be ended.
+# An export may be cancelled in the very batch that began it, before it has a job's row. It is found here, to end its
+# job.
 _WAITING = """
     SELECT e.id
     FROM   exports AS e JOIN jobs AS j USING (id)
@@ -176,7 +177,7 @@ SELECT id::text, user_id, all_users, format, filters::text, attempts, expires_at
 FROM   claimed
 """  # noqa: S608
 
-# Everybody's tasks are for admins, and for those who still are.
+# Everybody's tasks are for those who are admins now.
 _IS_ALLOWED = "(NOT all_users OR EXISTS (SELECT FROM users AS u WHERE u.id = exports.user_id AND u.role = 'admin'))"
 
 _RENEW = f"""
@@ -221,7 +222,7 @@ FROM   done
 WHERE  jobs.id = done.id
 """  # noqa: S608
 
-# With a condition, for those alone that hold everybody's tasks and were ordered by somebody who is no admin any more.
+# $5: only if it holds everybody's tasks and whoever ordered it is no admin any more.
 _FAIL = f"""
 WITH done AS (
     UPDATE exports
@@ -240,7 +241,7 @@ WHERE  jobs.id = done.id
 
 
 async def claim_export(pool: Pool, owner: str) -> ClaimedExport | None:
-    """Takes the export that has waited longest, new or left by a worker whose lease has lapsed; None: there is none."""
+    """Takes the export that has waited longest: a new one, or one whose lease has lapsed; None: there is none."""
     while True:
         row = await pool.fetchrow(_CLAIM, owner, LEASE_SECONDS)
         if row is None:
@@ -264,7 +265,7 @@ async def exports_wait(pool: Pool) -> bool:
 
 
 async def renew_export(pool: Pool, export: ClaimedExport, *, rows: int, size: int, total: int | None) -> bool:
-    """Prolongs the lease and tells how far the work has come; False: it was cancelled, or is not ours any more."""
+    """Renews the lease and records the progress; False: it was cancelled, or is not ours any more."""
     status = await pool.execute(_RENEW, export.id, export.owner, LEASE_SECONDS, rows, size, total)
     return status == "UPDATE 1"
 
@@ -277,7 +278,7 @@ async def release_export(pool: Pool, export: ClaimedExport) -> None:
 async def finish_export(
     pool: Pool, export: ClaimedExport, *, name: str, etag: str, size: int, rows: int, retention_hours: int
 ) -> bool:
-    """Records the file; False: it was cancelled, or is not ours any more, and nobody will know of the file."""
+    """Records the file; False: the export was cancelled or is not ours any more, and the file is not recorded."""
     status = await pool.execute(_FINISH, export.id, export.owner, name, etag, size, rows, retention_hours)
     return status == "UPDATE 1"
 
@@ -288,7 +289,7 @@ async def fail_export(pool: Pool, export: ClaimedExport, effect: Effect) -> None
 
 
 async def end_if_forbidden(pool: Pool, export: ClaimedExport) -> bool:
-    """Ends an export of everybody's tasks whose orderer is no admin any more; returns whether it is one."""
+    """Ends an export of everybody's tasks if whoever ordered it is no admin any more; returns whether it did."""
     return export.all_users and await _fail(pool, export, forbidden(), if_forbidden=True)
 
 

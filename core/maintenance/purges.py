@@ -1,16 +1,16 @@
-"""What is removed past its retention and belongs to no other capability's writes; and statistics of tasks."""
+"""Removes rows past their retention that no other capability's writes remove; and has tasks analyzed."""
 
 from core.database.pools import Pool
 from core.database.transactions import delete_in_chunks
 
 CHUNK = 5000
-# A chunk of events takes a delivery for each of up to fifty channels with it.
+# With each event go its deliveries, up to fifty.
 EVENTS_CHUNK = 1000
 LARGE_IMPORT_ROWS = 10_000
 # Statistics look at a sample of each partition.
 LONGEST_ANALYZE_SECONDS = 1800.0
 
-# Their deliveries go with them, unless one is still to be tried, or made.
+# Their deliveries go with them. An event stays while a delivery of it is still to be tried, or made.
 _EVENTS = """
 DELETE FROM events
 WHERE  id = ANY (ARRAY(
@@ -37,8 +37,8 @@ WHERE  id = ANY (ARRAY(
 ))
 """
 
-# The sum over imports that have ended since the statistics were last taken, whoever took them; a job that was purged
-# meanwhile took more time to be forgotten than there is between two looks.
+# The sum over imports that have ended since the table was last analyzed. Jobs are kept much longer than the time
+# between two looks, so none is missed.
 _IMPORTED = """
 SELECT coalesce(sum(i.rows_created + i.rows_updated), 0)::bigint
 FROM   imports AS i JOIN jobs AS j USING (id)
@@ -63,9 +63,9 @@ async def purge_notifications(pool: Pool, *, retention_days: int, chunk: int = C
 
 
 async def refresh_statistics(pool: Pool, *, always: bool) -> int:
-    """Has PostgreSQL look at the tasks again after imports that brought `LARGE_IMPORT_ROWS` or more together.
+    """Has PostgreSQL analyze the tasks again after imports that brought `LARGE_IMPORT_ROWS` or more together.
 
-    autovacuum looks at each partition in its own time, and never at the table that they form.
+    autovacuum analyzes each partition, but never the partitioned table.
 
     Returns:
         How many rows were imported since it last did, at least 1 where it looked; 0: it did not.

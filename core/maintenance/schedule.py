@@ -1,4 +1,4 @@
-"""What is maintained, and when: by the clock, at ticks that every worker reckons alike.
+"""What maintenance there is, and when: at ticks that every worker works out alike.
 
 A tick is a multiple of its interval since 1970, moved by an offset that keeps jobs apart. However long all workers were
 away, one run makes up for every tick that passed meanwhile.
@@ -46,10 +46,10 @@ SCHEDULE: dict[str, Interval] = {
 
 SWEEP = Interval(5)
 SWEEPS = ("sweep_lanes", "empty_suspect_cache", "sweep_exports", "sweep_imports")
-"""What looks for work that nobody was called for; run every few seconds, also while PostgreSQL is away."""
+"""These look for work that was left lying. They run every few seconds, also while PostgreSQL is away."""
 
 PARTITION_ORDERS = ("create_partition", "detach_partition", "attach_partition")
-"""What runs by an admin's order alone."""
+"""These run only when an admin orders them."""
 
 NAMES = (*SCHEDULE, *SWEEPS)
 """What an admin can have run by its name."""

@@ -23,11 +23,11 @@ KEPT_RUNS = 100
 """How many runs of each job stay on record."""
 
 CLOCKS_APART_SECONDS = 24 * 3600.0
-"""How far ahead a worker's clock may be without having ticks run twice; one of a clock that was years ahead must not
-stop maintenance until then."""
+"""How far ahead a worker's clock may be before a tick runs twice. The limit is needed: a clock that was years ahead
+once must not stop maintenance for years."""
 
 ATTEMPTS_MAXIMUM = 5
-"""How often a run may be left in the middle: each time its worker may have died of it."""
+"""How often a run may be left in the middle. Its worker may have died of it each time."""
 
 # -- commands -------------------------------------------------------------------------------------------------
 
@@ -71,7 +71,7 @@ ON     CONFLICT (name, tick) WHERE job_id IS NULL DO NOTHING
 
 
 async def note_ticks(pool: Pool, now: datetime) -> int:
-    """Puts on record which jobs are due; returns how many were not known to be.
+    """Records which jobs are due; returns how many are new.
 
     A run that an admin has ordered counts as the tick before it.
     """
@@ -89,7 +89,7 @@ class ClaimedRun:
     Attributes:
         owner: the name of this claim.
         job_id: of the job to which it belongs, where an admin has ordered it.
-        is_allowed: whether whoever ordered it is an admin still.
+        is_allowed: whether whoever ordered it is still an admin.
         attempts: how many claims there have been, this one included.
     """
 
@@ -102,8 +102,8 @@ class ClaimedRun:
     is_allowed: bool
 
 
-# A queued run may have a lease without an owner: until then it rests, after a fault that passes. What an admin has
-# ordered is not held up by what a tick has.
+# A queued run may have a lease without an owner: after a transient fault it rests until then. Orders of admins go
+# first.
 _CLAIM = """
 WITH next AS MATERIALIZED (
     SELECT id
@@ -172,7 +172,7 @@ AND    m.id <= (SELECT id FROM maintenance_runs WHERE name = done.name ORDER BY 
 
 
 async def claim_run(pool: Pool, owner: str) -> ClaimedRun | None:
-    """Takes the run that has waited longest, new, released, or left by a dead worker; None: there is none."""
+    """Takes the run that has waited longest: new, released, or left by a dead worker; None: there is none."""
     row = await pool.fetchrow(_CLAIM, owner, LEASE_SECONDS)
     if row is None:
         return None
@@ -186,7 +186,7 @@ async def renew_run(pool: Pool, claim: ClaimedRun) -> bool:
 
 
 async def release_run(pool: Pool, claim: ClaimedRun, *, pause_seconds: float) -> None:
-    """Gives the run to others, after a pause; this attempt at it does not count."""
+    """Lets others claim the run, after a pause; this attempt does not count."""
     await pool.execute(_RELEASE, claim.id, claim.owner, pause_seconds)
 
 
@@ -207,7 +207,7 @@ async def fail_run(pool: Pool, claim: ClaimedRun, name: str, detail: str) -> Non
 
 # -- sweeps ---------------------------------------------------------------------------------------------------
 
-# The last run of each alone: they are run thousands of times a day.
+# Only the last run of each is kept: they run thousands of times a day.
 _RECORD_SWEEP = """
 INSERT INTO maintenance_runs (name, tick, state, arguments, attempts, started_at, finished_at, rows, error)
 VALUES ($1, '-infinity', $2, '{}', 1, clock_timestamp() - make_interval(secs => $3), clock_timestamp(), $4, $5)
@@ -218,7 +218,7 @@ SET    state = excluded.state, started_at = excluded.started_at, finished_at = e
 
 
 async def record_sweep(pool: Pool, name: str, *, seconds: float, rows: int, error: str | None) -> None:
-    """Puts on record that a sweep has just been run, and how long it took; `error`: why it failed, if it did."""
+    """Records that a sweep has just run, and how long it took; `error`: why it failed, if it did."""
     assert name in SWEEPS
     await pool.execute(_RECORD_SWEEP, name, "succeeded" if error is None else "failed", seconds, rows, error)
 
@@ -234,5 +234,5 @@ GROUP  BY name
 
 
 async def last_successes(pool: Pool) -> dict[str, float]:
-    """The name of each job that is on record as having succeeded → when it last did, in seconds since 1970."""
+    """Name → when the job last succeeded, in seconds since 1970; for jobs that have a success on record."""
     return {row["name"]: row["moment"] for row in await pool.fetch(_LAST_SUCCESSES)}

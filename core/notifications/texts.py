@@ -22,7 +22,7 @@ def digest_text(titles: Sequence[str]) -> str:
 
 
 def moment_text(moment: datetime, zone: ZoneInfo) -> str:
-    """A moment as the clocks of a zone have it, to the minute."""
+    """A moment by the clocks of a zone, to the minute."""
     try:
         return f"{moment.astimezone(zone):%Y-%m-%d %H:%M %Z}"
     except OverflowError:  # the first or last day of all years

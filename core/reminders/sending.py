@@ -1,7 +1,7 @@
 """Sends reminders: what is due becomes notifications, events and, by a trigger, deliveries, all in one transaction.
 
-The lock on a reminder's row is its lease: whoever dies in the middle has sent nothing, and the next worker takes it.
-The reminders of one user are sent by one worker at a time, so that what came due while none was running becomes one
+The lock on a reminder's row is its lease: a worker that dies in the middle has sent nothing, and the next one takes it.
+One worker at a time sends the reminders of one user, so that those which came due while none was running become one
 digest.
 """
 
@@ -22,16 +22,16 @@ from core.tasks.recurrence import zone_named
 
 REMINDER = "task.reminder"
 LATE = timedelta(seconds=60)
-"""From here on a reminder says that it is late, and many of a user become a digest."""
+"""A reminder that is later than this says so, and many such of one user become a digest."""
 DUE_AT_ONCE = 2000
 USERS_AT_ONCE = 200
 DIGEST_AT_ONCE = 10_000
-"""Reminders: more of one user become another digest, and with so many a transaction has enough."""
+"""The most reminders of one digest, and of all digests of one transaction."""
 DIGESTING_SECONDS = 2.0
-"""After so long a transaction begins no other digest, lest it take longer than it may; the next one goes on."""
+"""After so long a transaction begins no other digest, so that it ends in time. The next transaction goes on."""
 DIGEST_TASKS = 50
 
-# Whoever's lock another has, is another's to remind.
+# A user whose lock another worker holds is reminded by that worker.
 _USERS = f"""
 WITH due AS MATERIALIZED (
     SELECT DISTINCT first.user_id
@@ -47,7 +47,7 @@ WITH due AS MATERIALIZED (
 SELECT user_id FROM due WHERE user_id % {PER_USER:d} IN (SELECT number FROM taken) ORDER BY user_id
 """  # noqa: S608
 
-# Counted apart, so that no limit on what is sent at once cuts what should be one digest into many single reminders.
+# Counted by themselves: the limit on what is sent at once must not cut one digest into many single reminders.
 _OF_DIGESTS = """
 SELECT u.user_id
 FROM   unnest($1::bigint[]) AS u (user_id),
@@ -58,8 +58,8 @@ FROM   unnest($1::bigint[]) AS u (user_id),
 WHERE  late.reminders > $3
 """
 
-# A task that is gone, or in a partition that was detached, is not found. The status is looked at outside: inside it
-# would open the index of open tasks by due date, in which a task is found by going through all of its user's.
+# A task that is gone, or in a detached partition, is not found. The status is checked outside the sub-query: inside,
+# PostgreSQL would use the index of open tasks by due date, and go through all tasks of the user to find one.
 _DUE = f"""
 SELECT r.id, r.user_id, r.task_id, r.due_at, t.title, t.due_date, u.time_zone, wanted.is_wanted,
        CASE WHEN t.status IN ('pending', 'in_progress', 'blocked') THEN t.task END AS task,
@@ -138,7 +138,7 @@ class Sent:
     Attributes:
         lateness: of each one that was sent, in seconds.
         digests: how many were sent instead of single ones.
-        cancelled: reminders of tasks that are not there or not open any more.
+        cancelled: how many were of tasks that are gone or closed.
         calls_for_delivery: whether there are deliveries now.
     """
 
@@ -154,7 +154,7 @@ class Sent:
 
 @dataclass(slots=True)
 class _Rows:
-    """What is written for them."""
+    """The rows to be written."""
 
     events: list[tuple[int, int, int | None, str]] = field(default_factory=list)
     notifications: list[tuple[int, int | None, str]] = field(default_factory=list)
@@ -162,7 +162,7 @@ class _Rows:
 
 
 async def send_due(pool: Pool, now: datetime, *, digest_over: int) -> Sent:
-    """Sends some of the reminders that are due; where it was none, there are none that nobody else is sending.
+    """Sends some of the reminders that are due. If it sent none, none is left but those that others are sending.
 
     Args:
         pool: of workers.
@@ -212,9 +212,9 @@ def _add_one(rows: _Rows, reminder: Mapping[str, Any], now: datetime, sent: Sent
 
 
 async def _add_digest(connection: Connection, user_id: int, now: datetime, rows: _Rows, sent: Sent) -> None:
-    """One event and one notification for all that is late; of a task with several reminders it tells once.
+    """One event and one notification for all late reminders; each task stands in it once.
 
-    A digest is not taken back for one of its tasks, so the reminders do not know their event.
+    A digest is not taken back because of one of its tasks, so its reminders do not name the event.
     """
     found = await connection.fetch(_DIGEST, user_id, now - LATE, now)
     reminders = sorted((row for row in found if row["is_open"]), key=lambda row: (row["due_at"], row["task_id"]))

@@ -39,9 +39,8 @@ LIMIT  1
 FOR    NO KEY UPDATE SKIP LOCKED
 """
 
-# The lock keeps due dates as they are, so that nobody's newer reminders are replaced by older ones. Said the other
-# way round, the condition on the status would open the index by due date, in which a chunk is found by going through
-# all.
+# The lock keeps due dates as they are, so that newer reminders are not replaced by older ones. The condition on the
+# status is negated: as a plain one it would have PostgreSQL use the index by due date, and go through all of it.
 _PLAN = """
 WITH next AS MATERIALIZED (
     SELECT user_id, id, due_date, array_to_string(reminder_rules, ' ') AS rules
@@ -90,10 +89,10 @@ async def set_reminders(connection: Connection, changes: Sequence[dict[str, Any]
 
 
 async def plan_for_changed_user(pool: Pool) -> int | None:
-    """Brings some reminders of a user in line who has changed the general offsets or the time zone.
+    """Brings some reminders in line with a user's new offsets or time zone.
 
     Returns:
-        How many tasks were looked at; None: there is no such user, or others look after all of them.
+        How many tasks were looked at; None: there is no such user, or others do this for all of them.
     """
     async with pool.acquire() as connection, connection.transaction():
         await connection.execute(BOUNDED)

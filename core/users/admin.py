@@ -1,4 +1,4 @@
-"""What an operator does with users from the command line: applied at once, with the workers' rights."""
+"""Users by the command line: an operator's changes, applied at once with the workers' rights."""
 
 import contextlib
 from collections.abc import AsyncIterator
@@ -21,7 +21,7 @@ _FIND = "SELECT id FROM users WHERE lower(username) = lower($1)"
 
 
 class UserFault(Exception):
-    """The operator asked for something that cannot be; the message says why."""
+    """What the operator asked for cannot be done; the message says why."""
 
 
 @contextlib.asynccontextmanager
@@ -101,7 +101,7 @@ async def set_password(settings: Settings, username: str, password: str) -> None
 
 
 async def _forget(settings: Settings, user_id: int) -> None:
-    """What the user's pages hold may have changed; pages live for CACHE_TTL_SECONDS at the most anyway."""
+    """Drops the user's cached pages. Where that fails, they live for CACHE_TTL_SECONDS at the most."""
     cache, queue = cache_client(settings.redis_url), queue_client(settings.queue_redis_url)
     try:
         await CacheInvalidator(cache, queue).forget_users([user_id])

@@ -6,7 +6,7 @@ from argon2.exceptions import InvalidHashError, VerificationError
 # https://cheatsheetseries.owasp.org/cheatsheets/Password_Storage_Cheat_Sheet.html: m=19 MiB, t=2, p=1
 _HASHER = PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1)
 
-# Checked where there is no such user, so that a wrong name takes as long as a wrong password.
+# Checked where there is no such user: a wrong name must take as long as a wrong password.
 NOBODYS_HASH = _HASHER.hash("a password that nobody has")
 
 

@@ -1,4 +1,4 @@
-"""Users, and their sessions: each a family of refresh tokens of which the newest alone is good."""
+"""Users and their sessions. A session is a family of refresh tokens, of which only the newest is good."""
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY, UUID
@@ -15,7 +15,7 @@ users = sa.Table(
     sa.Column("role", sa.Text, nullable=False, server_default="user"),
     sa.Column("time_zone", sa.Text, nullable=False, server_default="UTC"),
     sa.Column("reminder_offsets", ARRAY(sa.Text), nullable=False, server_default="{}"),
-    # The last task whose reminders follow the offsets and the time zone as they are now; null: all do.
+    # The last task whose reminders follow the present offsets and time zone. Null: all do.
     sa.Column("reminders_planned_to", sa.BigInteger),
     sa.Column("created_at", sa.TIMESTAMP(timezone=True), nullable=False, server_default=sa.func.now()),
     sa.Column("updated_at", sa.TIMESTAMP(timezone=True), nullable=False, server_default=sa.func.now()),
@@ -39,12 +39,12 @@ sessions = sa.Table(
     sa.Index("sessions_expires_at_idx", "expires_at"),
 )
 
-# Where users logged in from, so that nobody who guesses their passwords can keep them out from there.
+# Where users logged in from: from there, nobody who guesses their passwords can lock them out.
 login_places = sa.Table(
     "login_places",
     metadata,
     sa.Column("user_id", sa.BigInteger, sa.ForeignKey("users.id", ondelete="CASCADE"), primary_key=True),
-    # A keyed digest of name and address: the table tells nobody where they are.
+    # A keyed digest of name and address: the table does not tell where users are.
     sa.Column("place", sa.Text, primary_key=True),
     sa.Column("last_login_at", sa.TIMESTAMP(timezone=True), nullable=False, server_default=sa.func.now()),
 )

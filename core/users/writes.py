@@ -36,8 +36,8 @@ RETURNING {USER_JSON} AS profile
 
 _REVOKE_ALL = "UPDATE sessions SET revoked_at = now() WHERE user_id = $1 AND revoked_at IS NULL"
 
-# The role is the one of this moment: the login may have waited in its lane. Where the user logged in from is remembered
-# with the session: `logged_in_from` tells the API.
+# The role is read now, since the login may have waited in its lane. Where the user logged in from is kept beside the
+# session, for `logged_in_from`.
 _OPEN_SESSION = """
 WITH opened AS (
     INSERT INTO sessions (id, user_id, expires_at)
@@ -57,7 +57,7 @@ SELECT json_build_object('session_id', s.id, 'generation', s.generation, 'issued
 FROM   opened AS s JOIN users AS u ON u.id = s.user_id
 """
 
-# Only the newest generation may be exchanged; the family lives on with the next.
+# Only the newest generation may be exchanged; the next one takes its place.
 _ROTATE = """
 UPDATE sessions
 SET    generation = generation + 1, refreshed_at = now(), expires_at = $4::text::timestamptz
@@ -161,7 +161,7 @@ _PURGE_SESSIONS = """
 DELETE FROM sessions
 WHERE  id = ANY (ARRAY(SELECT id FROM sessions WHERE expires_at < now() - make_interval(days => $1) LIMIT $2))
 """
-# A family is kept for a day past its end, so that a late reuse of its tokens is still told apart from nonsense.
+# A family is kept for a day after its end, so that a late reuse of its tokens can be told from a made-up token.
 _SESSION_AFTERLIFE_DAYS = 1
 
 
