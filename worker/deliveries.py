@@ -18,10 +18,10 @@ from core.channels.signatures import Secret, signed_headers, signing_secrets
 from core.channels.targets import WEBHOOK, host_of
 from core.database.faults import is_transient
 from core.deliveries.attempts import Attempt
-from core.deliveries.fanout import fan_out
 from core.deliveries.messages import message_of, wanted_at, webhook_body
 from core.deliveries.schedule import next_delay, quiet_until
-from core.deliveries.writes import (
+from core.deliveries.writes.fan_outs import fan_out
+from core.deliveries.writes.work import (
     LEASE_SECONDS,
     ClaimedDelivery,
     Result,

@@ -7,7 +7,7 @@ from core import clock, lanes, metrics
 from core.database.faults import is_unavailable
 from core.database.pools import pool_counts
 from core.database.reads import within
-from core.deliveries.fanout import events_to_fan_out
+from core.deliveries.writes.fan_outs import events_to_fan_out
 from core.imports.waiting import unfinished_imports
 from core.jobs.queues import QUEUES
 from core.maintenance.writes import last_successes

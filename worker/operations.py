@@ -11,7 +11,7 @@ from core.authority import current_admins, seen_outcome
 from core.channels.writes import create_channels, delete_channels, rotate_secrets, try_channels, update_channels
 from core.commands import Command, Effect
 from core.database.pools import Connection, Pool
-from core.deliveries.writes import redeliver
+from core.deliveries.writes.orders import redeliver
 from core.exports.writes import cancel_exports, create_exports
 from core.ids import MAXIMUM_ID, is_job_id
 from core.imports.writes.orders import cancel_imports, create_imports

@@ -14,10 +14,10 @@ from functools import lru_cache
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from core import clock
-from core.tasks.duedates import ClockDates, instant
-from core.tasks.duehours import HourDates
+from core.tasks.due_dates import ClockDates, instant
+from core.tasks.due_hours import HourDates
 from core.tasks.rules import RecurrenceInvalid, RecurrenceTooExpensive, Rule, parse_rule
-from core.tasks.yeardays import Steps
+from core.tasks.year_days import Steps
 
 STEPS_MAXIMUM = 1000
 """Of what a client's rule may cost when it is accepted: about a millisecond. Following it may cost twice that, as time

@@ -19,8 +19,8 @@ from core import clock
 from core.channels.signatures import Secret
 from core.channels.writes import purge_deleted_channels
 from core.deliveries.schedule import RETRY_SECONDS
-from core.deliveries.writes import DISABLED_AFTER_DAYS, Claim, claim_deliveries, record_results
-from core.deliveries.writes import Result as Recorded
+from core.deliveries.writes.work import DISABLED_AFTER_DAYS, Claim, claim_deliveries, record_results
+from core.deliveries.writes.work import Result as Recorded
 from core.encryption import SecretBox
 from core.redis.clients import end_tasks
 from tests.harness import connection, insert_user
@@ -722,7 +722,7 @@ async def test_claims_are_planned_for_as_much_as_there_is_now(services: Services
 async def test_a_claim_goes_on_where_the_last_one_ended(
     services: Services, owner: asyncpg.Connection, alice: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("core.deliveries.writes.CHANNELS_A_CLAIM", 2)
+    monkeypatch.setattr("core.deliveries.writes.work.CHANNELS_A_CLAIM", 2)
     channels = [await channel(services, owner, alice, "http://127.0.0.1/") for _ in range(3)]
     for channel_id in channels:
         await events(owner, alice, channel_id)

@@ -11,7 +11,7 @@ import pytest
 
 from core import clock
 from core.database.locks import Lock, number_of, statement
-from core.deliveries.fanout import fan_out
+from core.deliveries.writes.fan_outs import fan_out
 from core.reminders.sending import DIGEST_TASKS, DUE_AT_ONCE, Sent, send_due
 from core.reminders.writes import PLANNED_AT_ONCE, plan_for_changed_user
 from tests.harness import connection

@@ -1,4 +1,4 @@
-"""Writes of deliveries: claimed under a lease, channel by channel, and recorded in sets."""
+"""The work on deliveries: claimed under a lease, channel by channel, and recorded in sets."""
 
 import time
 from collections.abc import Mapping, Sequence
@@ -9,51 +9,13 @@ from typing import Any
 import asyncpg
 import orjson
 
-from core.channels.writes import channel_is_disabled
-from core.commands import Effect
-from core.database.pools import Connection, Pool
+from core.database.pools import Pool
 from core.database.transactions import BOUNDED, FRESH_PLANS
 from core.deliveries.messages import message_id
-from core.deliveries.queries import DELIVERY_JSON
 
 LEASE_SECONDS = 120.0
 CHANNELS_A_CLAIM = 1000
 DISABLED_AFTER_DAYS = 5
-
-_REDELIVER = f"""
-WITH d AS (
-    UPDATE deliveries AS d
-    SET    state = 'pending', attempts = 0, next_attempt_at = now(), last_error = NULL,
-           lease_owner = NULL, lease_until = NULL, redelivered_at = now()
-    FROM   channels AS c
-    WHERE  d.id = $2 AND d.user_id = $1 AND c.id = d.channel_id AND c.state = 'active'
-    RETURNING d.*, (SELECT e.type FROM events AS e WHERE e.id = d.event_id) AS event
-)
-SELECT {DELIVERY_JSON} AS delivery FROM d
-"""  # noqa: S608
-
-_EXISTS = """
-SELECT true
-FROM   deliveries AS d JOIN channels AS c ON c.id = d.channel_id
-WHERE  d.id = $2 AND d.user_id = $1 AND c.state <> 'deleted'
-"""
-
-
-async def redeliver(connection: Connection, wanted: Sequence[dict[str, Any]]) -> list[Effect]:
-    """Lets deliveries begin anew, whatever became of them; each of `wanted` has `user_id` and `id`."""
-    effects = []
-    for one in wanted:
-        delivery = await connection.fetchval(_REDELIVER, one["user_id"], one["id"])
-        if delivery is not None:
-            effects.append(Effect(200, delivery))
-        elif await connection.fetchval(_EXISTS, one["user_id"], one["id"]):
-            effects.append(channel_is_disabled())
-        else:
-            effects.append(Effect.rejected("not-found", "There is no such delivery."))
-    return effects
-
-
-# -- work -----------------------------------------------------------------------------------------------------
 
 # Walks from channel to channel along the index, with a limit for each: a channel with a hundred thousand deliveries
 # keeps nobody else waiting. A claim moves the next attempt to the end of the lease. So deliveries that are being sent

@@ -9,7 +9,7 @@ from math import gcd
 from zoneinfo import ZoneInfo
 
 from core.tasks.rules import Rule
-from core.tasks.yeardays import MONTHS, DueDays, Steps, YearDays, first_day
+from core.tasks.year_days import MONTHS, DueDays, Steps, YearDays, first_day
 
 _LAST_DAY = date.max.toordinal()
 # So many weeks or months without a date, and it is worked out whether any can have one.

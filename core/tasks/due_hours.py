@@ -6,7 +6,7 @@ from math import gcd
 from zoneinfo import ZoneInfo
 
 from core.tasks.rules import Rule
-from core.tasks.yeardays import DueDays, Steps
+from core.tasks.year_days import DueDays, Steps
 
 HOUR = timedelta(hours=1)
 _WEEK = timedelta(days=7)
