@@ -4,13 +4,14 @@ import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from email.utils import format_datetime, parsedate_to_datetime
+from email.utils import format_datetime
 
 from aiohttp import Payload, web
 from aiohttp.abc import AbstractStreamWriter
 
 from api.conditions import is_unchanged
 from api.errors import Problem
+from core.clock import read_http_date
 from core.storage import Storage
 
 _RANGE = re.compile(r"bytes=(?:([0-9]{1,18})-([0-9]{1,18})?|-([0-9]{1,18}))\Z")
@@ -89,7 +90,7 @@ def _is_known(request: web.Request, file: StoredFile) -> bool:
     """Whether the client has this very file."""
     if "If-None-Match" in request.headers:
         return is_unchanged(request, file.etag)
-    since = _http_date(request.headers.get("If-Modified-Since", ""))
+    since = read_http_date(request.headers.get("If-Modified-Since", ""))
     return since is not None and file.last_modified <= since
 
 
@@ -127,12 +128,4 @@ def _is_range_of(condition: str | None, file: StoredFile) -> bool:
     condition = condition.strip()
     if condition.startswith(('"', "W/")):
         return condition == file.etag
-    return _http_date(condition) == file.last_modified
-
-
-def _http_date(text: str) -> datetime | None:
-    try:
-        moment = parsedate_to_datetime(text)
-    except (ValueError, TypeError):
-        return None
-    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+    return read_http_date(condition) == file.last_modified

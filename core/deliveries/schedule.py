@@ -2,9 +2,9 @@
 
 import random
 from datetime import UTC, datetime, time, timedelta
-from email.utils import parsedate_to_datetime
 from typing import Any
 
+from core.clock import read_http_date
 from core.tasks.recurrence import zone_named
 
 RETRY_SECONDS = (5, 300, 1800, 7200, 18_000, 36_000, 50_400, 72_000, 86_400)
@@ -35,11 +35,9 @@ def read_retry_after(value: str | None, moment: datetime) -> float | None:
     text = (value or "").strip()
     if text.isascii() and text.isdecimal():
         return min(float(text[:9]), RETRY_AFTER_MAXIMUM)
-    try:
-        wanted = parsedate_to_datetime(text)
-    except ValueError:
+    wanted = read_http_date(text)
+    if wanted is None:
         return None
-    wanted = wanted if wanted.tzinfo is not None else wanted.replace(tzinfo=UTC)
     return min(max(0.0, (wanted - moment).total_seconds()), RETRY_AFTER_MAXIMUM)
 
 
