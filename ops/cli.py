@@ -154,7 +154,7 @@ def lanes(
     reason: Annotated[str | None, typer.Option(help="Why it is dropped: its user is told.")] = None,
 ) -> None:
     """Show what waits to be written, and drop what should not be."""
-    from core.lane_repair import DropFault
+    from core.lanes.repair import DropFault
     from ops.lanes import commands_of, drop_from_lane, overview, show_commands, show_lanes
 
     with told_plainly(DropFault):

@@ -12,9 +12,9 @@ from rich.table import Table
 
 from core.database.faults import is_transient
 from core.database.pools import Pool, worker_pool
-from core.lane_leases import lane_claims
-from core.lane_repair import Dropped, WaitingCommand, drop, waiting_commands
 from core.lanes import STALE_SECONDS, LaneState, states_of_all
+from core.lanes.queries import lane_claims
+from core.lanes.repair import Dropped, WaitingCommand, drop, waiting_commands
 from core.redis.clients import queue_client
 from core.settings import Settings
 from ops.faults import Fault
@@ -57,7 +57,7 @@ async def commands_of(settings: Settings, lane: str) -> list[WaitingCommand]:
 
 
 async def drop_from_lane(settings: Settings, wanted: str, reason: str) -> Dropped:
-    """As `core.lane_repair.drop`."""
+    """As `core.lanes.repair.drop`."""
 
     async def do(pool: Pool, queue: ArqRedis) -> Dropped:
         return await drop(pool, queue, wanted, reason=reason)

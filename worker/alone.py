@@ -13,7 +13,7 @@ import orjson
 
 from core import lanes, metrics
 from core.commands import Command, Effect
-from core.lane_leases import LaneLease, lane_transaction
+from core.lanes.writes import LaneLease, lane_transaction
 from core.logs import get_logger
 from core.redis.clients import reply
 from worker.operations import Work

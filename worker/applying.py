@@ -16,7 +16,7 @@ from core.database.pools import Connection
 from core.jobs.outcomes import outcome_message, state_of
 from core.jobs.queries import stored_outcomes
 from core.jobs.writes import record_jobs
-from core.lane_leases import LANE_TRANSACTION_SECONDS, LaneLease
+from core.lanes.writes import LANE_TRANSACTION_SECONDS, LaneLease
 from core.logs import get_logger
 from core.partitions.writes import is_missing_partition
 from core.tasks.writes.changes import create_and_record_tasks

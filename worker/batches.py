@@ -8,13 +8,14 @@ import time
 from collections.abc import Sequence
 
 from core import metrics
-from core.batches import Slice, forget_slices, record_slice, stored_slices
+from core.batches.queries import Slice, stored_slices
+from core.batches.writes import forget_slices, record_slice
 from core.commands import Command, Effect
 from core.database.pools import Connection
 from core.jobs.outcomes import StoredOutcome, outcome_message, state_of
 from core.jobs.queries import stored_outcomes
 from core.jobs.writes import record_jobs
-from core.lane_leases import LaneLease
+from core.lanes.writes import LaneLease
 from core.logs import get_logger
 from core.tasks.folding import AnswerBudget
 from worker.alone import TooExpensive, Tries, alone, as_too_expensive, require_prompt_database, set_aside

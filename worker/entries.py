@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Sequence
 
 from core import lanes, metrics
 from core.commands import Command, Entry, UnreadableEntry, decode_entry
-from core.lane_leases import LaneLease, LaneLost, claim_lane
+from core.lanes.writes import LaneLease, LaneLost, claim_lane
 from core.logs import get_logger
 from core.redis.clients import REDIS_FAULTS
 from worker.alone import Tries

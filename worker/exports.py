@@ -14,7 +14,7 @@ from core.commands import Effect
 from core.database.faults import is_transient
 from core.errors import StorageFull, StorageUnavailable
 from core.exports.files import Selection, count_tasks, snapshot, write_file
-from core.exports.writes import (
+from core.exports.writes.work import (
     ClaimedExport,
     claim_export,
     end_if_forbidden,

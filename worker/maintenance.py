@@ -18,34 +18,35 @@ from arq import cron
 from arq.cron import CronJob
 
 from core import clock, lanes, metrics
-from core.batches import purge_slices
+from core.batches.writes import purge_slices
 from core.cache import SUSPECT_FLAG
 from core.channels.writes import purge_deleted_channels as remove_deleted_channels
 from core.database.faults import is_transient, is_unavailable
 from core.errors import StorageUnavailable
 from core.exports.files import LONGEST_EXPORT_SECONDS
-from core.exports.writes import expired_files, exports_wait, forget_files, purge_exports
+from core.exports.waiting import expired_files, exports_wait
+from core.exports.writes.work import forget_files, purge_exports
 from core.imports.waiting import ended_imports, imports_wait, without_import
 from core.imports.writes.work import clean_up_after
 from core.jobs.queues import BULK_QUEUE, call_bulk
 from core.jobs.writes import purge_jobs
 from core.leases import LeaseLost, kept_lease, new_lease_owner
 from core.logs import get_logger
-from core.maintenance import purges
-from core.maintenance.writes import (
+from core.maintenance.writes import purges
+from core.maintenance.writes.orders import note_ticks
+from core.maintenance.writes.runs import (
     ATTEMPTS_MAXIMUM,
     ClaimedRun,
     claim_run,
     fail_run,
     finish_run,
-    note_ticks,
     record_sweep,
     release_run,
     renew_run,
 )
 from core.partitions.writes import Fate, attach_partition, create_partition, detach_partition, ensure_partitions
 from core.redis.clients import REDIS_FAULTS
-from core.users.writes import purge_login_places, purge_sessions
+from core.users.writes.sessions import purge_login_places, purge_sessions
 from worker.runner import Services, retry_delay, with_policy
 
 EVERY_FIVE_SECONDS = frozenset(range(0, 60, 5))

@@ -10,7 +10,7 @@ from core.database.reads import within
 from core.deliveries.writes.fan_outs import events_to_fan_out
 from core.imports.waiting import unfinished_imports
 from core.jobs.queues import QUEUES
-from core.maintenance.writes import last_successes
+from core.maintenance.queries import last_successes
 from core.partitions.queries import partition_bounds, time_left
 from core.redis.clients import REDIS_FAULTS
 from worker.runner import Services

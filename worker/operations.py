@@ -12,19 +12,20 @@ from core.channels.writes import create_channels, delete_channels, rotate_secret
 from core.commands import Command, Effect
 from core.database.pools import Connection, Pool
 from core.deliveries.writes.orders import redeliver
-from core.exports.writes import cancel_exports, create_exports
+from core.exports.writes.orders import cancel_exports, create_exports
 from core.ids import MAXIMUM_ID, is_job_id
 from core.imports.writes.orders import cancel_imports, create_imports
 from core.jobs.outcomes import StoredOutcome
 from core.jobs.queues import LONG_WORK
 from core.logs import get_logger
-from core.maintenance.writes import order_maintenance
+from core.maintenance.writes.orders import order_maintenance
 from core.notifications.writes import mark_notifications
-from core.reminders.writes import set_reminders
+from core.reminders.writes.planning import set_reminders
 from core.tasks.folding import AnswerBudget
 from core.tasks.queries import owners_of_tasks
 from core.tasks.writes.changes import change_tasks, create_tasks
-from core.users.writes import open_sessions, register_users, revoke_sessions, rotate_sessions, update_users
+from core.users.writes.accounts import register_users, update_users
+from core.users.writes.sessions import open_sessions, revoke_sessions, rotate_sessions
 
 log = get_logger()
 

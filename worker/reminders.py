@@ -5,8 +5,8 @@ import asyncio
 from core import clock, metrics
 from core.jobs.queues import call_time
 from core.logs import get_logger
-from core.reminders.sending import USERS_AT_ONCE, send_due
-from core.reminders.writes import plan_for_changed_user
+from core.reminders.writes.planning import plan_for_changed_user
+from core.reminders.writes.sending import USERS_AT_ONCE, send_due
 from worker.runner import Services
 
 # Where one reminder after the other comes due, they are sent together: each transaction costs as much as hundreds.

@@ -15,7 +15,7 @@ from core.commands import Effect
 from core.database.faults import is_data_fault, is_missing_reference, is_transient, is_unavailable
 from core.database.pools import Connection
 from core.database.transactions import savepoint
-from core.lane_leases import LANE_TRANSACTION_SECONDS, LaneLease, LaneLost, lane_transaction
+from core.lanes.writes import LANE_TRANSACTION_SECONDS, LaneLease, LaneLost, lane_transaction
 from core.logs import get_logger
 from core.partitions.writes import is_missing_partition
 from core.tasks.queries import owners_of_tasks

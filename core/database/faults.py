@@ -9,13 +9,10 @@ from core.errors import DatabaseUnavailable
 # SQLSTATE classes that pass by themselves: 08 connection, 40 rollback (deadlock, serialization),
 # 53 insufficient resources, 57 operator intervention (shutdown, cancel), 58 system error (disk, I/O).
 _TRANSIENT_CLASSES = ("08", "40", "53", "57", "58")
-
 # Read-only after a failover; a lock that was not to be had in time; a transaction that took too long and was ended.
 _TRANSIENT_STATES = frozenset({"25006", "55P03", "25P03", "25P04"})
-
 # A table, column or function that is not there, or may not be used.
 _SCHEMA_STATES = frozenset({"42P01", "42703", "42883", "42501"})
-
 # A login that is refused, and a database that does not exist.
 _REFUSAL_CLASSES = ("28", "3D")
 

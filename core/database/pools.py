@@ -9,15 +9,12 @@ from core.database.read_pool import ReadPool
 from core.settings import Settings, SettingsError, Tier, missing_login
 
 API_ROLE = "tenfold_api"
-
 WORKER_ROLE = "tenfold_worker"
 
 CONNECT_SECONDS = 5.0
 
 Pool = asyncpg.Pool
-
 Connection = asyncpg.Connection | asyncpg.pool.PoolConnectionProxy
-
 AnyPool = Pool | ReadPool
 
 

@@ -9,9 +9,7 @@ import asyncpg
 from core.database.pools import Connection, Pool
 
 LONGEST_TRANSACTION_SECONDS = 10
-
 LOCK_SECONDS = 5
-
 _UNPRUNED = "SET LOCAL enable_partition_pruning = off"
 """For transactions that lock rows and look into `tasks`.
 

@@ -2,15 +2,12 @@
 
 from arq.connections import ArqRedis
 
-from core.lanes import WRITES_QUEUE
 from core.redis.clients import wake_channel
 
+WRITES_QUEUE = "tenfold:writes"
 MAINTENANCE_QUEUE = "tenfold:maintenance"
-
 BULK_QUEUE = "tenfold:bulk"
-
 TIME_QUEUE = "tenfold:time"
-
 QUEUES = {"writes": WRITES_QUEUE, "bulk": BULK_QUEUE, "time": TIME_QUEUE, "maintenance": MAINTENANCE_QUEUE}
 """The names that operators use → the arq queues."""
 

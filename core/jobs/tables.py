@@ -6,8 +6,7 @@ from sqlalchemy.dialects.postgresql import JSON, UUID
 from core.database.schema import metadata
 
 STATES = ("queued", "processing", "succeeded", "rejected", "failed", "cancelled")
-
-FINAL_STATES = frozenset({"succeeded", "rejected", "failed", "cancelled"})
+FINAL_STATES = frozenset(STATES) - {"queued", "processing"}
 
 jobs = sa.Table(
     "jobs",
@@ -26,9 +25,7 @@ jobs = sa.Table(
     sa.Column("created_at", sa.TIMESTAMP(timezone=True), nullable=False, server_default=sa.func.now()),
     sa.Column("started_at", sa.TIMESTAMP(timezone=True)),
     sa.Column("finished_at", sa.TIMESTAMP(timezone=True)),
-    sa.CheckConstraint(
-        "state IN ('queued', 'processing', 'succeeded', 'rejected', 'failed', 'cancelled')", name="state"
-    ),
+    sa.CheckConstraint(f"state IN {STATES}", name="state"),
     sa.Index("jobs_user_id_created_at_id_idx", "user_id", "created_at", "id"),
     # Rows arrive in the order of their time, so a block range index finds what is past its retention.
     sa.Index("jobs_created_at_idx", "created_at", postgresql_using="brin", postgresql_with={"autosummarize": "on"}),

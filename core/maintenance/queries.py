@@ -1,9 +1,10 @@
-"""Reads of maintenance, for admins: each job with its next tick and its last runs."""
+"""Reads of maintenance: for admins each job with its next tick and its last runs; for gauges the last successes."""
 
 from datetime import datetime
 
 import orjson
 
+from core.database.pools import Pool
 from core.database.read_pool import ReadPool
 from core.database.reads import fetch_rows
 from core.identity import ME
@@ -52,3 +53,16 @@ async def list_maintenance(pool: ReadPool, user_id: int, now: datetime) -> bytes
             }
         )
     return orjson.dumps({"items": items})
+
+
+_LAST_SUCCESSES = """
+SELECT name, extract(epoch FROM max(finished_at))::float8 AS moment
+FROM   maintenance_runs
+WHERE  state = 'succeeded'
+GROUP  BY name
+"""
+
+
+async def last_successes(pool: Pool) -> dict[str, float]:
+    """Name → when the job last succeeded, in seconds since 1970; for jobs that have a success on record."""
+    return {row["name"]: row["moment"] for row in await pool.fetch(_LAST_SUCCESSES)}

@@ -8,7 +8,6 @@ from core.database.pools import AnyPool
 from core.database.reads import fetch_row, fetch_rows
 
 EARLIEST = date(2020, 1, 1)
-
 LATEST = date(2089, 1, 1)
 """Where ids begin, and where they no longer fit in 53 bits."""
 

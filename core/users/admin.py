@@ -12,12 +12,9 @@ from core.database.pools import Connection, worker_pool
 from core.redis.clients import cache_client, queue_client
 from core.settings import Settings
 from core.users.passwords import hash_password
+from core.users.queries import all_users, user_named
 from core.users.schemas import ProfileUpdate, Register
-from core.users.writes import register_users, update_users
-
-_LIST = "SELECT id, username, email, role, created_at FROM users ORDER BY id"
-_PROMOTE = "UPDATE users SET role = $2, updated_at = now() WHERE lower(username) = lower($1) RETURNING id"
-_FIND = "SELECT id FROM users WHERE lower(username) = lower($1)"
+from core.users.writes.accounts import give_role, register_users, update_users
 
 
 class UserFault(Exception):
@@ -67,7 +64,7 @@ async def create_user(
 async def list_users(settings: Settings) -> list[dict[str, Any]]:
     """Every user: `id`, `username`, `email`, `role`, `created_at`."""
     async with _connection(settings) as connection:
-        return [dict(row) for row in await connection.fetch(_LIST)]
+        return await all_users(connection)
 
 
 async def promote(settings: Settings, username: str, role: str = "admin") -> None:
@@ -77,7 +74,7 @@ async def promote(settings: Settings, username: str, role: str = "admin") -> Non
         UserFault: there is no such user.
     """
     async with _connection(settings) as connection:
-        user_id = await connection.fetchval(_PROMOTE, username, role)
+        user_id = await give_role(connection, username, role)
     if user_id is None:
         raise UserFault(f"There is no user {username}.")
     await _forget(settings, user_id)
@@ -94,7 +91,7 @@ async def set_password(settings: Settings, username: str, password: str) -> None
     except ValidationError as error:
         raise UserFault(f"password: {' '.join(map(str, error.messages))}") from None
     async with _connection(settings) as connection:
-        user_id = await connection.fetchval(_FIND, username)
+        user_id = await user_named(connection, username)
         if user_id is None:
             raise UserFault(f"There is no user {username}.")
         await update_users(connection, [{"user_id": user_id, "password_hash": hash_password(password)}])

@@ -5,7 +5,9 @@ before the identity is set, and row-level security would then show nothing.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
+from core.database.pools import Connection
 from core.database.read_pool import ReadPool
 from core.database.reads import fetch_row
 from core.identity import ME, MY_ID
@@ -28,6 +30,9 @@ FROM   {ME},
 _OWN_HASH = "SELECT own_password_hash($1, $2) AS password_hash"
 
 _LOGGED_IN_FROM = "SELECT logged_in_from($1, $2) AS is_known"
+
+_ALL = "SELECT id, username, email, role, created_at FROM users ORDER BY id"
+_NAMED = "SELECT id FROM users WHERE lower(username) = lower($1)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,3 +86,14 @@ async def logged_in_from(pool: ReadPool, username: str, place: str) -> bool:
     """
     row = await fetch_row(pool, _LOGGED_IN_FROM, username, place)
     return row is not None and row["is_known"]
+
+
+async def all_users(connection: Connection) -> list[dict[str, Any]]:
+    """For operators, every user: `id`, `username`, `email`, `role`, `created_at`."""
+    return [dict(row) for row in await connection.fetch(_ALL)]
+
+
+async def user_named(connection: Connection, username: str) -> int | None:
+    """For operators, the id of a user, whose name's case does not matter; None where there is no such user."""
+    user_id: int | None = await connection.fetchval(_NAMED, username)
+    return user_id

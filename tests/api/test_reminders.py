@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from core.clock import now
-from core.reminders.sending import send_due
+from core.reminders.writes.sending import send_due
 from tests.factories import create_task
 from tests.harness import Service
 

@@ -13,6 +13,7 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
+import core.batches.tables
 import core.channels.tables
 import core.database.locks
 import core.database.rights
@@ -20,6 +21,7 @@ import core.deliveries.tables
 import core.exports.tables
 import core.imports.tables
 import core.jobs.tables
+import core.lanes.tables
 import core.maintenance.tables
 import core.notifications.tables
 import core.reminders.tables

@@ -17,6 +17,7 @@ from redis.asyncio import Redis
 
 from api.tokens import Tokens
 from core import clock, lanes
+from core.jobs.queues import WRITES_QUEUE
 from core.settings import Settings
 from migrations.access import close_catalogue, give_access
 from migrations.run import upgrade
@@ -264,7 +265,7 @@ class Installation:
                     break
                 assert time.monotonic() < deadline, f"lanes are not empty: {left}\n{self.logs()}"
                 await asyncio.sleep(0.1)
-            while await queue.zcard(lanes.WRITES_QUEUE):
+            while await queue.zcard(WRITES_QUEUE):
                 assert time.monotonic() < deadline, f"drains never ended\n{self.logs()}"
                 await asyncio.sleep(0.1)
 

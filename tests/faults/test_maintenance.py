@@ -11,8 +11,8 @@ import orjson
 import pytest
 
 from core.leases import LEASE_SECONDS
-from core.maintenance.purges import CHUNK
 from core.maintenance.schedule import SCHEDULE
+from core.maintenance.writes.purges import CHUNK
 from core.settings import Settings
 from tests.conftest import MakeSettings
 from tests.faults.conftest import Measure

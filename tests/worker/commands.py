@@ -9,7 +9,7 @@ import orjson
 
 from core.commands import Command
 from core.ids import new_job_id
-from core.lane_leases import LaneLease, claim_lane
+from core.lanes.writes import LaneLease, claim_lane
 from tests.harness import insert_user
 from worker.applying import apply_batch
 from worker.runner import Services

@@ -17,7 +17,7 @@ from core.commands import ANONYMOUS, REJECTIONS
 from core.database.pools import worker_pool
 from core.jobs.queries import stored_outcomes
 from core.jobs.tables import STATES
-from core.lane_leases import LaneLease, LaneLost, claim_lane, lane_transaction
+from core.lanes.writes import LaneLease, LaneLost, claim_lane, lane_transaction
 from core.tasks.folding import AnswerBudget
 from tests.worker.commands import (
     LANE,

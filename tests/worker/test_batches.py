@@ -9,7 +9,7 @@ import pytest
 
 from core import lanes
 from core.commands import Command, encode_batch
-from core.lane_leases import LaneLost, claim_lane
+from core.lanes.writes import LaneLost, claim_lane
 from tests.worker.commands import TAKEN_LATER, apply, as_heard, batch, create, insert_task, new_user, update
 from worker import batches
 from worker.batches import BatchRun, begin_batches

@@ -15,6 +15,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from core import lanes, metrics
 from core.cache import SUSPECT_FLAG, CacheInvalidator, Miss, PageCache
 from core.commands import Command, Outcome, decode_outcomes, encode_batch
+from core.jobs.queues import WRITES_QUEUE
 from core.redis.clients import cache_client
 from core.settings import Settings
 from tests.harness import cache_link, eventually
@@ -342,7 +343,7 @@ async def test_a_finished_job_is_taken_off_the_list_of_queued_ones(services: Ser
 
 
 async def queued_drains(services: Services) -> list[bytes]:
-    found: list[bytes] = await services.queue.zrange(lanes.WRITES_QUEUE, 0, -1)
+    found: list[bytes] = await services.queue.zrange(WRITES_QUEUE, 0, -1)
     return found
 
 

@@ -17,7 +17,7 @@ from core import lanes
 from core.commands import encode_batch
 from core.database.pools import worker_pool
 from core.exports import files
-from core.exports.writes import claim_export, renew_export
+from core.exports.writes.work import claim_export, renew_export
 from core.jobs.queues import BULK_QUEUE
 from core.jobs.writes import purge_jobs
 from core.storage import ObjectWriter, Storage

@@ -13,7 +13,7 @@ from core.channels.signatures import Secret
 from core.deliveries.writes.fan_outs import fan_out
 from core.deliveries.writes.work import claim_deliveries, still_wanted
 from core.encryption import SecretBox
-from core.maintenance.purges import purge_events
+from core.maintenance.writes.purges import purge_events
 from tests.harness import connection, eventually
 from tests.receivers import message_ids, receiver
 from tests.worker.commands import apply, batch, insert_task, update

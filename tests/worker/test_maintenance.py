@@ -11,9 +11,10 @@ import pytest
 from core import lanes
 from core.cache import SUSPECT_FLAG
 from core.commands import encode_batch
+from core.jobs.queues import WRITES_QUEUE
 from core.jobs.tables import FINAL_STATES
 from core.jobs.writes import purge_jobs
-from core.users.writes import purge_login_places, purge_sessions
+from core.users.writes.sessions import purge_login_places, purge_sessions
 from tests.harness import eventually
 from tests.worker.commands import create
 from worker.main import QUEUES_OF_JOBS
@@ -29,7 +30,7 @@ from worker.runner import Services, build_worker
 
 
 async def queued(services: Services) -> set[str]:
-    return {job_id.decode() for job_id in await services.queue.zrange(lanes.WRITES_QUEUE, 0, -1)}
+    return {job_id.decode() for job_id in await services.queue.zrange(WRITES_QUEUE, 0, -1)}
 
 
 async def append(services: Services, lane: str, user_id: int) -> None:

@@ -10,9 +10,10 @@ import asyncpg
 import pytest
 
 from core import clock, metrics
-from core.maintenance import purges
 from core.maintenance.schedule import NAMES, PARTITION_ORDERS, SCHEDULE, SWEEPS, Interval
-from core.maintenance.writes import ATTEMPTS_MAXIMUM, KEPT_RUNS, claim_run, note_ticks
+from core.maintenance.writes import purges
+from core.maintenance.writes.orders import note_ticks
+from core.maintenance.writes.runs import ATTEMPTS_MAXIMUM, KEPT_RUNS, claim_run
 from tests.harness import connection
 from tests.worker.commands import TAKEN_AT, apply, command
 from worker import maintenance

@@ -12,7 +12,7 @@ import pytest
 
 from core import taskquota
 from core.database.pools import worker_pool
-from core.exports.writes import claim_export, end_if_forbidden, finish_export, renew_export
+from core.exports.writes.work import claim_export, end_if_forbidden, finish_export, renew_export
 from core.quotas import Quotas
 from core.taskquota import TaskQuota
 from tests.harness import eventually

@@ -12,8 +12,8 @@ import pytest
 from core import clock
 from core.database.locks import Lock, number_of, statement
 from core.deliveries.writes.fan_outs import fan_out
-from core.reminders.sending import DIGEST_TASKS, DUE_AT_ONCE, Sent, send_due
-from core.reminders.writes import PLANNED_AT_ONCE, plan_for_changed_user
+from core.reminders.writes.planning import PLANNED_AT_ONCE, plan_for_changed_user
+from core.reminders.writes.sending import DIGEST_TASKS, DUE_AT_ONCE, Sent, send_due
 from tests.harness import connection
 from tests.worker.commands import apply, batch, command, delete, insert_task, new_user, update
 from tests.worker.imports import begin, imported, lines
@@ -348,7 +348,7 @@ async def test_a_transaction_that_dies_has_sent_nothing_and_the_next_sends_all(
 ) -> None:
     await channel(owner, alice, "task.reminder")
     await new_task(services, alice)
-    monkeypatch.setattr("core.reminders.sending._DONE", "SELECT 1 / 0 WHERE $1::bigint[] IS NOT NULL OR "
+    monkeypatch.setattr("core.reminders.writes.sending._DONE", "SELECT 1 / 0 WHERE $1::bigint[] IS NOT NULL OR "
                         "$2::text[] IS NULL OR $3::bigint[] IS NULL OR $4::timestamptz IS NULL")  # fmt: skip
     with pytest.raises(asyncpg.DivisionByZeroError):
         await send(services, DUE)
@@ -437,7 +437,7 @@ async def test_a_transaction_makes_no_more_digests_than_it_has_time_for(
         await owner.execute(
             "INSERT INTO tasks (user_id, title, due_date) SELECT $1, 'x', $2 FROM generate_series(1, 60)", user_id, DUE
         )
-    monkeypatch.setattr(f"core.reminders.sending.{limit}", value)
+    monkeypatch.setattr(f"core.reminders.writes.sending.{limit}", value)
     made = [await send_due(services.pool, DUE + HOUR, digest_over=20) for _ in expected]
     assert [(sent.digests, sent.reminders) for sent in made] == expected
 

@@ -13,9 +13,9 @@ from typing import Any
 from arq.connections import ArqRedis
 
 from core.commands import Command
+from core.jobs.queues import WRITES_QUEUE
 from core.redis.clients import wake_channel
 
-WRITES_QUEUE = "tenfold:writes"
 ACCOUNTS = "accounts"
 _BATCHES = "batches-"
 _STREAM = "tenfold:lane:"

@@ -11,26 +11,16 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 import asyncpg
-import sqlalchemy as sa
 
 from core.database.pools import Connection, Pool
-from core.database.schema import metadata
 from core.database.transactions import transaction_begun_with
 from core.leases import new_lease_owner
 
 LANE_TRANSACTION_SECONDS = 3
 """The longest transaction of a drain: also how long a frozen one keeps its lane from others."""
+
 _LOST = "TF001"
 _NAME = re.compile(r"[a-z0-9-]{1,40}\Z")
-
-lanes = sa.Table(
-    "lanes",
-    metadata,
-    sa.Column("name", sa.Text, primary_key=True),
-    sa.Column("token", sa.BigInteger, nullable=False),
-    sa.Column("claimed_by", sa.Text, nullable=False),
-    sa.Column("claimed_at", sa.TIMESTAMP(timezone=True), nullable=False, server_default=sa.func.now()),
-)
 
 _CLAIM = """
 INSERT INTO lanes AS l (name, token, claimed_by) VALUES ($1, 1, $2)
@@ -61,11 +51,6 @@ async def claim_lane(pool: Pool, lane: str) -> LaneLease:
     if not _NAME.match(lane):
         raise ValueError("not a lane")
     return LaneLease(lane, await pool.fetchval(_CLAIM, lane, new_lease_owner()))
-
-
-async def lane_claims(pool: Pool) -> dict[str, str]:
-    """Lane → who claimed it last (host, process)."""
-    return {row["name"]: row["claimed_by"] for row in await pool.fetch("SELECT name, claimed_by FROM lanes")}
 
 
 @contextlib.asynccontextmanager

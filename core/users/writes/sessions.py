@@ -1,4 +1,4 @@
-"""Writes of users and of sessions; passwords arrive here as hashes only."""
+"""Writes of sessions, and of where users logged in from."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,35 +6,7 @@ from typing import Any
 from core.commands import Effect
 from core.database.pools import Connection, Pool
 from core.database.transactions import delete_in_chunks
-
-USER_JSON = """
-    (SELECT row_to_json(u)::text
-     FROM   (SELECT users.id, users.username, users.email, users.role, users.time_zone, users.reminder_offsets,
-                    users.created_at, users.updated_at) AS u)
-"""
-
-_REGISTER = f"""
-INSERT INTO users (username, email, password_hash, role)
-VALUES ($1, $2, $3, $4)
-ON CONFLICT (lower(username)) DO NOTHING
-RETURNING {USER_JSON} AS profile
-"""  # noqa: S608
-
-_UPDATE = f"""
-UPDATE users
-SET    email                = coalesce($2, email),
-       time_zone            = coalesce($3, time_zone),
-       password_hash        = coalesce($4, password_hash),
-       reminder_offsets     = coalesce($5::text[], reminder_offsets),
-       reminders_planned_to = CASE WHEN (time_zone, reminder_offsets)
-                                        IS DISTINCT FROM (coalesce($3, time_zone), coalesce($5, reminder_offsets))
-                                   THEN 0 ELSE reminders_planned_to END,
-       updated_at           = now()
-WHERE  id = $1
-RETURNING {USER_JSON} AS profile
-"""  # noqa: S608
-
-_REVOKE_ALL = "UPDATE sessions SET revoked_at = now() WHERE user_id = $1 AND revoked_at IS NULL"
+from core.users.writes.accounts import no_such_user
 
 # The role is read now, since the login may have waited in its lane. Where the user logged in from is kept beside the
 # session, for `logged_in_from`.
@@ -71,49 +43,6 @@ RETURNING json_build_object('session_id', sessions.id, 'generation', generation,
 _REVOKE = "UPDATE sessions SET revoked_at = coalesce(revoked_at, now()) WHERE id = $1::uuid AND user_id = $2"
 
 
-async def register_users(connection: Connection, registrations: Sequence[dict[str, Any]]) -> list[Effect]:
-    """Makes users; each of `registrations` has `username`, `email`, `password_hash` and perhaps a `role`."""
-    effects = []
-    for wanted in registrations:
-        profile = await connection.fetchval(
-            _REGISTER,
-            wanted["username"],
-            wanted["email"],
-            wanted["password_hash"],
-            wanted.get("role", "user"),
-        )
-        effects.append(
-            Effect(201, profile)
-            if profile is not None
-            else Effect.rejected(
-                "username-taken", f"There is a user {wanted['username']} already: choose another name."
-            )
-        )
-    return effects
-
-
-async def update_users(connection: Connection, updates: Sequence[dict[str, Any]]) -> list[Effect]:
-    """Changes profiles; each of `updates` has `user_id` and any of `email`, `time_zone`, `reminder_offsets`,
-    `password_hash`.
-
-    A new password revokes every session of the user.
-    """
-    effects = []
-    for update in updates:
-        profile = await connection.fetchval(
-            _UPDATE,
-            update["user_id"],
-            update.get("email"),
-            update.get("time_zone"),
-            update.get("password_hash"),
-            update.get("reminder_offsets"),
-        )
-        if profile is not None and update.get("password_hash"):
-            await connection.execute(_REVOKE_ALL, update["user_id"])
-        effects.append(Effect(200, profile) if profile is not None else _gone())
-    return effects
-
-
 async def open_sessions(connection: Connection, logins: Sequence[dict[str, Any]]) -> list[Effect]:
     """Starts refresh-token families; each of `logins` has `session_id`, `user_id`, `expires_at`, and `place`, the
     digest of where it came from (not where an older API sent it).
@@ -123,7 +52,7 @@ async def open_sessions(connection: Connection, logins: Sequence[dict[str, Any]]
         session = await connection.fetchval(
             _OPEN_SESSION, login["session_id"], login["user_id"], login["expires_at"], login.get("place")
         )
-        effects.append(Effect(200, session) if session is not None else _gone())
+        effects.append(Effect(200, session) if session is not None else no_such_user())
     return effects
 
 
@@ -161,6 +90,7 @@ _PURGE_SESSIONS = """
 DELETE FROM sessions
 WHERE  id = ANY (ARRAY(SELECT id FROM sessions WHERE expires_at < now() - make_interval(days => $1) LIMIT $2))
 """
+
 # A family is kept for a day after its end, so that a late reuse of its tokens can be told from a made-up token.
 _SESSION_AFTERLIFE_DAYS = 1
 
@@ -180,7 +110,3 @@ WHERE  (user_id, place) IN (SELECT user_id, place FROM login_places
 async def purge_login_places(pool: Pool, *, chunk: int = 5000) -> int:
     """Forgets where users logged in from more than 30 days ago, `chunk` rows a transaction; returns how many."""
     return await delete_in_chunks(pool, _PURGE_LOGIN_PLACES, chunk=chunk)
-
-
-def _gone() -> Effect:
-    return Effect.rejected("invalid-token", "The user does not exist any more.")

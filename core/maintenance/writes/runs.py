@@ -1,85 +1,24 @@
-"""Runs of maintenance: ordered by the clock or by an admin, claimed with a lease, and what came of them.
+"""Runs of maintenance: claimed with a lease, and what came of them.
 
 A run that fails for a fault that passes goes back to where it was; one whose worker died is claimed again when its
-lease has lapsed. A tick is on record once, whichever worker noticed it first, and is not noticed at all while an
-earlier run of the same job is still to be done.
+lease has lapsed.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 import orjson
 
-from core.authority import current_admins, forbidden
-from core.commands import Effect, problem
-from core.database.pools import Connection, Pool
-from core.jobs.outcomes import BEGUN
+from core.commands import problem
+from core.database.pools import Pool
 from core.leases import LEASE_SECONDS
-from core.maintenance.schedule import SCHEDULE, SWEEPS
+from core.maintenance.schedule import SWEEPS
 
 KEPT_RUNS = 100
 """How many runs of each job stay on record."""
 
-CLOCKS_APART_SECONDS = 24 * 3600.0
-"""How far ahead a worker's clock may be before a tick runs twice. The limit is needed: a clock that was years ahead
-once must not stop maintenance for years."""
-
 ATTEMPTS_MAXIMUM = 5
 """How often a run may be left in the middle. Its worker may have died of it each time."""
-
-# -- commands -------------------------------------------------------------------------------------------------
-
-_ORDER = """
-INSERT INTO maintenance_runs (name, tick, state, job_id, arguments)
-SELECT o.name, now(), 'queued', o.job_id::uuid, o.arguments::json
-FROM   unnest($1::text[], $2::text[], $3::text[]) AS o (name, job_id, arguments)
-"""
-
-
-async def order_maintenance(connection: Connection, orders: Sequence[dict[str, Any]]) -> list[Effect]:
-    """Orders one run for each of `orders`; their jobs' rows are still to be written, by the same transaction.
-
-    Args:
-        connection: in a transaction.
-        orders: `job_id`, `user_id` (refused unless that is an admin now), `name`, and the run's `arguments`.
-    """
-    admins = await current_admins(connection, [order["user_id"] for order in orders])
-    allowed = [order for order in orders if order["user_id"] in admins]
-    await connection.execute(
-        _ORDER,
-        [order["name"] for order in allowed],
-        [order["job_id"] for order in allowed],
-        [orjson.dumps(order.get("arguments", {})).decode() for order in allowed],
-    )
-    return [Effect(BEGUN) if order["user_id"] in admins else forbidden() for order in orders]
-
-
-# -- by the clock ---------------------------------------------------------------------------------------------
-
-_NOTE = """
-INSERT INTO maintenance_runs (name, tick, state, arguments)
-SELECT t.name, t.tick, 'queued', '{}'
-FROM   unnest($1::text[], $2::timestamptz[]) AS t (name, tick)
-WHERE  NOT EXISTS (SELECT FROM maintenance_runs AS m
-                   WHERE  m.name = t.name
-                   AND    (m.tick BETWEEN t.tick AND t.tick + make_interval(secs => $3)
-                           OR m.state IN ('queued', 'running')))
-ON     CONFLICT (name, tick) WHERE job_id IS NULL DO NOTHING
-"""
-
-
-async def note_ticks(pool: Pool, now: datetime) -> int:
-    """Records which jobs are due; returns how many are new.
-
-    A run that an admin has ordered counts as the tick before it.
-    """
-    ticks = [interval.tick(now) for interval in SCHEDULE.values()]
-    return int((await pool.execute(_NOTE, list(SCHEDULE), ticks, CLOCKS_APART_SECONDS)).rpartition(" ")[2])
-
-
-# -- work -----------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,8 +144,6 @@ async def fail_run(pool: Pool, claim: ClaimedRun, name: str, detail: str) -> Non
     )  # fmt: skip
 
 
-# -- sweeps ---------------------------------------------------------------------------------------------------
-
 # Only the last run of each is kept: they run thousands of times a day.
 _RECORD_SWEEP = """
 INSERT INTO maintenance_runs (name, tick, state, arguments, attempts, started_at, finished_at, rows, error)
@@ -221,18 +158,3 @@ async def record_sweep(pool: Pool, name: str, *, seconds: float, rows: int, erro
     """Records that a sweep has just run, and how long it took; `error`: why it failed, if it did."""
     assert name in SWEEPS
     await pool.execute(_RECORD_SWEEP, name, "succeeded" if error is None else "failed", seconds, rows, error)
-
-
-# -- observation ----------------------------------------------------------------------------------------------
-
-_LAST_SUCCESSES = """
-SELECT name, extract(epoch FROM max(finished_at))::float8 AS moment
-FROM   maintenance_runs
-WHERE  state = 'succeeded'
-GROUP  BY name
-"""
-
-
-async def last_successes(pool: Pool) -> dict[str, float]:
-    """Name → when the job last succeeded, in seconds since 1970; for jobs that have a success on record."""
-    return {row["name"]: row["moment"] for row in await pool.fetch(_LAST_SUCCESSES)}

@@ -1,0 +1,92 @@
+"""Writes of users; passwords arrive here as hashes only."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from core.commands import Effect
+from core.database.pools import Connection
+
+USER_JSON = """
+    (SELECT row_to_json(u)::text
+     FROM   (SELECT users.id, users.username, users.email, users.role, users.time_zone, users.reminder_offsets,
+                    users.created_at, users.updated_at) AS u)
+"""
+
+_REGISTER = f"""
+INSERT INTO users (username, email, password_hash, role)
+VALUES ($1, $2, $3, $4)
+ON CONFLICT (lower(username)) DO NOTHING
+RETURNING {USER_JSON} AS profile
+"""  # noqa: S608
+
+_UPDATE = f"""
+UPDATE users
+SET    email                = coalesce($2, email),
+       time_zone            = coalesce($3, time_zone),
+       password_hash        = coalesce($4, password_hash),
+       reminder_offsets     = coalesce($5::text[], reminder_offsets),
+       reminders_planned_to = CASE WHEN (time_zone, reminder_offsets)
+                                        IS DISTINCT FROM (coalesce($3, time_zone), coalesce($5, reminder_offsets))
+                                   THEN 0 ELSE reminders_planned_to END,
+       updated_at           = now()
+WHERE  id = $1
+RETURNING {USER_JSON} AS profile
+"""  # noqa: S608
+
+_GIVE_ROLE = "UPDATE users SET role = $2, updated_at = now() WHERE lower(username) = lower($1) RETURNING id"
+
+_REVOKE_ALL = "UPDATE sessions SET revoked_at = now() WHERE user_id = $1 AND revoked_at IS NULL"
+
+
+async def register_users(connection: Connection, registrations: Sequence[dict[str, Any]]) -> list[Effect]:
+    """Makes users; each of `registrations` has `username`, `email`, `password_hash` and perhaps a `role`."""
+    effects = []
+    for wanted in registrations:
+        profile = await connection.fetchval(
+            _REGISTER,
+            wanted["username"],
+            wanted["email"],
+            wanted["password_hash"],
+            wanted.get("role", "user"),
+        )
+        effects.append(
+            Effect(201, profile)
+            if profile is not None
+            else Effect.rejected(
+                "username-taken", f"There is a user {wanted['username']} already: choose another name."
+            )
+        )
+    return effects
+
+
+async def update_users(connection: Connection, updates: Sequence[dict[str, Any]]) -> list[Effect]:
+    """Changes profiles; each of `updates` has `user_id` and any of `email`, `time_zone`, `reminder_offsets`,
+    `password_hash`.
+
+    A new password revokes every session of the user.
+    """
+    effects = []
+    for update in updates:
+        profile = await connection.fetchval(
+            _UPDATE,
+            update["user_id"],
+            update.get("email"),
+            update.get("time_zone"),
+            update.get("password_hash"),
+            update.get("reminder_offsets"),
+        )
+        if profile is not None and update.get("password_hash"):
+            await connection.execute(_REVOKE_ALL, update["user_id"])
+        effects.append(Effect(200, profile) if profile is not None else no_such_user())
+    return effects
+
+
+async def give_role(connection: Connection, username: str, role: str) -> int | None:
+    """Gives a user a role; returns the user's id, None where there is no such user."""
+    user_id: int | None = await connection.fetchval(_GIVE_ROLE, username, role)
+    return user_id
+
+
+def no_such_user() -> Effect:
+    """The refusal of what an account asks for that was removed meanwhile."""
+    return Effect.rejected("invalid-token", "The user does not exist any more.")
