@@ -17,7 +17,7 @@ from core.partitions.queries import partition_bounds, time_left
 from core.partitions.writes import attach_partition, create_partition, detach_partition
 from tests.harness import connection
 from tests.worker.commands import apply, batch, create, update
-from tests.worker.imports import counts, imported, lines
+from tests.worker.imports.harness import counts, imported, lines
 from worker.maintenance import keep_partitions
 from worker.runner import Services
 

@@ -17,7 +17,7 @@ from core.quotas import Quotas
 from core.taskquota import TaskQuota
 from tests.harness import eventually
 from tests.worker.commands import apply, command, create, insert_task, new_user
-from tests.worker.imports import begin, lines
+from tests.worker.imports.harness import begin, lines
 from worker.exports import run_exports
 from worker.imports import run_imports
 from worker.maintenance import sweep_exports

@@ -16,7 +16,7 @@ from core.reminders.writes.planning import PLANNED_AT_ONCE, plan_for_changed_use
 from core.reminders.writes.sending import DIGEST_TASKS, DUE_AT_ONCE, Sent, send_due
 from tests.harness import connection
 from tests.worker.commands import apply, batch, command, delete, insert_task, new_user, update
-from tests.worker.imports import begin, imported, lines
+from tests.worker.imports.harness import begin, imported, lines
 from worker.main import QUEUES_OF_JOBS
 from worker.reminders import plan_reminders, send_due_reminders
 from worker.runner import Services, build_worker

@@ -1,13 +1,16 @@
-"""Imports as the API begins them, with uploads of the test's own."""
+"""Imports as the API begins them, with uploads of the test's own, and what they have come to."""
 
 import hashlib
-from typing import Any
+import time
+from typing import Any, BinaryIO
 
 import asyncpg
 import orjson
 
 from core.commands import Command
+from core.formats.rows import Certainty, FileReport, Head, ReadOptions, Row, Rows
 from core.ids import new_job_id
+from tests.harness import eventually
 from tests.worker.commands import apply, command
 from worker.imports import run_imports
 from worker.runner import Services
@@ -94,3 +97,46 @@ async def errors(owner: asyncpg.Connection, import_id: str) -> list[tuple[int, s
         import_id,
     )
     return [(row["row"], row["column"], row["message"]) for row in rows]
+
+
+def numbered(count: int, **more: Any) -> bytes:
+    return lines(*({"title": f"task {number}", **more} for number in range(count)))
+
+
+class Paused:
+    """A format that waits where it is told to."""
+
+    def __init__(self) -> None:
+        self.rows = 10
+        self.place = 0
+        self._go = False
+        self._waits = 0
+
+    async def reached(self, row: int) -> None:
+        self._waits = row
+        await eventually(self._is_there)
+
+    async def _is_there(self) -> bool:
+        return self.place >= self._waits
+
+    def go_on(self) -> None:
+        self._go = True
+
+    def read(self, stream: BinaryIO, options: ReadOptions, report: FileReport) -> Rows:
+        for number in range(1, self.rows + 1):
+            self.place = number
+            while not self._go and 0 < self._waits <= number:
+                time.sleep(0.005)
+            yield Row(number, {"title": f"task {number}"}, {})
+
+
+def never(head: Head) -> Certainty:
+    return 0
+
+
+async def claimed(owner: asyncpg.Connection, import_id: str) -> bool:
+    return (await state_of(owner, import_id))["state"] != "queued"
+
+
+async def has_read(owner: asyncpg.Connection, import_id: str, rows: int) -> bool:
+    return bool((await state_of(owner, import_id))["rows_read"] >= rows)
