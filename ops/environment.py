@@ -17,7 +17,7 @@ FILE = ".env"
 DEFAULT_HOME = ".tenfold"
 KNOWN = frozenset({*(field.name.upper() for field in fields(Settings)), "TENFOLD_URL", "TENFOLD_TOKEN"})
 ALIKE = 0.9
-"""How alike a name must be to a known one (1: the same) to be a slip of the pen; others may be other programs'."""
+"""How alike to a known name another must be (1: the same) to count as a typing error. Others may be other programs'."""
 
 
 def merged_environment(**overrides: str | None) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""What goes wrong, told in a line or two that say what to do; a traceback is for faults of ours."""
+"""Expected faults as a line or two that say what to do. A traceback is for faults of ours."""
 
 import os
 import sys
@@ -45,8 +45,8 @@ def told_plainly(*expected: type[Exception]) -> Iterator[None]:
 
 
 def in_a_line(error: Exception, expected: tuple[type[Exception], ...] = ()) -> str | None:
-    """What to tell of an error that can happen to anybody; None for one that should not have happened."""
-    # Here and not above: the drivers take longer to import than `tenfold --help` should take.
+    """What to tell of an expected error; None for an unexpected one."""
+    # Imported here: the drivers take longer to import than `tenfold --help` should take.
     from asyncpg import InterfaceError, PostgresError
     from redis.exceptions import RedisError
 

@@ -1,4 +1,4 @@
-"""`tenfold lanes`: what waits to be written, and how something is taken out that should not be."""
+"""`tenfold lanes`: what waits to be written, and how to take a job out."""
 
 import time
 from collections.abc import Awaitable, Callable
@@ -102,7 +102,7 @@ def show_commands(commands: list[WaitingCommand]) -> None:
 
 
 def _print(table: Table) -> None:
-    """Ids are there to be copied: what a terminal is too narrow for goes on in its next line."""
+    """Ids are there to be copied, so they are never cut: they go on in the next line of a narrow terminal."""
     for column in table.columns:
         column.no_wrap = True
     Console(width=max(Console().width, TABLE_WIDTH), soft_wrap=True, highlight=False).print(table)

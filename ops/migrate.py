@@ -1,4 +1,4 @@
-"""`tenfold migrate`: says what it does, asks before it takes anything away, and prints what is for others to do."""
+"""`tenfold migrate`: says what it does, asks before it removes anything, and prints what others must do."""
 
 import asyncio
 import sys

@@ -11,7 +11,7 @@ ATTEMPTS = 200
 
 
 def port_is_free(port: int, host: str = "127.0.0.1") -> bool:
-    """Whether a listener could bind to `port` now; what lingers in TIME_WAIT does not count."""
+    """Whether a listener could bind to `port` now; sockets in TIME_WAIT do not count."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

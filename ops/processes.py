@@ -22,7 +22,7 @@ from ops.signals import stop_signals
 FIRST_PAUSE_SECONDS = 0.5
 LONGEST_PAUSE_SECONDS = 30.0
 STEADY_SECONDS = 30.0
-"""A child that ran this long was well; the next pause is a short one again."""
+"""A child that ran this long was well: after it, pauses begin at the shortest again."""
 DRAIN_SECONDS = 60.0
 
 _PR_SET_PDEATHSIG = 1
@@ -100,7 +100,7 @@ class Child:
         self._send(signal.SIGTERM)
 
     def kill(self) -> None:
-        """SIGKILL, for the impatient."""
+        """SIGKILL, where somebody does not want to wait."""
         self._stopping.set()
         self._send(signal.SIGKILL)
 

@@ -37,7 +37,7 @@ def stop_signals(act: Callable[[bool], None]) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             loop.remove_signal_handler(number)
-            # What is left to do is to clean up, and one who is stopping need not be told twice.
+            # Only the cleaning up is left, and nobody needs to say it again.
             signal.signal(number, handler if seen is None else signal.SIG_IGN)
 
 
@@ -64,6 +64,6 @@ def signals_held() -> Iterator[None]:
 
 
 def ignore_signals() -> None:
-    """For the time in which servers are stopped, which is short, and must not end half-way."""
+    """While servers are stopped. That is short, and must not end half-way."""
     for number in STOP_SIGNALS:
         signal.signal(number, signal.SIG_IGN)

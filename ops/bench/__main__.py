@@ -1,4 +1,4 @@
-"""`make bench`: how fast this is, beside what the machine can do at most, in the same minutes."""
+"""`make bench`: how fast this is, beside what the machine can do at most, measured in the same minutes."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +20,7 @@ from ops.faults import FAILED, INTERRUPTED, Fault, told_plainly
 from ops.signals import ignore_signals
 
 WIDTH = 240
-"""Of the table where nobody looks at a terminal: no row's title is broken in two."""
+"""Columns of the table where the output is no terminal: no row's title is broken in two."""
 FULL = Extent(seconds=3, rounds=3, slow_seconds=20, warmup=1, settle=3, bulk_rows=1_000_000)
 QUICK = Extent(seconds=1, rounds=1, slow_seconds=2, warmup=0.3, settle=0.5, bulk_rows=50_000)
 QUICK_TASKS, QUICK_USERS = 20_000, 50
@@ -94,7 +94,7 @@ def _run(
 
 
 def _is_well(rows: list[Row], findings: Findings, quick: bool) -> bool:
-    """Targets are for the full extent; that each answer is right and each write is there, for all."""
+    """Targets are judged in full runs only; wrong answers and lost writes in all."""
     if quick:
         return all(no_errors(row, findings).passed for row in rows)
     return all(verdict.passed is not False for row in rows for verdict in verdicts(row, findings))

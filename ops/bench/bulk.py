@@ -99,7 +99,7 @@ async def _copy_in(rig: Rig, count: int) -> float:
 
 
 def _copy_chunks(user: int, now: str, count: int) -> list[bytes]:
-    """Made before the clock starts: what is measured is PostgreSQL."""
+    """Made before the clock starts: PostgreSQL alone is measured."""
     chunks: list[bytes] = []
     lines: list[str] = []
     for task in tasks(count):
@@ -121,7 +121,7 @@ async def _copy_out(rig: Rig, count: int) -> float:
     user = await _user_with(rig, count)
 
     async def forget(_data: bytes) -> None:
-        """The rows go nowhere."""
+        """Takes the rows and drops them."""
 
     connection = await asyncpg.connect(rig.database_url)
     try:
@@ -224,7 +224,7 @@ def as_user(rig: Rig, api: Process, user: int) -> aiohttp.ClientSession:
 
 
 async def ended(client: aiohttp.ClientSession, path: str, bulk: Process) -> tuple[dict[str, Any], float]:
-    """The job of long work when it has ended, and the highest memory of the worker meanwhile.
+    """The job when it has ended, and the worker's highest memory until then.
 
     Raises:
         Fault: it did not succeed.
@@ -250,7 +250,7 @@ def _seconds(job: dict[str, Any]) -> float:
 
 @contextmanager
 def importing(rig: Rig, api: Process, bulk: Process, form: str, count: int) -> Iterator[None]:
-    """An import goes on meanwhile; what was measured beside it counts only if it lasted.
+    """Runs an import beside the body; the measurement counts only if the import lasted longer.
 
     Raises:
         Fault: it had ended before.
@@ -287,4 +287,4 @@ async def _until_rows_arrive(rig: Rig, importing: threading.Thread) -> None:
             await asyncio.sleep(LOOK_SECONDS)
     finally:
         await connection.close()
-    # Its own fault is told by whoever started it.
+    # Whoever started the import tells its fault.

@@ -1,7 +1,7 @@
 """The load generator, a process of its own: `python -m ops.bench.client`, a plan on stdin, what came of it on stdout.
 
-HTTP/1.1 over connections that stay open, requests rendered beforehand, and of an answer no more is read than
-what tells whether it is right. It must never be the bottleneck: its own share of a core stands in the result.
+HTTP/1.1 over connections that stay open. Requests are rendered beforehand, and of an answer only what tells whether
+it is right is read. The client must never be the bottleneck: its share of a core stands in the result.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ ANSWER_SECONDS = 15.0
 RECONNECT_SECONDS = 0.1
 LOOK_SECONDS = 0.005
 MARK = b'"version":'
-"""Stands once in each task of an answer, whatever its texts say: a quote inside a text is escaped."""
+"""Occurs once in each task of an answer: inside a text its quotes would be escaped."""
 
 _HEAD_END = b"\r\n\r\n"
 _LENGTH = b"content-length:"
@@ -84,7 +84,7 @@ class Result:
 
 
 class Load:
-    """What the connections share: whose turn it is, and what has been found."""
+    """What the connections share: the next request, and the results."""
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
@@ -106,7 +106,8 @@ class Load:
         self.acknowledged[status.decode()] += 1
         if self.measured_from <= now <= self.deadline:
             self._in_time += 1
-        # Also what was asked before and kept waiting: else a service that stands still at first looks quick.
+        # Requests from before the warm-up's end count, too, if they waited: else a service that hangs at first looks
+        # quick.
         if self.measured_from <= now:
             self._latencies.append(now - asked_at)
 
@@ -232,7 +233,7 @@ async def run(plan: Plan) -> Result:
     def note_fault(_loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         load.errors[f"generator: {context.get('exception') or context['message']!r}"] += 1
 
-    # A fault of the generator's own must not pass for a silent service.
+    # A fault of the generator must not look like a service that does not answer.
     loop.set_exception_handler(note_fault)
     connections = [Connection(load, plan) for _ in range(plan.connections)]
     for first in range(0, len(connections), CONNECTS_AT_ONCE):
@@ -241,7 +242,7 @@ async def run(plan: Plan) -> Result:
     load.measured_from = started + plan.warmup
     load.deadline = load.measured_from + plan.seconds
     for place, connection in enumerate(connections):
-        # Those that ask once in a while do not do so all at once.
+        # Connections that ask once in a while begin at different times.
         delay = plan.interval * place / len(connections)
         loop.call_later(delay, connection.ask, started + delay)
     await asyncio.sleep(plan.warmup)

@@ -1,6 +1,6 @@
 """The tasks that stand in the database before anything is measured; loaded once and copied for each run.
 
-What a run writes goes with its copy, so every run finds the same.
+A run writes into its copy, so every run finds the same data.
 """
 
 import asyncio
@@ -26,11 +26,11 @@ LOADED = "loaded"
 COPY = "bench"
 SEED = 20
 KINDS = 20_000
-"""Different texts among the tasks."""
+"""How many different texts the tasks have."""
 CHUNK_ROWS = 5000
 YEARS_BACK = 2
 LIMIT_ROWS = 200_000
-"""In the table on which pgbench shows what single-row writes can do at most."""
+"""Rows of the table in which pgbench writes single rows."""
 EPOCH = datetime(2020, 1, 1, tzinfo=UTC)
 
 Say = Callable[[str], None]
@@ -48,7 +48,7 @@ class Dataset:
         return self.users + 1
 
     def fingerprint(self) -> str:
-        """Changes with the schema and with what is loaded."""
+        """A name that changes with the schema and with the data."""
         digest = hashlib.blake2b(Path(__file__).read_bytes(), digest_size=8)
         for file in sorted(Path(migrations.__file__).parent.glob("versions/*.py")):
             digest.update(file.read_bytes())
@@ -81,7 +81,7 @@ async def _fresh_copy(postgres: PostgresServer, dataset: Dataset, anew: bool, sa
             await connection.execute(f"CREATE DATABASE {LOADED} OWNER {postgres.OWNER}")
             await asyncio.to_thread(upgrade, postgres.url(LOADED))
             await _load(postgres.url(LOADED), dataset)
-            # Last: one that has it is whole.
+            # Written last: a database that has it is whole.
             await connection.execute(f"COMMENT ON DATABASE {LOADED} IS '{dataset.fingerprint()}'")
         say("copying the loaded database")
         await connection.execute(f"CREATE DATABASE {COPY} OWNER {postgres.OWNER} TEMPLATE {LOADED} STRATEGY FILE_COPY")
@@ -127,7 +127,7 @@ async def _load(url: str, dataset: Dataset) -> None:
 
 
 async def _rows(dataset: Dataset, now: datetime) -> AsyncIterator[bytes]:
-    """Lines for COPY, the oldest task first: everybody's tasks lie among everybody's, as they do in life."""
+    """Lines for COPY, the oldest task first, users mixed as in real use."""
     dice = random.Random(SEED)
     kinds = [_kind(task) for task in demo_tasks(KINDS, now, seed=SEED)]
     oldest = datetime(now.year - YEARS_BACK, 1, 1, tzinfo=UTC)

@@ -19,7 +19,7 @@ from ops.faults import Fault
 CLIENTS = 32
 SLACK_SECONDS = 30.0
 PAGE_USERS = 4
-"""Each client of pgbench prepares each script, and plans it anew the first times: few, so that this is soon over."""
+"""How many scripts: few, since each client of pgbench prepares each, and plans it anew the first times."""
 _TPS = re.compile(r"^tps = ([0-9.]+)", re.MULTILINE)
 
 
@@ -65,7 +65,7 @@ async def _page_script(identities: Identities, user: int, limit: int) -> str:
 
 
 class _Recorder:
-    """Stands where a pool stands, and notes what it is asked."""
+    """Takes the place of a pool, and notes the statements that it is given."""
 
     def __init__(self, identities: Identities) -> None:
         self.identities = identities

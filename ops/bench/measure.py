@@ -1,4 +1,4 @@
-"""Measures rows in rounds: a limit, ours, the next limit, ours again, so that whatever drifts hits both."""
+"""Measures rows in rounds: a limit, ours, the next limit, ours again. A machine that becomes slower slows both."""
 
 import asyncio
 import itertools

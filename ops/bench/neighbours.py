@@ -1,4 +1,4 @@
-"""What one user asks for in large, and what others notice of it."""
+"""One user with very large requests, and what others notice of them."""
 
 import asyncio
 import itertools

@@ -1,7 +1,7 @@
 """A receiver of webhooks that notes what came and when, in a process of its own: `python -m ops.bench.receiver PORT`.
 
 It answers 204 to each POST. A GET is answered with all that has come: lines of a webhook's id and the time of its
-arrival, in seconds since 1970. It must never be the bottleneck, so it reads of a request no more than it needs.
+arrival, in seconds since 1970. It must never be the bottleneck, so it reads only what it needs of a request.
 """
 
 import asyncio

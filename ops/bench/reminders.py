@@ -23,12 +23,12 @@ from ops.bench.sample import Sample
 from ops.faults import Fault
 
 LEAD_SECONDS = 3.0
-"""From when the reminders are all there until the first is due."""
+"""Seconds between the last reminder's making and the first one's time."""
 PATIENCE_SECONDS = 180.0
 LOOK_SECONDS = 0.25
 OFFSET = timedelta(hours=1)
 LATENESS = "tenfold_delivery_lateness_seconds"
-# The worker looks at its clock when it has read the answer, so for it all are a little later.
+# The worker reads its clock after the answer, so to it all reminders are a little later.
 BEHIND_SECONDS = 0.25
 
 _USERS = """
@@ -54,7 +54,7 @@ FROM   reminders AS r
        LEFT JOIN deliveries AS d ON d.event_id = r.event_id
 WHERE  r.user_id = ANY ($1::bigint[])
 """
-# Along indexes of what is still to be done, so that it costs next to nothing to ask.
+# These questions use the indexes of what is still to be done, so they cost next to nothing.
 _IS_OVER = """
 SELECT NOT EXISTS (SELECT FROM reminders WHERE user_id = ANY ($1::bigint[]) AND state = 'pending')
    AND NOT EXISTS (SELECT FROM deliveries WHERE state IN ('pending', 'failed'))
@@ -163,7 +163,7 @@ async def _watched(
     before, started = rig.cpu_seconds(), time.monotonic()
     while not await connection.fetchval(_IS_OVER, users):
         if time.monotonic() - started > PATIENCE_SECONDS + course.number * course.step.total_seconds():
-            break  # what is missing is told as errors
+            break  # what is missing is counted as errors
         await asyncio.sleep(LOOK_SECONDS)
     elapsed = time.monotonic() - started
     seconds = (clock.now() - first_due).total_seconds()

@@ -31,7 +31,7 @@ from ops.ports import free_port
 ROOT = Path(ops.__file__).parents[1]
 HOST = "127.0.0.1"
 MARK = "TENFOLD_BENCH_HOME"
-"""In the environment of every process that we start: whose they are, should we be killed."""
+"""A variable in the environment of every process that we start: it says whose they are if we are killed."""
 READY_SECONDS = 60.0
 STOP_SECONDS = 30.0
 LOOK_SECONDS = 0.05
@@ -189,7 +189,7 @@ class Rig:
         return Result(**orjson.loads(done.stdout)), {name: cpu / elapsed for name, cpu in used.items()}
 
     def cpu_seconds(self) -> dict[str, float]:
-        """Of everything that runs; PostgreSQL's backends that have ended meanwhile are missing."""
+        """Processor time of everything that runs; backends of PostgreSQL that have ended are missing."""
         seconds = {name: process.cpu_seconds for name, process in self.running.items()}
         for name, server in (("postgres", self.postgres), ("queue", self.queue), ("cache", self.cache)):
             process = psutil.Process(server.pid)
@@ -203,7 +203,7 @@ class Rig:
 
 
 def _busy_seconds() -> float:
-    """What the whole machine has worked, but for us and for our children that have ended."""
+    """Processor time of the whole machine, without ours and that of our ended children."""
     machine, own = psutil.cpu_times(), os.times()
     busy = sum(machine) - machine.idle - getattr(machine, "iowait", 0.0) - getattr(machine, "guest", 0.0)
     return float(busy) - (own.user + own.system + own.children_user + own.children_system)
@@ -244,7 +244,7 @@ def _start(server: Server, cleanup: ExitStack, say: Say) -> None:
 
 
 def _environment(home: Home, url: str, queue: ValkeyServer, cache: ValkeyServer) -> dict[str, str]:
-    """As in production: everything on, and nothing of the environment that we were started in."""
+    """Settings as in production: everything on, and nothing of our own environment."""
     return {
         "PATH": os.environ.get("PATH", os.defpath),
         MARK: str(home.folder),

@@ -1,4 +1,4 @@
-"""What is measured, beside which limit, and what it must reach."""
+"""What is measured, beside which limit, and what it must reach. One table of rows: that is why the file is long."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -39,7 +39,7 @@ class Findings:
         return median(values) if values else None
 
     def disturbance(self) -> float:
-        """How many cores others used while ours was measured: the median."""
+        """The median of the cores that others used while ours was measured."""
         cores = [s.cores["others"] for samples in self.samples.values() for s in samples if "others" in s.cores]
         return median(cores) if cores else 0.0
 
@@ -274,7 +274,7 @@ def _sample_of(result: Result, cores: dict[str, float]) -> Sample:
 
 
 def _calm_creates(stage: Stage, seconds: float) -> Sample:
-    """People's writes, while something else goes on."""
+    """Creates of ordinary users while something else goes on."""
     result, cores = stage.rig.load(
         stage.api,
         stage.traffic.creates(),
@@ -287,13 +287,13 @@ def _calm_creates(stage: Stage, seconds: float) -> Sample:
 
 
 def _creates_beside_import(stage: Stage) -> Sample:
-    """People's writes while somebody else's giant import goes on."""
+    """Creates of ordinary users while somebody else's giant import goes on."""
     with importing(stage.rig, stage.api, stage.bulk, "tenfold-ndjson", stage.bulk_rows):
         return _calm_creates(stage, stage.bulk_rows / 125_000)
 
 
 def _creates_beside_neighbour(stage: Stage) -> Sample:
-    """People's writes while one user sends batches, imports and exports as fast as they are carried out."""
+    """Creates of ordinary users while one user sends batches, imports and exports without a pause."""
     with busy_neighbour(stage.rig, stage.api):
         return _calm_creates(stage, max(4.0, stage.bulk_rows / 125_000))
 

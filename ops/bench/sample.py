@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 @dataclass
 class Sample:
-    """One measurement of ours; what a row does not have is None."""
+    """One measurement of ours; None for what a row does not have."""
 
     rate: float | None = None
     seconds: float | None = None

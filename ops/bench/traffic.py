@@ -17,9 +17,9 @@ from ops.dev.demo import demo_tasks
 from ops.faults import Fault
 
 REQUESTS = 4096
-"""Different requests of one kind; the load begins again after the last."""
+"""How many different requests there are of one kind; after the last the load begins again."""
 CACHED_REQUESTS = 500
-"""So few that the warm-up has asked for each."""
+"""How many there are of what is to be cached: so few that the warm-up asks for each."""
 LARGEST_PAGE = 100
 SENT_FIELDS = ("title", "description", "priority", "status", "due_date")
 
@@ -70,7 +70,7 @@ class Traffic:
         path = f"/tasks?sort_by_priority=true&limit={LARGEST_PAGE}"
         first = self._request("GET", path, self._dataset.admin, tasks=LARGEST_PAGE)
         deep = [
-            # After one of the last tasks a page is not full: how many are on it is not looked at.
+            # A page after one of the last tasks is not full, so its tasks are not counted.
             self._request("GET", f"{path}&last_id={task}", self._dataset.admin)
             for task, _ in self._tasks
         ]

@@ -14,7 +14,7 @@ from ops.faults import Fault
 
 PAUSE_SECONDS = 0.1
 PATIENCE_SECONDS = 30.0
-# Of a day each, at a time of which there are no tasks.
+# Each spans a day, at a time that has no tasks.
 FIRST_DAY = date(2020, 1, 1)
 DAYS_MAXIMUM = 365
 LAST_DAY = FIRST_DAY + timedelta(days=DAYS_MAXIMUM)
@@ -24,7 +24,7 @@ _OURS = "SELECT name FROM task_partitions WHERE lower >= $1::date AND upper <= $
 
 @contextmanager
 def partitions_come_and_go(rig: Rig) -> Iterator[None]:
-    """Again and again a partition is made, detached, attached and detached meanwhile; in the end they are gone.
+    """Makes, detaches, attaches and detaches partitions beside the body; in the end they are gone.
 
     Raises:
         Fault: not even one has come and gone.
@@ -71,7 +71,7 @@ async def _come_and_go(url: str, stop: threading.Event, gone: list[date]) -> Non
 
 
 async def _done(connection: asyncpg.Connection, sql: str, argument: object) -> None:
-    """Carried out as maintenance does it: asked for again until its locks are to be had."""
+    """Does it as maintenance does: again and again until it gets its locks."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     while True:
         try:

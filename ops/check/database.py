@@ -1,4 +1,4 @@
-"""PostgreSQL: is it there, current, and can each tier be what it should be and no more?"""
+"""PostgreSQL: is it there and current, and has each tier the rights that it needs and no more?"""
 
 from collections.abc import Iterator
 from contextlib import suppress
@@ -88,7 +88,7 @@ def _making(url: str) -> str:
 
 async def _server(settings: Settings, connection: asyncpg.Connection) -> Finding:
     version = connection.get_server_version()
-    # asyncpg tells the number behind the point as the third.
+    # asyncpg tells the minor version as the third number.
     shown = f"PostgreSQL {version.major}.{version.micro} at {place(settings.database_url)}"
     if version.major < OLDEST_POSTGRESQL:
         return fault("database", shown, f"use PostgreSQL {OLDEST_POSTGRESQL} or later")
@@ -161,7 +161,7 @@ async def _tier(settings: Settings, tier: Tier) -> list[Finding]:
             with suppress(ValueError, TypeError, UnsupportedAlgorithm):  # the key's own finding says it
                 findings.append(await _identity(ReadPool(pool, Identities.of(settings))))
         return findings
-    except SchemaUnready as error:  # the role that would be assumed does not exist yet
+    except SchemaUnready as error:  # the role does not exist yet
         return [fault(subject, told(error.__cause__ or error), "run: tenfold migrate")]
     except DatabaseUnavailable as error:
         cause = error.__cause__ or error
@@ -178,7 +178,7 @@ def _standing(settings: Settings, subject: str, tier: Tier, standing: Standing) 
         return
     if standing.faults:
         what, _, remedy = standing.faults[0].partition(": ")
-        # Development goes on with it, and should know.
+        # In development this is no fault, but worth a note.
         yield (note if settings.in_development and standing.works else fault)(subject, what, remedy)
     elif standing.gaps:
         yield note(
@@ -202,7 +202,7 @@ async def _identity(pool: ReadPool) -> Finding:
 
 
 async def _keys(connection: asyncpg.Connection) -> list[Finding]:
-    """Whether keys of before are still good."""
+    """Whether earlier keys are still good."""
     if await connection.fetchval("SELECT to_regclass('identity_keys')") is None:
         return []
     count = await connection.fetchval("SELECT count(*) FROM identity_keys")

@@ -1,4 +1,4 @@
-"""The queue and the cache: are they there, and does the queue keep what it has accepted?"""
+"""The queue and cache servers: are they there, and does the queue server keep what it has accepted?"""
 
 import asyncio
 import time

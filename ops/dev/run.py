@@ -1,7 +1,7 @@
 """`tenfold dev`: servers, migrations, demo data, API and worker, from nothing and back to nothing.
 
-The order is that of need, and the way back is its reverse: the API drains, the worker finishes its batch,
-and only then the servers stop.
+Each starts after what it needs, and they stop in reverse: the API drains, the worker finishes its batch, and only
+then the servers stop.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ from ops.ports import free_port, port_is_free
 from ops.signals import STOP_SIGNALS, ignore_signals
 
 MARK = "TENFOLD_DEV_HOME"
-"""In the environment of API and worker: whose they are, should we be killed."""
+"""A variable in the environment of API and worker: it says whose they are if we are killed."""
 SHARED = (
     "TENFOLD_ENV",
     "DATABASE_URL",
@@ -68,7 +68,7 @@ def run(*, workers: int = 1) -> int:
 def _run(home: Home, environment: dict[str, str], cleanup: ExitStack, workers: int) -> int:
     environment[MARK] = environment["TENFOLD_HOME"] = str(home.folder)
     environment.setdefault("JWT_SECRET_KEY", home.signing_secret())
-    environment.setdefault("ALLOW_PRIVATE_TARGETS", "true")  # a receiver to try things with is on this machine
+    environment.setdefault("ALLOW_PRIVATE_TARGETS", "true")  # a receiver for trying things out is on this machine
     leftovers.end(leftovers.processes_marked(MARK, str(home.folder)))
     # Faults of the settings are told before anything starts; the URLs are known only afterwards.
     _check_ports(

@@ -68,7 +68,7 @@ def _readable(line: str) -> str:
 
 
 def show(text: str) -> None:
-    """Prints; that the terminal has gone is no reason to stop, and none to stop half-way."""
+    """Prints. A terminal that is gone stops nothing, above all not half-way."""
     with suppress(OSError):
         sys.stdout.write(text + "\n")
         sys.stdout.flush()

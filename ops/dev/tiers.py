@@ -24,7 +24,7 @@ WORKERS: dict[str, tuple[str, ...]] = {
     "bulk": ("worker", "--queue", "bulk"),
     "time": ("worker", "--queue", "time"),
 }
-"""Files are parsed, and messages sent, apart from those who wait for a write."""
+"""Files and messages have workers of their own, so that nobody waits for a write because of them."""
 TIERS = {**WORKERS, "api": ("api",)}
 """What runs, in the order of its start; the API stops first."""
 
@@ -84,7 +84,7 @@ async def run_tiers(home: Home, settings: Settings, environment: Mapping[str, st
         greeting.cancel()
         for name in reversed(list(tiers)):
             await drain(children[name], running[name])
-            stream.look()  # now, so that last words stand in the order in which they were spoken
+            stream.look()  # now, so that the last lines of all stand in their order
         waiting.cancel()
         watching.cancel()
         await asyncio.gather(greeting, waiting, watching, return_exceptions=True)
@@ -196,7 +196,7 @@ Ctrl-C stops everything; the data stays.
 
 
 def _reachable(host: str) -> str:
-    """Where to knock from this machine."""
+    """The address to connect to from this machine."""
     local = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, host)  # noqa: S104
     return f"[{local}]" if ":" in local and not local.startswith("[") else local
 

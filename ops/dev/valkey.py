@@ -17,7 +17,7 @@ appendfsync always
 aof-load-truncated yes
 maxmemory-policy noeviction
 """
-# The cache: quick, bounded, and nothing is lost with it.
+# The cache: quick, bounded, and worth nothing after a restart.
 CACHE = """
 appendonly no
 maxmemory 256mb
@@ -63,7 +63,7 @@ class ValkeyServer(Server):
             password_file.write_text(secrets.token_urlsafe(24) + "\n")
 
     def _spawn(self, log: int) -> subprocess.Popen[bytes]:
-        # Over standard input, for a command line can be read by every user of the machine.
+        # Over standard input: every user of the machine can read a command line.
         process = subprocess.Popen(
             [self.program, "-"],
             cwd=self.data_dir,
