@@ -1,4 +1,4 @@
-"""The dates of rules that go by days, as a zone's clocks have them: days, their times, and BYSETPOS among both."""
+"""The dates of rules that step by days, weeks, months or years, by the clocks of a time zone."""
 
 from calendar import isleap
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from core.tasks.rules import Rule
 from core.tasks.year_days import MONTHS, DueDays, Steps, YearDays, first_day
 
 _LAST_DAY = date.max.toordinal()
-# So many weeks or months without a date, and it is worked out whether any can have one.
+# After so many weeks or months in a row without a date, it is worked out whether there can be one.
 _DOUBTFUL = 24
 
 
@@ -21,7 +21,7 @@ class DayDates:
 
     def __init__(self, rule: Rule, start: datetime, steps: Steps) -> None:
         self._times = _times(rule, start)
-        if rule.by_position:  # of a day, whose dates are its times
+        if rule.by_position:  # BYSETPOS of a daily rule chooses among the times of a day
             self._times = [self._times[place] for place in _places(rule, len(self._times))]
         self._days = DueDays(rule, start.date(), steps)
         self._steps = steps
@@ -44,7 +44,7 @@ class DayDates:
 
 
 class ChosenDates:
-    """Of the dates of each week, month or year those that BYSETPOS names."""
+    """The dates that BYSETPOS chooses from each week, month or year."""
 
     def __init__(self, rule: Rule, start: datetime, steps: Steps) -> None:
         self._rule = rule
@@ -90,7 +90,7 @@ class ChosenDates:
             yield begin + bits[on], self._times[at]
 
     def _choose(self, days: int) -> list[int]:
-        """The places, from 0, of what BYSETPOS names among the dates of a period of these days."""
+        """Which dates of a period with these days BYSETPOS chooses, counted from 0."""
         number = days.bit_count()
         chosen = self._chosen.get(number)
         if chosen is None:
@@ -99,7 +99,7 @@ class ChosenDates:
         return chosen
 
     def _periods(self, day: int, last: int) -> Iterator[tuple[int, int]]:
-        """(number of the first day, its days that the rule means) of each period that may have days from `day` on."""
+        """(first day, the rule's days in it as bits) of each period that may have days from `day` on."""
         walk = {"WEEKLY": self._weeks, "MONTHLY": self._months, "YEARLY": self._years}[self._rule.frequency]
         for begin, days in walk(day):
             self._steps.take()
@@ -136,7 +136,7 @@ class ChosenDates:
             yield begin, days & 0x7F
 
     def _never_comes(self, barren: int) -> bool:
-        """Whether so many periods in a row without a date mean that none has any."""
+        """Whether no period ever has a date, after so many in a row without one."""
         rule = self._rule
         if rule.frequency == "YEARLY":
             return barren > 400 // gcd(rule.interval, 400)
@@ -152,9 +152,9 @@ class ChosenDates:
 
 
 class ClockDates:
-    """The dates behind a first moment, as a zone's clocks have them and in UTC; they are counted from `start`.
+    """The dates after a first moment, by the zone's clocks and in UTC; they are counted from `start`.
 
-    Clocks are set by up to a whole day (as in Samoa), so that of a few days alone dates have to be compared as moments.
+    Clocks are set by a day at most (as in Samoa once). So only the dates of a few days are compared as moments in UTC.
     """
 
     def __init__(self, rule: Rule, start: datetime, first: datetime, zone: ZoneInfo, steps: Steps) -> None:
@@ -191,10 +191,10 @@ class ClockDates:
 
 
 def instant(local: datetime, zone: ZoneInfo) -> datetime:
-    """The moment that a time of a zone's clocks is, in UTC.
+    """The moment in UTC of a time by a zone's clocks.
 
-    Of a time that comes twice it is the first; one that is skipped is read with the offset before the gap, so that it
-    falls behind it (RFC 5545, 3.3.5). Both is what `fold=0` means.
+    A time that comes twice means the first one. A time that the clocks skip is read with the offset before the gap, so
+    it falls after the gap (RFC 5545, 3.3.5). `fold=0` means both.
     """
     return local.replace(tzinfo=zone, fold=0).astimezone(UTC)
 
@@ -206,13 +206,13 @@ def _times(rule: Rule, start: datetime) -> list[time]:
 
 
 def _places(rule: Rule, number: int) -> list[int]:
-    """The places, from 0, of what BYSETPOS names among so many dates."""
+    """Which of so many dates BYSETPOS chooses, counted from 0."""
     places = {place - 1 if place > 0 else number + place for place in rule.by_position}
     return sorted(place for place in places if 0 <= place < number)
 
 
 def _with_defaults(rule: Rule, start: datetime) -> Rule:
-    """What the rule leaves open it takes from its start."""
+    """The rule, with what it leaves open taken from its start."""
     if rule.names_days or rule.frequency == "DAILY":
         return rule
     if rule.frequency == "WEEKLY":

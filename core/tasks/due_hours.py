@@ -1,4 +1,5 @@
-"""The dates of rules that go by hours: real ones, so that a night in which clocks change has more or less of them."""
+"""The dates of rules that step by hours. Hours are real ones: a night in which clocks change has more or fewer of
+them."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -10,15 +11,15 @@ from core.tasks.year_days import DueDays, Steps
 
 HOUR = timedelta(hours=1)
 _WEEK = timedelta(days=7)
-# Clocks that are set back at the beginning of a day show the end of the day before once more.
+# Clocks that are set back at midnight show the end of the day before a second time.
 _MARGIN = 2 * HOUR
-# So many looks in a row without a date, and it is worked out whether the steps can come to any.
+# After so many looks in a row without a date, it is worked out whether the steps can ever reach one.
 _DOUBTFUL = 24
 _HOURS_OF_YEAR = 366 * 24
 
 
 class HourDates:
-    """The dates behind a first moment (in UTC)."""
+    """The dates after a first moment in UTC."""
 
     def __init__(self, rule: Rule, first: datetime, zone: ZoneInfo, steps: Steps) -> None:
         self._rule = rule
@@ -28,7 +29,7 @@ class HourDates:
         self._every = rule.interval * HOUR
         self._days = DueDays(rule, self._first.date(), steps)
         self._hours = sum(1 << hour for hour in rule.by_hour) if rule.by_hour else (1 << 24) - 1
-        # Weeks of hours come to the same ones again and again, but for those that a common divisor leaves out.
+        # An hour of the week can be reached only if it fits the common divisor of the interval and a week's 168 hours.
         self._common = gcd(rule.interval, 168)
         weekdays = {weekday for _, weekday in rule.by_day} or set(range(7))
         hours = rule.by_hour or range(24)
@@ -37,7 +38,7 @@ class HourDates:
         self._known: dict[int, int] = {}
 
     def after(self, after: datetime, last: int) -> Iterator[tuple[datetime, datetime]]:
-        """The dates from about `after` to the day `last`, as the zone's clocks have them and in UTC."""
+        """The dates from about `after` to the day `last`, by the zone's clocks and in UTC."""
         number = max(1, (after - self._first) // self._every)
         barren = 0
         while True:
@@ -78,7 +79,7 @@ class HourDates:
         return found
 
     def _spans(self, begin: datetime, end: datetime) -> Iterator[tuple[datetime, datetime, timedelta]]:
-        """(from behind, to, the clocks' offset from UTC), as long as the offset stays the same."""
+        """(begin, end, offset from UTC) of each span with one offset; `begin` is not in the span, `end` is."""
         at, offset = begin, self._offset(begin)
         while at < end:
             week = min(at + _WEEK, end)
@@ -101,13 +102,13 @@ class HourDates:
         return moment.astimezone(self._zone).utcoffset() or timedelta()
 
     def _count_within(self, begin: datetime, end: datetime, offset: timedelta) -> int:
-        """The dates behind `begin` and up to `end`, between which the clocks have one offset."""
+        """How many dates there are after `begin` and up to `end`, between which the offset is one."""
         interval = self._rule.interval
         lowest = (begin - self._first) // self._every + 1
         highest = (end - self._first) // self._every
         found = 0
         for year in range((begin + offset).year, (end + offset).year + 1):
-            # Where the first moment would be among the hours of this year.
+            # Where the first moment would lie, counted in hours of this year.
             place = (self._first + offset - datetime(year, 1, 1, tzinfo=UTC)) // HOUR
             steps = self._pattern << place % interval
             low, high = max(0, place + lowest * interval), min(_HOURS_OF_YEAR, place + highest * interval + 1)
@@ -117,7 +118,7 @@ class HourDates:
         return found
 
     def _hours_of(self, year: int) -> int:
-        """The hours of a year on days and at times that are meant, as bits."""
+        """The hours of a year that the rule means, as bits."""
         kind = self._days.days.kind_of(year)
         hours = self._known.get(kind)
         if hours is None:
@@ -128,19 +129,19 @@ class HourDates:
         return hours
 
     def _is_met(self, local: datetime) -> bool:
-        """Whether the steps from an hour on come to one that is meant, on a weekday that is; not counting the date."""
+        """Whether the steps from an hour on reach an hour and weekday that the rule means, on any date."""
         return (24 * local.weekday() + local.hour) % self._common in self._meant
 
     def _keeps_offset(self, moment: datetime) -> bool:
-        """Whether the clocks go on as they are for a week."""
+        """Whether the clocks keep their offset for a week."""
         return self._offset(moment) == self._offset(moment + _WEEK)
 
     def _is_ever_met(self) -> bool:
-        """Whether the steps ever come to an hour that is meant, by the offsets of two years."""
+        """Whether the steps ever reach an hour that the rule means, with the offsets of two years."""
         offsets = {self._offset(self._first + weeks * 2 * _WEEK) for weeks in range(52)}
         return any(self._is_met(self._first + offset) for offset in offsets)
 
 
 def _steps_of(interval: int) -> int:
-    """A bit for each so many hours, over more than a year."""
+    """One bit every so many hours, for more than a year."""
     return int(("0" * (interval - 1) + "1") * (_HOURS_OF_YEAR // interval + 1), 2)

@@ -1,8 +1,8 @@
 """Reads of tasks: one statement, one round trip, the identity inside it, and JSON text out of PostgreSQL.
 
-The caller's identity is set in the FROM clause; the sub-query depends on it, so the setting stands before a row
-is looked at, and row-level security holds even behind a transaction pooler. Every such sub-query has a LIMIT:
-PostgreSQL may pull one without up into the join, and scan the table before the identity is set (nothing is seen then).
+The caller's identity is set in the FROM clause. The sub-query depends on it, so it is set before a row is looked at,
+and row-level security holds even behind a transaction pooler. Every such sub-query has a LIMIT: without one PostgreSQL
+may pull it up into the join and scan the table before the identity is set, and then nothing is seen.
 """
 
 from collections.abc import Mapping, Sequence
@@ -58,7 +58,7 @@ SORTS: dict[str, Sort] = {
 
 @dataclass(frozen=True, slots=True)
 class TaskFilter:
-    """Which tasks; None, False or empty means: not narrowed by this."""
+    """Which tasks; None, False or empty means no restriction."""
 
     user_id: int | None = None
     priority: tuple[int, ...] | None = None
@@ -73,7 +73,7 @@ class TaskFilter:
 
     @classmethod
     def from_query(cls, given: Mapping[str, Any]) -> "TaskFilter":
-        """The filter that validated query parameters mean; others among them do not narrow."""
+        """The filter of validated query parameters; other parameters are ignored."""
         named = {f.name: given[f.name] for f in fields(cls) if f.name in given}
         values: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value for name, value in named.items()
@@ -81,7 +81,7 @@ class TaskFilter:
         return cls(**values, words=tuple(given["q"].split()) if "q" in given else None)
 
     def conditions(self, *, first: int) -> tuple[list[str], list[Any]]:
-        """What it demands of `tasks AS t`, in SQL, and the values of its parameters, which begin at `$first`."""
+        """Its conditions on `tasks AS t` in SQL, and the values of their parameters, which begin at `$first`."""
         present, values = _parameters(self)
         return _conditions(present, first), values
 
@@ -137,8 +137,8 @@ class TaskPage:
 def _list_sql(present: frozenset[str], sort_name: str, limit: int, from_position: bool, all_users: bool) -> str:
     """The statement for one shape of list.
 
-    The limit stands in the text: with a parameter for it PostgreSQL expects a generic plan to read a tenth of the
-    table and plans anew at each execution, which costs more than twice what the execution does.
+    The limit stands in the text. With a parameter, PostgreSQL expects a generic plan to read a tenth of the table. So
+    it plans anew at each execution, and that costs more than twice what the execution does.
     """
     sort = SORTS[sort_name]
     conditions = [f"t.user_id = {MY_ID}"]
@@ -146,10 +146,10 @@ def _list_sql(present: frozenset[str], sort_name: str, limit: int, from_position
     first = 2
     if all_users:
         if "label" in present:
-            source = "labelled_tasks"  # the same without row-level security, behind which no index finds labels
+            source = "labelled_tasks"  # a view without row-level security, under which no index finds labels
         conditions = ["me IS NOT NULL"]
         if "user_id" not in present:
-            conditions.append("t.user_id > 0")  # opens the indexes that span all users
+            conditions.append("t.user_id > 0")  # lets PostgreSQL use the indexes that span all users
     narrowing = _conditions(present, first)
     conditions += narrowing
     first += len(narrowing) - ("overdue" in present)
@@ -212,7 +212,7 @@ async def list_tasks(pool: ReadPool, caller: Caller, query: TaskQuery) -> TaskPa
         row = await fetch_row(pool, sql, caller.identity(pool), *values, *position)
     except Exception as error:
         if position and is_data_fault(error):
-            raise CursorInvalid(DAMAGED) from None  # of the parameters only a cursor's may be no values of their types
+            raise CursorInvalid(DAMAGED) from None  # only a cursor's values can be wrong for their types
         raise
     assert row is not None, "an aggregate always gives a row"
     next_cursor = None

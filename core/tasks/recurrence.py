@@ -1,9 +1,9 @@
 """Recurring tasks: the dates of a rule, and the task that follows a completed one.
 
-The dates are worked out here and not by dateutil, which the tests compare them with: it looks for a date until the year
-9999, also with an UNTIL, and takes five to eight seconds of a processor to find that a 30th of February is not among
-them. Clients write rules, so whatever is done with one has to end soon: what calendars and sums do not tell is looked
-for in a limited number of steps, and a rule that needs more is refused.
+The dates are worked out here and not by dateutil, with which the tests compare them. dateutil looks for a date until
+the year 9999, also with an UNTIL. It takes five to eight seconds of a processor to find that no year has a 30th of
+February. Clients write the rules, so all work on a rule must end soon: a search has a limited number of steps, and a
+rule that needs more is refused.
 """
 
 import contextlib
@@ -20,8 +20,8 @@ from core.tasks.rules import RecurrenceInvalid, RecurrenceTooExpensive, Rule, pa
 from core.tasks.year_days import Steps
 
 STEPS_MAXIMUM = 1000
-"""Of what a client's rule may cost when it is accepted: about a millisecond. Following it may cost twice that, as time
-goes by and zones have more to look at than UTC."""
+"""The steps that a rule may take when it is accepted: about a millisecond. To follow it may take twice as many,
+since it is looked at later, and in a zone instead of UTC."""
 _COUNT = re.compile(r"(?<![A-Z])COUNT=\+?[0-9]+")
 
 
@@ -31,8 +31,8 @@ class Following:
 
     Attributes:
         due_date: in UTC.
-        recurrence: its rule: with a COUNT, one that says how many are left; None: it is the last.
-        nominal: the time that the rule means, in the user's zone, where the clocks skip it on that day.
+        recurrence: its rule; with a COUNT, one that counts what is left; None: it is the last.
+        nominal: the time that the rule means in the user's zone, where the clocks skip that time on the day.
     """
 
     due_date: datetime
@@ -41,13 +41,13 @@ class Following:
 
 
 def require_next_date(text: str, due_date: datetime | None) -> None:
-    """Refuses a rule by which no task would ever follow one that is due at `due_date`, or only after a long search.
+    """Refuses a rule that gives no next date after `due_date`, or only after a long search.
 
-    Nor may the search be long that would follow if the task were completed now.
+    The search must also be short if the task were completed now.
 
     Args:
         text: normalized.
-        due_date: aware; None: it will be counted from now on.
+        due_date: aware; None: dates are counted from now on.
 
     Raises:
         RecurrenceInvalid: there is no next date, or it would take too long to find, or `parse_rule` refuses the rule.
@@ -61,7 +61,7 @@ def require_next_date(text: str, due_date: datetime | None) -> None:
 
 @lru_cache(maxsize=4096)
 def _refusal(text: str, due_date: datetime, late: datetime) -> str | None:
-    """Why a rule is refused; remembered, as many tasks come with one rule."""
+    """Why a rule is refused. Remembered, since many tasks have the same rule."""
     steps = Steps(STEPS_MAXIMUM)
     zone = ZoneInfo("UTC")
     start = due_date.astimezone(UTC).replace(tzinfo=None)
@@ -88,7 +88,7 @@ def following(
 ) -> Following | None:
     """The task that follows a completed one; None: it was the last.
 
-    Dates that have passed when the task is completed are passed over, and count as used up.
+    Dates that have passed when the task is completed are left out, but a COUNT counts them.
 
     Args:
         recurrence: the completed task's rule, normalized.
@@ -117,7 +117,7 @@ def following(
         first = instant(start, zone)
         return _follow(rule, recurrence, start, first, zone, first, steps)
     except (OverflowError, ValueError):
-        return None  # beyond the years that there are
+        return None  # beyond the year 9999
 
 
 def _follow(
@@ -140,7 +140,7 @@ def _follow(
 
 
 def _is_last(rule: Rule, local: datetime, moment: datetime, zone: ZoneInfo, steps: Steps) -> bool:
-    """Whether no date follows; if that would take too long to find, whoever completes the next task is told so."""
+    """Whether no date follows. If that takes too long to find, the completion of the next task will say so."""
     try:
         return _next_date(rule, _dates(rule, local, moment, zone, steps), moment) is None
     except RecurrenceTooExpensive:
@@ -148,14 +148,14 @@ def _is_last(rule: Rule, local: datetime, moment: datetime, zone: ZoneInfo, step
 
 
 def _dates(rule: Rule, start: datetime, first: datetime, zone: ZoneInfo, steps: Steps) -> HourDates | ClockDates:
-    """A rule's dates but for COUNT, counted from `start` (of the zone's clocks), which is the moment `first`."""
+    """A rule's dates without its COUNT, counted from `start` (by the zone's clocks), which is the moment `first`."""
     if rule.frequency == "HOURLY":
         return HourDates(rule, first, zone, steps)
     return ClockDates(rule, start, first, zone, steps)
 
 
 def zone_named(name: str) -> ZoneInfo:
-    """The time zone; UTC for a name that is none (any more)."""
+    """The time zone of a name; UTC for a name that is unknown (by now)."""
     try:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError):
@@ -163,10 +163,10 @@ def zone_named(name: str) -> ZoneInfo:
 
 
 def _next_date(rule: Rule, dates: HourDates | ClockDates, after: datetime) -> tuple[datetime, datetime] | None:
-    """The next date behind a moment that does not lie before the first, as the zone's clocks have it and in UTC."""
-    # A moment may belong to another day than the one that a skipped time names.
+    """The next date after a moment, by the zone's clocks and in UTC. The moment is not before the first date."""
+    # A time that the clocks skip may belong to another day in UTC than its date says.
     last = date.max.toordinal() if rule.until is None else min(date.max.toordinal(), rule.until.toordinal() + 2)
-    with contextlib.suppress(OverflowError, ValueError):  # beyond the years that there are
+    with contextlib.suppress(OverflowError, ValueError):  # beyond the year 9999
         for local, moment in dates.after(after, last):
             if not _is_within(rule.until, local, moment):
                 return None

@@ -10,7 +10,7 @@ RECURRENCE_FROM = ("due_date", "after_completion")
 INTERVAL_MAXIMUM = 10_000
 COUNT_MAXIMUM = 10_000
 TIMES_A_DAY_MAXIMUM = 24
-"""Of BYHOUR, BYMINUTE and BYSECOND together: they could make a rule of minutes or seconds out of any other."""
+"""The most times of day that BYHOUR, BYMINUTE and BYSECOND may make: they could turn any rule into one of seconds."""
 
 WEEKDAYS = ("MO", "TU", "WE", "TH", "FR", "SA", "SU")
 _RANGES = {
@@ -23,7 +23,7 @@ _RANGES = {
     "BYMINUTE": (0, 59),
     "BYSECOND": (0, 59),
 }
-# What RFC 5545 does not allow, and for hours what would make a calendar's entry but hardly a task.
+# Parts that RFC 5545 does not allow; for hours also parts that make sense in a calendar but hardly for tasks.
 _NOT_WITH = {
     "HOURLY": {"BYYEARDAY", "BYWEEKNO", "BYSETPOS", "BYMINUTE", "BYSECOND"},
     "DAILY": {"BYYEARDAY", "BYWEEKNO"},
@@ -37,11 +37,11 @@ _UNTIL = re.compile(r"[0-9]{8}(T[0-9]{6}Z?)?\Z")
 
 
 class RecurrenceInvalid(Exception):
-    """The text is no rule that a task can follow; the message says why."""
+    """The text is no rule for tasks; the message says why."""
 
 
 class RecurrenceTooExpensive(RecurrenceInvalid):
-    """Finding the rule's dates would take longer than one task may."""
+    """To find the rule's dates would take too long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,13 +75,13 @@ class Rule:
 
 
 def normalized(text: str) -> str:
-    """A rule's text as it is stored: in capitals, without the name of the property."""
+    """A rule's text as it is stored: in capitals, without the property's name."""
     return text.strip().upper().removeprefix("RRULE:").rstrip(";")
 
 
 @lru_cache(maxsize=1024)
 def parse_rule(text: str) -> Rule:
-    """Reads a rule such as `FREQ=MONTHLY;BYDAY=MO,TU,WE,TH,FR;BYSETPOS=-1`, normalized.
+    """Reads a normalized rule such as `FREQ=MONTHLY;BYDAY=MO,TU,WE,TH,FR;BYSETPOS=-1`.
 
     Raises:
         RecurrenceInvalid: it is none, or one that is not for tasks.

@@ -1,8 +1,8 @@
 """Which days of a year a rule's BY… parts mean, as the bits of one number: bit 0 is the 1st of January.
 
-A year has one of fourteen calendars (28, where weeks are counted that reach into its neighbours), and they come round
-in 400 years. So a rule is worked out for a calendar once, a year is then looked up, its dates are counted by counting
-bits, and a day that no calendar has, such as the 30th of February, is known not to come.
+A year has one of fourteen calendars (28 where numbered weeks reach into the years beside it), and they repeat every 400
+years. So a rule is worked out once for each calendar. A year is then looked up, and its dates are counted by counting
+bits. A day that no calendar has, such as the 30th of February, is known never to come.
 """
 
 from calendar import isleap, monthrange
@@ -15,7 +15,7 @@ from core.tasks.rules import RecurrenceTooExpensive, Rule
 
 _LENGTHS = (365, 366)
 _WHOLE = tuple((1 << length) - 1 for length in _LENGTHS)
-# Days of which the first, and every seventh after it, is meant.
+# The nth day of a year and every seventh after it.
 _SEVENTHS = tuple(sum(1 << day for day in range(first, 366, 7)) for first in range(7))
 _CYCLE = 400
 _FIRST_WEEKDAYS = tuple(date(2000 + year, 1, 1).weekday() for year in range(_CYCLE))
@@ -38,7 +38,7 @@ def _months(leap: int) -> tuple[tuple[int, int], ...]:
 
 MONTHS = (_months(0), _months(1))
 _IN_MONTH = tuple(tuple(((1 << length) - 1) << first for first, length in months) for months in MONTHS)
-# Number of a day, from a month's end where negative → those days of all months.
+# Number of a day in its month (negative: from the end) → those days of all months.
 _MONTH_DAYS = tuple(
     {
         number: sum(
@@ -51,7 +51,7 @@ _MONTH_DAYS = tuple(
     }
     for months in MONTHS
 )
-# n → the days that are the nth of their weekday in their month, whichever that is.
+# n → the days that are the nth of their weekday in their month.
 _NTH_IN_MONTH = tuple(
     {
         sign * nth: sum(days[sign * number] for number in range(7 * nth - 6, min(7 * nth, 31) + 1))
@@ -63,7 +63,7 @@ _NTH_IN_MONTH = tuple(
 
 
 class Steps:
-    """How much may still be looked at before a search is given up; a step takes about a microsecond."""
+    """How many steps a search may still take; a step takes about a microsecond."""
 
     __slots__ = ("left",)
 
@@ -83,7 +83,7 @@ class Steps:
 
 
 class YearDays:
-    """The days of years that a rule means, whatever its interval."""
+    """The days that a rule means in each year, without regard to its interval."""
 
     def __init__(self, rule: Rule, steps: Steps) -> None:
         self._rule = rule
@@ -106,7 +106,7 @@ class YearDays:
         return days
 
     def kind_of(self, year: int) -> int:
-        """Of years of one kind the days are the same."""
+        """The kind of a year: years of one kind have the same days."""
         return self._kinds[year % _CYCLE]
 
     def are_none(self) -> bool:
@@ -165,7 +165,7 @@ class YearDays:
 
 
 class DueDays:
-    """The days that a rule means, in its steps from a start; days are numbered as `date.toordinal` does."""
+    """The days that a rule means, with its interval counted from a start. Days are numbered as by `date.toordinal`."""
 
     def __init__(self, rule: Rule, start: date, steps: Steps) -> None:
         self._steps = steps
@@ -186,7 +186,7 @@ class DueDays:
         self.days = YearDays(met or rule, steps)
 
     def has(self, day: date) -> bool:
-        """Whether it is one of them."""
+        """Whether the day is one of them."""
         begin = first_day(day.year)
         return bool(self._are_met and self._of(day.year, begin) >> day.toordinal() - begin & 1)
 
@@ -214,7 +214,7 @@ class DueDays:
             year = self._next_year(year)
 
     def count(self, first: int, last: int, enough: int) -> int:
-        """How many of the days lie between two, both included; it counts no further than `enough`."""
+        """How many of the days lie between two, both included; it stops counting at `enough`."""
         found = 0
         year = date.fromordinal(first).year
         while self._are_met and year <= MAXYEAR and found < enough:
@@ -244,15 +244,15 @@ class DueDays:
             self._steps.take()
             months = _IN_MONTH[isleap(year)]
             return days & _union(months[month] for month in range(self._months_to(year), 12, self._interval))
-        # The first run may have begun before the year.
+        # The first run of days may have begun in the year before.
         return days & (self._runs << (self._first - begin) % self._every >> self._every)
 
     def _months_to(self, year: int) -> int:
-        """How many months a year has, from January on, before the first one that is meant."""
+        """How many months of a year come before the first one that the steps reach."""
         return (self._start.year * 12 + self._start.month - 1 - year * 12) % self._interval
 
     def _next_year(self, year: int) -> int:
-        """The next one that may have any of the days."""
+        """The next year that may have any of the days."""
         following = year + 1
         if self._interval == 1 or following > MAXYEAR:
             return following
@@ -274,9 +274,9 @@ def first_day(year: int) -> int:
 
 
 def _as_steps_meet_it(rule: Rule, start: date) -> Rule | None:
-    """The rule without the months that steps of whole months never come to; None where they come to none of its days.
+    """The rule without the months that its steps never reach; None where they reach none of its days.
 
-    It would be found out by looking, too, but only after centuries of months and weekdays that are not meant.
+    A search would find that out, too, but only after centuries of months.
     """
     if rule.frequency == "DAILY" and rule.interval % 7 == 0 and rule.by_day:
         return rule if (0, start.weekday()) in rule.by_day else None
