@@ -1,7 +1,7 @@
-"""What admins may do beyond their own, judged anew when it happens: the request that knew the role may be long gone.
+"""What admins may do with others' rows, checked again when it happens: the role may have ended since the request.
 
-Reads are judged by PostgreSQL, whose policies ask for the role that a caller has now. Here is what is left: commands
-and long work when they are carried out, and outcomes that were stored while somebody was an admin.
+Reads are checked by PostgreSQL, whose policies ask for the role that a caller has now. The rest is here: commands and
+long work when they are carried out, and outcomes that were stored while somebody was an admin.
 """
 
 from collections.abc import Iterable
@@ -41,7 +41,8 @@ def tells_of_others(error: dict[str, Any] | None, user_id: int) -> bool:
 
 
 def without_others(result: str | None, user_id: int) -> Effect:
-    """A stored result for one who may not see others' tasks (any more): not found, of a batch those items alone."""
+    """A stored result for a user who may not see others' tasks: `not-found` in their place; in a batch, item by
+    item."""
     gone = Effect.rejected("not-found", "There is no such task.")
     content: Any = {} if result is None else orjson.loads(result)
     if "results" not in content:
@@ -57,12 +58,12 @@ def without_others(result: str | None, user_id: int) -> Effect:
 
 
 def seen_outcome(message: dict[str, Any], user_id: int, *, is_of_other: bool = False) -> dict[str, Any]:
-    """An outcome in its wire form, as one sees it who may see nothing but his own.
+    """An outcome in its wire form, for a user who may see only their own tasks.
 
     Args:
         message: the outcome.
         user_id: who sees it.
-        is_of_other: whether it is known to be about another's task, also where the result does not say so.
+        is_of_other: whether it is about another's task, where the result does not say whose.
     """
     is_hidden = message["result"] is not None and (is_of_other or holds_others(message["result"], user_id))
     if not (is_hidden or tells_of_others(message["error"], user_id)):

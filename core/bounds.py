@@ -1,7 +1,7 @@
-"""What a client sends is measured before it is looked at: lists, texts, and names that nobody knows.
+"""Schemas and fields that measure what a client sent before they read it: lists, texts, and unknown names.
 
-marshmallow reads everything, however much there is, and makes a message for each fault. The schemas that read what
-clients send are made of these instead.
+marshmallow reads everything, however much there is, and makes a message for each fault. So the schemas that read
+requests are made of these.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,19 +11,19 @@ from typing import Any, TypeVar
 from marshmallow import Schema, ValidationError, fields, validate
 
 UNKNOWN_MAXIMUM = 50
-"""So many names that a schema does not know are looked at; the others are counted."""
+"""How many unknown names are told; the others are counted."""
 
 TIMESTAMP_MAXIMUM = 64
 """Characters of a date and time, which has 35 at the most."""
 
 OMITTED: Any = object()
-"""Among marshmallow's messages: how many fields it made no message for, because there were too many."""
+"""Key among marshmallow's messages: how many fields have no message because there were too many."""
 
 T = TypeVar("T")
 
 
 class RequestSchema(Schema):
-    """Reads what a client sent. Of the names that it does not know it names a few and counts the rest."""
+    """Reads what a client sent. Of unknown names it tells a few and counts the others."""
 
     def load(
         self,

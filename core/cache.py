@@ -59,7 +59,7 @@ end
 return 0
 """
 
-# How long a worker that has raised the flag waits before it publishes outcomes: every subscriber has long heard.
+# How long a worker that raised the flag waits before it publishes outcomes. By then every subscriber has heard.
 _FLAG_SPREADS_SECONDS = 0.1
 
 _READS = {result: metrics.CACHE_READS.labels(result) for result in ("hit", "miss", "bypass", "error")}
@@ -85,7 +85,7 @@ class PageCache:
         self._link = link
         self._ttl_seconds = ttl_seconds
         self.suspect = True
-        """Whether the cache is passed by; true until the flag has been seen to be down."""
+        """Whether the cache is not used. True until the flag was seen to be down."""
 
     async def look_up(self, user_id: int, query: str) -> bytes | Miss | None:
         """The page; or a `Miss`; or None where the cache is away, suspect or switched off."""
@@ -108,16 +108,17 @@ class PageCache:
             return None
 
     def store(self, user_id: int, query: str, miss: Miss, page: bytes) -> None:
-        """Keeps a page that was read after `miss`; if the user's rows changed since, it is not kept.
+        """Stores a page that was read after `miss`, unless the user's rows have changed since.
 
-        Nobody waits for it, but whoever looks it up in this process from now on asks after it has been kept.
+        Nobody waits for that. A later look-up of this process still comes after it, on the same connection.
         """
         self._link.send(("EVAL", _STORE_IF_VERSION, 1, _key(user_id), miss.version, query, page)).add_done_callback(
             _note_stored
         )
 
     async def watch_flag(self, queue: ArqRedis) -> None:
-        """Keeps `suspect` true to the flag; runs as long as the process. Unable to watch, it passes the cache by."""
+        """Keeps `suspect` as the flag is; runs as long as the process. While the flag cannot be read, the cache is
+        not used."""
         outage = Outage("queue server, to watch the cache's flag")
         while True:
             try:
@@ -150,7 +151,8 @@ def _note_stored(stored: "asyncio.Future[list[Any]]") -> None:
 
 
 class CacheInvalidator:
-    """The writer's side: whoever learns that rows of a user have changed, before anybody else is told."""
+    """The writer's side: drops what is cached for users whose rows have changed, before anybody is told of the
+    change."""
 
     def __init__(self, cache: Redis, queue: ArqRedis, *, link: Link | None = None) -> None:
         """
@@ -195,7 +197,7 @@ class CacheInvalidator:
         await asyncio.sleep(_FLAG_SPREADS_SECONDS)
 
     async def empty_if_suspect(self) -> bool:
-        """Empties a cache under suspicion and takes the flag down; returns whether there is no suspicion (left).
+        """Empties a suspect cache and takes the flag down; returns whether the cache may be used.
 
         A flag that is raised again while the cache is being emptied stays up.
         """

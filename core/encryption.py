@@ -1,4 +1,4 @@
-"""What must be kept but not be readable in a stolen table: sealed with AES-256-GCM under SECRETS_KEY."""
+"""Seals what must not be readable in a stolen table: AES-256-GCM under SECRETS_KEY."""
 
 import hashlib
 import hmac
@@ -17,7 +17,7 @@ _VERSION = b"\x01"
 _KEY_ID_BYTES = 4
 _NONCE_BYTES = 12
 KEY_BYTES = len(_VERSION) + _KEY_ID_BYTES
-"""How much of a sealed text tells its key."""
+"""How many bytes at a sealed text's beginning tell its key."""
 _HEAD_BYTES = len(_VERSION) + _KEY_ID_BYTES + _NONCE_BYTES
 
 
@@ -42,7 +42,7 @@ class SecretBox:
         return not self._ciphers
 
     def knows_key_of(self, sealed: bytes) -> bool:
-        """Whether what was sealed, or the head of it, names one of our keys; it may have been changed all the same."""
+        """Whether a sealed text, or its head, names one of our keys. The text may still have been changed."""
         return sealed[:1] == _VERSION and sealed[1 : 1 + _KEY_ID_BYTES] in self._ciphers
 
     def seal(self, text: str, *, user_id: int, purpose: str) -> bytes:

@@ -14,11 +14,11 @@ class DatabaseUnavailable(TenfoldError):
 
 
 class SchemaUnready(DatabaseUnavailable):
-    """The database has not the schema that this version needs: its migration is still to come."""
+    """The database does not have the schema that this version needs: a migration is missing."""
 
 
 class IdentityRefused(DatabaseUnavailable):
-    """The database does not accept who the service says it is: by its login, or by the identity in a statement."""
+    """The database refuses the service's login, or the identity in a statement."""
 
 
 class CursorInvalid(TenfoldError):

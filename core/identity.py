@@ -2,9 +2,9 @@
 
     v1.<key id>.<subject>.<role>.<projects or *>.<hour>.<64 hex digits of HMAC-SHA256 over all before the last dot>
 
-The policies verify it once a statement, by a function that may read the key; no login of a tier may. So whoever gets a
-statement of his own into the API can be nobody else than the caller. A text is good for the hour in which it was made,
-the one before and the one after (hours since 1970, by the clocks of both machines).
+The policies verify it once a statement, by a function that may read the key; no login of a tier may read it. So whoever
+gets a statement of their own into the API can only be the caller. A text is good for the hour in which it was made, the
+one before and the one after (hours since 1970, by the clocks of both machines).
 """
 
 import hashlib
@@ -18,10 +18,10 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from core.settings import SYMMETRIC_ALGORITHMS, Settings
 
 ME = "set_config('app.identity', $1, true) AS me"
-"""SQL, for FROM: tells the policies who asks. What reads rows must depend on `me`, lest it be run before."""
+"""SQL, for FROM: tells the policies who asks. Whatever reads rows must depend on `me`, or it may run before."""
 
 MY_ID = "split_part(me, '.', 3)::bigint"
-"""SQL: the id in it, to find rows by. It is not verified: whether they are seen, the policy decides."""
+"""SQL: the id in the text, to find rows by. It is not verified here: the policy decides what is seen."""
 
 HOUR_SECONDS = 3600
 REMEMBER_MAXIMUM = 20_000
@@ -29,7 +29,8 @@ _BLOCK_BYTES = 64  # of SHA-256, RFC 2104
 
 
 class IdentityKey:
-    """What signs identities: it follows from the key that signs tokens, so there is nothing more to keep secret."""
+    """The key that signs identities. It is derived from the key that signs tokens, so there is no other secret to
+    keep."""
 
     def __init__(self, secret: bytes) -> None:
         """
@@ -96,7 +97,7 @@ class Identities:
         return self._key.sign(hashlib.sha256(name.encode()).hexdigest(), "login", _hour())
 
     def own_login(self, user_id: int) -> str:
-        """For the password's hash of that very user, who is to prove that he knows the password."""
+        """For the password's hash of that very user, to check the password."""
         return self._key.sign(str(user_id), "login", _hour())
 
     def _text(self, user_id: int, role: str) -> str:
@@ -111,5 +112,5 @@ class Identities:
 
 
 def _hour() -> int:
-    # Not by core.clock: what PostgreSQL compares it with is its own clock, which no test can set.
+    # Not by core.clock: PostgreSQL compares it with its own clock, which no test can set.
     return int(time.time()) // HOUR_SECONDS

@@ -15,7 +15,7 @@ def new_job_id() -> str:
 
 
 def job_id_for_key(user_id: int, idempotency_key: str) -> str:
-    """The job id that a user's `Idempotency-Key` always leads to (UUIDv5 of user and key)."""
+    """The job id that belongs to a user's `Idempotency-Key` (UUIDv5 of user and key)."""
     return str(uuid.uuid5(_IDEMPOTENCY_NAMESPACE, f"{user_id}:{idempotency_key}"))
 
 

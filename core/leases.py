@@ -1,7 +1,7 @@
-"""Leases: a worker that carries out long work tells the database again and again that it is alive.
+"""Leases: a worker that does long work tells the database again and again that it is alive.
 
-Work whose lease has lapsed belongs to whoever claims it next. Each claim has an owner's name of its own, and whatever
-the work writes is fenced by it: a worker that was presumed dead and wakes up finds the name changed and stops.
+Work whose lease has lapsed belongs to whoever claims it next. Each claim has an owner's name of its own, and every
+write of the work checks it. So a worker that was presumed dead and wakes up finds another name, and stops.
 """
 
 import asyncio
@@ -33,7 +33,7 @@ async def kept_lease(renew: Renew, *, every_seconds: float) -> AsyncIterator[Non
     """Renews a lease as long as the body runs, and interrupts the body when the lease is lost.
 
     Args:
-        renew: transient faults of it are borne as long as the lease lasts.
+        renew: its transient faults are ignored as long as the lease lasts.
         every_seconds: well below `LEASE_SECONDS`; also how soon a cancellation is noticed.
 
     Raises:

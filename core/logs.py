@@ -24,8 +24,8 @@ _SHARED_PROCESSORS: list[Any] = [
     structlog.processors.StackInfoRenderer(),
 ]
 
-# Without the values of local variables, which structlog shows by default, and rich does on a terminal: among them
-# are passwords, tokens and the servers' URLs.
+# Tracebacks have no values of local variables, which structlog and rich would show: passwords, tokens and URLs are
+# among them.
 _TRACEBACKS = structlog.processors.ExceptionRenderer(structlog.tracebacks.ExceptionDictTransformer(show_locals=False))
 
 
@@ -40,10 +40,10 @@ def is_told_once(record: logging.LogRecord) -> bool:
 
 
 class _GatheredLines:
-    """Standard output, a line a call. Everyday lines go out together, some milliseconds later.
+    """Standard output, a line a call. Ordinary lines are written together, some milliseconds later.
 
-    A system call for each would be a tenth of what a request costs. Warnings and worse are written at once, after
-    all that was gathered before them; and so is everything where no event loop runs.
+    A system call for each would be a tenth of a request's cost. Warnings and worse are written at once, after the lines
+    before them. Where no event loop runs, every line is written at once.
     """
 
     def __init__(self) -> None:
@@ -146,8 +146,8 @@ def get_logger() -> Any:
 def event_log(settings: Settings, *, tier: str, event: str) -> Callable[[dict[str, Any]], None]:
     """Returns what writes the line of each request or write, as `get_logger().info(event, …)` would.
 
-    structlog's processors cost more than validating the request did, so as JSON the line is made directly. Its fields
-    must hold a `timestamp`, a datetime.
+    structlog's processors cost more than the validation of a request. So the line is made directly where it is JSON.
+    Its fields must hold a `timestamp`, a datetime.
 
     Args:
         settings: as `configure` was given.

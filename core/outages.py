@@ -1,4 +1,4 @@
-"""What is away: told once when it begins and once when it is over, and looked for less and less often meanwhile."""
+"""Outages: logged once when they begin and once when they are over. Between, one looks again less and less often."""
 
 import random
 import time
@@ -18,7 +18,7 @@ def pause(times: int, *, first: float = FIRST_PAUSE_SECONDS, longest: float = LO
 
 
 class Outage:
-    """What one component knows of something that it needs: a warning at the beginning, a line at the end."""
+    """An outage of something that one component needs: a warning when it begins, a line when it is over."""
 
     def __init__(self, of: str) -> None:
         """
@@ -34,7 +34,10 @@ class Outage:
         return self._since is not None
 
     def noticed(self, error: BaseException) -> float:
-        """It is away, or still away; returns in how many seconds to look again, at most `LONGEST_PAUSE_SECONDS`."""
+        """To be called when it is (still) away; returns after how many seconds to look again.
+
+        The pauses double up to `LONGEST_PAUSE_SECONDS`.
+        """
         if self._since is None:
             self._since = time.monotonic()
             self._faults = 0
@@ -43,7 +46,7 @@ class Outage:
         return pause(self._faults)
 
     def over(self) -> None:
-        """It answers: says so if it was away, and for how long."""
+        """To be called when it answers. If it was away, logs for how long."""
         if self._since is not None:
             seconds = round(time.monotonic() - self._since, 3)
             self._since = None
@@ -51,7 +54,7 @@ class Outage:
 
 
 class Outages(dict[str, Outage]):
-    """Those of one process, by what they are of."""
+    """The outages of one process, by what is away."""
 
     def __missing__(self, of: str) -> Outage:
         outage = self[of] = Outage(of)

@@ -1,6 +1,6 @@
 """Quotas: how much one user may have of what takes room or others' time; 0 is no limit.
 
-They are judged when a command is applied, in its transaction, where a user's commands come one after the other.
+They are checked when a command is applied, in its transaction: there a user's commands come one after the other.
 """
 
 import collections
@@ -158,13 +158,13 @@ class Quotas:
 
 
 def refusal_of(settings: Settings, held: Held, *, exports: int = 0, size: int = 0) -> Effect | None:
-    """The refusal of long work for a user who has so much already; None: there is room.
+    """The refusal of an import or export for a user who has reached a quota; None: there is room.
 
     Args:
         settings: with the quotas.
         held: what the user has.
         exports: how many are to be added.
-        size: bytes that are to be stored; of an export nobody knows, and it only must not be begun without room.
+        size: bytes to be stored. An export's are not known: it is only refused where no room is left.
     """
     limit = settings.quota_waiting_jobs
     if limit and held.waiting_jobs >= limit:

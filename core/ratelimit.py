@@ -1,6 +1,6 @@
-"""Rate limits over all API processes, counted in the cache server; where that is away, from what this process knows.
+"""Rate limits over all API processes, counted in the cache server; while that is away, by what this process knows.
 
-Windows are aligned to the clock, so one increment tells all that a client is told.
+Windows are aligned to the clock, so one increment gives everything that a client is told.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ TELL_SECONDS = 0.02
 TELL_AT_LATEST_SECONDS = 1.0
 # Thousands of callers at once would stop the event loop for some ten milliseconds.
 TOLD_AT_ONCE = 64
-# Whoever makes names up would else fill this process within the hour. What is forgotten here the server still knows.
+# Otherwise made-up names would fill this process within the hour. What is forgotten here, the server still knows.
 REMEMBERED_MAXIMUM = 20_000
 
 
@@ -45,7 +45,7 @@ class _Count:
     """What one process knows of one counter.
 
     Attributes:
-        total: of all processes, as far as this one knows: never more than there were, and all of its own.
+        total: of all processes, as far as this one knows. Never too high, and with all of its own.
         untold: how much of it the server has not been told.
         expires: whether the server knows how long to keep it.
     """
@@ -58,9 +58,9 @@ class _Count:
 class RateLimiter:
     """One named limit in each window of time.
 
-    While less than half of a quota is used, hits are counted here and told to the server together, some milliseconds
-    later where they are a hundredth of the quota, else after a second: under load a round trip for each request
-    would cost more than the request. From there on every hit asks the server, so the limit itself is exact over all
+    While less than half of a quota is used, hits are counted here and told to the server together: some milliseconds
+    later where they are a hundredth of the quota, else after a second. Under load a round trip for each request would
+    cost more than the request. Above half of the quota every hit asks the server, so the limit is exact over all
     processes. What the server does not answer in time, or forgets, this process has still counted.
     """
 
@@ -109,7 +109,8 @@ class RateLimiter:
         return Allowance(quota, max(0, quota - total), max(1, round(seconds - elapsed)), total > quota, seconds)
 
     def give_back(self, who: str, *, cost: int = 1) -> None:
-        """Takes hits back that were counted for `who` in this window; those of a window that has ended are gone."""
+        """Takes back hits that were counted for `who` in this window; hits of earlier windows no longer count
+        anyway."""
         count = self._counts.get(who)
         if count is None or int(time.time() // self._window_seconds) != self._window:
             return
@@ -151,7 +152,7 @@ class RateLimiter:
         told = []
         for who, count in counts:
             key = f"{self._prefix}:{window}:{who}"
-            # What is taken back may find that the server has forgotten what it was taken from.
+            # The server may have forgotten the hits that are taken back here.
             expires = count.expires and count.untold > 0
             told.append((count, count.untold, expires))
             commands.append(("INCRBY", key, count.untold))

@@ -17,7 +17,7 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 MINIMUM_SECRET_BYTES = 32
 MINIMUM_DISTINCT_CHARACTERS = 8
-# What tutorials and sample files write; in 32 random characters none of these turns up by chance.
+# Words of tutorials and sample files. In 32 random characters none of these occurs by chance.
 PLACEHOLDER_WORDS = ("secret", "change", "password", "example", "replace", "insecure", "jwt-key", "12345678")
 SYMMETRIC_ALGORITHMS = frozenset({"HS256", "HS384", "HS512"})
 ASYMMETRIC_ALGORITHMS = frozenset({"RS256", "RS384", "RS512", "EdDSA"})
@@ -126,7 +126,7 @@ def _origins(raw: str) -> tuple[str, ...]:
     return origins
 
 
-# As a browser writes it: without a path, and without the port that the scheme means anyway.
+# As browsers write it: without a path, and without the scheme's own port.
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://(?:[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?\Z")
 _PUBLIC_URL = re.compile(r"https?://(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?(?:/[A-Za-z0-9._~-]+)*/?\Z")
 _STORAGE_SCHEMES = ("file", "s3", "gs")
@@ -263,7 +263,7 @@ class Settings:
 
     @property
     def owner_url(self) -> str:
-        """Of the database's owner, which neither tier needs that has a login of its own.
+        """The URL of the database's owner. A tier with a login of its own does not need it.
 
         Raises:
             SettingsError: it is not named.
@@ -353,7 +353,7 @@ def _is_guessable(secret: str) -> bool:
     )
 
 
-# What a process must have to run Python, and nothing of ours: no address of a database, no key.
+# What a process needs to run Python. Nothing of ours: no address of a database, no key.
 _FOR_ANY_PROCESS = ("PATH", "LANG", "LC_ALL", "SSL_CERT_FILE", "SSL_CERT_DIR", "LD_LIBRARY_PATH")
 
 

@@ -31,7 +31,7 @@ _PART_BYTES = 8 << 20
 _PARTS_AT_ONCE = 2
 READ_BYTES = 1 << 20
 _LIST_CHUNK = 1000
-# What obstore writes into a folder before it has all of it; its own lists pass such files over.
+# Files that obstore has not finished; its own lists leave them out.
 _UNFINISHED = re.compile(r".*#[0-9]+\Z")
 
 _ABSENT = (FileNotFoundError, obstore.exceptions.NotFoundError)
@@ -53,7 +53,7 @@ def _told_plainly(name: str) -> Any:
 def _tells_no_room(error: Exception) -> bool:
     """Whether a disk is full, or a limit of the system's for this user or this file is reached.
 
-    Of a system's error obstore keeps nothing but the text.
+    obstore keeps only the text of a system's error.
     """
     numbers = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
     return getattr(error, "errno", None) in numbers or any(f"(os error {number})" in str(error) for number in numbers)
@@ -221,7 +221,7 @@ class ObjectWriter:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        # obstore gives an upload up when its stream is let go of; closing it would make the object appear.
+        # obstore gives an upload up when its stream is dropped. To close it would make the object appear.
         self._stream = None
 
     async def write(self, data: bytes) -> None:

@@ -1,8 +1,8 @@
 """How many tasks a user may have, at no cost to those who are far from it.
 
-A process remembers how many tasks users had when it counted them, and what it has added since. Who has few is counted
-within the write, by the index; who has many in the background, since that takes longer than a write may. Near the
-quota everybody is counted again, at the quota each time, as far as that is quick.
+A process remembers how many tasks a user had when it counted them, and what it has added since. A user with few tasks
+is counted within the write, by the index. One with many is counted in the background: that takes longer than a write
+may. Near the quota a user is counted again; at the quota each time, if that is quick.
 """
 
 import asyncio
@@ -87,7 +87,7 @@ class TaskQuota:
         self._pool = pool
         self._limit = limit
         self._counted_at_once = counted_at_once
-        # Other processes create, too, of whom this one hears nothing until it counts again.
+        # Other processes create, too; this one learns of it when it counts again.
         self._carefree = limit - max(limit // 20, counted_at_once)
         self._known: dict[int, _Known] = {}
         self._counting: dict[int, asyncio.Task[None]] = {}
@@ -129,7 +129,7 @@ class TaskQuota:
     async def refuse_made(self, connection: Connection, user_id: int, made: int) -> Effect | None:
         """As `refuse`, for tasks that the connection's transaction has made already: all of them, or none.
 
-        Who refuses rolls the transaction back.
+        Where it refuses, the caller rolls the transaction back.
         """
         if not self._limit or self._has_room(user_id, made, time.monotonic()):
             return None

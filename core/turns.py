@@ -1,14 +1,14 @@
-"""Turns between pieces of work that keep one event loop busy."""
+"""Long work in an event loop, in turns, so that requests are answered in between."""
 
 import asyncio
 import time
 
 TURN_SECONDS = 0.01
-"""Whoever waits for the loop waits for about one turn of each who work in this way."""
+"""How long one turn is. Others wait for about one turn of each piece of long work."""
 
 
 class Turns:
-    """Lets others have the event loop whenever a piece of work has had it for a turn."""
+    """Gives the event loop to others whenever one piece of work has had it for a turn."""
 
     __slots__ = ("_since",)
 
@@ -16,7 +16,7 @@ class Turns:
         self._since = time.perf_counter()
 
     async def give(self) -> None:
-        """Goes on at once where little time was used, else when the others have had their turn."""
+        """Returns at once if the turn is not over, else when the others have had theirs."""
         if time.perf_counter() - self._since > TURN_SECONDS:
             await asyncio.sleep(0)
             self._since = time.perf_counter()

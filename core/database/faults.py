@@ -31,8 +31,8 @@ def is_transient(error: BaseException) -> bool:
     if isinstance(error, asyncpg.PostgresError):
         state = error.sqlstate or ""
         return state.startswith(_TRANSIENT_CLASSES) or state in _TRANSIENT_STATES
-    # InterfaceError: asyncpg's word for a connection or pool that was closed under the statement; those that are
-    # ValueErrors are about arguments. InternalClientError: the server has said farewell, but not hung up yet.
+    # InterfaceError: asyncpg raises it where a connection or pool was closed under the statement; as a ValueError it is
+    # about arguments. InternalClientError: the server has ended the session, but not closed the connection yet.
     if isinstance(error, asyncpg.InterfaceError):
         return not isinstance(error, ValueError)
     if isinstance(error, RuntimeError):
@@ -41,12 +41,12 @@ def is_transient(error: BaseException) -> bool:
 
 
 def _tells_closed_transport(error: BaseException) -> bool:
-    """Whether it is uvloop's word for a write to a transport that the server closed a moment ago."""
+    """Whether it is what uvloop raises for a write to a transport that the server has just closed."""
     return isinstance(error, RuntimeError) and "handler is closed" in str(error)
 
 
 def is_broken_connection(error: BaseException) -> bool:
-    """Whether nothing but this one connection may be to blame: another one may have an answer at once."""
+    """Whether only this connection may be to blame: another may get an answer at once."""
     return isinstance(error, _BROKEN_CONNECTION) or _tells_closed_transport(error)
 
 
@@ -66,7 +66,7 @@ def is_schema_fault(error: BaseException) -> bool:
 
 
 def is_refused_login(error: BaseException) -> bool:
-    """Whether the server lets this process in at no time, until somebody corrects its login."""
+    """Whether the server refuses this process until somebody corrects its login."""
     return isinstance(error, asyncpg.PostgresError) and (error.sqlstate or "").startswith(_REFUSAL_CLASSES)
 
 

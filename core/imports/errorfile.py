@@ -13,8 +13,8 @@ from core.imports.queries import ListedError
 ERROR_COLUMN = "error"
 OTHER_COLUMNS = ("row", "column", "error", "values")
 
-# What a spreadsheet would run as a formula gets an apostrophe in front; a number is none, and what begins with an
-# apostrophe has one already.
+# A cell that a spreadsheet would run as a formula gets an apostrophe in front. A number is none, and a cell that begins
+# with an apostrophe has one already.
 _FORMULA = re.compile(r"[=+\-@\t\r]")
 _NUMBER = re.compile(r"[+-]?[0-9]+([.,][0-9]+)?\Z")
 

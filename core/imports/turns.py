@@ -1,8 +1,8 @@
-"""Whose turn it is to read a file, among the threads of a process that do.
+"""Whose turn it is to read a file, among the threads of a process.
 
-Reading is Python's work, of which one thread at a time gets on. So one has the turn, first come, first served, and
-whoever has had it for a while lets those who wait go first: between rows, and wherever a reader comes for
-more of its file, so that neither rows that cost much nor a gigabyte without a row keeps others waiting.
+Reading is work of Python's, and only one thread at a time can do it. So one thread has the turn, first come, first
+served. After a while it lets those who wait go first: between rows, and whenever it reads more of its file. So neither
+costly rows nor a gigabyte without a row keeps others waiting.
 """
 
 import threading
@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 TURN_SECONDS = 0.1
-"""In one turn, while others wait; of the clock, since a storage may be slow, too."""
+"""How long a turn is while others wait. By the clock, since a store may be slow, too."""
 
 
 class ReadingTurns:

@@ -1,4 +1,4 @@
-"""What a command came to: as a job's row has it, and as it is told."""
+"""Outcomes of commands: as a job's row has them, and in their wire form."""
 
 from dataclasses import dataclass
 from typing import Any

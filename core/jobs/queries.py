@@ -1,4 +1,4 @@
-"""Reads of jobs: what a user sees of them, and what commands that were carried out before came to."""
+"""Reads of jobs: what a user sees, and the outcomes of commands that were carried out before."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from core.identity import ME, MY_ID
 from core.jobs.outcomes import StoredOutcome
 from core.pagination import DAMAGED
 
-# What a stored problem lacks is what makes it one occurrence of its kind (RFC 9457, 3.1.5): where, for which request.
+# A stored problem lacks `instance` and the request's id, which make it one occurrence (RFC 9457, 3.1.5).
 JOB_COLUMNS_JSON = """
     j.id, j.kind, j.state, j.created_at, j.started_at, j.finished_at, j.progress, j.status_code, j.result,
     (left(j.error::text, -1) || ',"instance":"/jobs/' || j.id || '","request_id":'

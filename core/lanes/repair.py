@@ -1,4 +1,4 @@
-"""What an operator sees of a lane, and how something is taken out of it that should not be carried out."""
+"""What an operator sees of a lane, and how a command is taken out of it."""
 
 import re
 from collections.abc import AsyncIterator, Sequence

@@ -1,8 +1,8 @@
-"""Who drains a lane, as PostgreSQL has it: whoever claimed it last, and nobody who claimed it before.
+"""Who drains a lane, by PostgreSQL: whoever claimed it last.
 
-The queue server tells who shall drain; a worker that froze in the middle of it and wakes up may still believe that it
-is him. So each drain takes a new token, and every transaction of it holds the lane's row under that token: no two
-drains are ever in the middle of one at the same time, and the older one is told that it has lost the lane.
+The queue server says who shall drain. But a worker that froze and wakes up may still believe that it is the one. So
+each drain takes a new token, and each of its transactions holds the lane's row under that token. Two drains are never
+in a transaction at the same time, and the older one learns that it has lost the lane.
 """
 
 import contextlib
@@ -42,7 +42,7 @@ class LaneLease:
 
 
 async def claim_lane(pool: Pool, lane: str) -> LaneLease:
-    """Takes a lane; waits for a transaction that the drain before has under way.
+    """Takes a lane; waits for the transaction that an earlier drain is in.
 
     Raises:
         ValueError: that is no name of a lane.

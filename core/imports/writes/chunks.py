@@ -1,6 +1,6 @@
 """Writes a chunk of an import: its tasks, its row errors and the checkpoint are one transaction.
 
-So whoever takes an import over goes on behind the last whole chunk, and nothing comes twice. A dry run does the same,
+So whoever takes an import over goes on after the last whole chunk, and nothing comes twice. A dry run does the same,
 but makes no tasks.
 """
 
@@ -14,7 +14,7 @@ from core.imports.writes.taskrows import CHUNK_SECONDS, write_rows
 from core.leases import LEASE_SECONDS, LeaseLost
 from core.taskquota import TaskQuota, quota_members
 
-# Nobody wants to be told of each row: the end of the import is an event of its own.
+# No events for single rows: the end of the import is an event of its own.
 _QUIETLY = "SET LOCAL app.quiet_events = 'on'"
 
 _CHECK = """
