@@ -18,10 +18,10 @@ from api.limits import charge
 from api.submission import build_command, perform
 from core.cache import Miss
 from core.commands import problem
+from core.loop_turns import Turns
 from core.tasks.queries import Caller, read_task
 from core.tasks.schemas import BATCH_MAXIMUM, Batch, Task, TaskCreate, TaskUpdate
 from core.tasks.validation import faults_of_operation, load_create, load_operation, load_update
-from core.turns import Turns
 
 OPERATIONS_A_HIT = 20
 

@@ -22,14 +22,14 @@ from core.redis.link import Link
 from core.settings import Settings
 from core.storage import Storage
 from core.version import VERSION
-from worker.deliveries import deliver
+from worker.deliveries.sender import deliver
 from worker.exports import run_exports
+from worker.gauges import measure_forever
 from worker.imports import run_imports
-from worker.maintenance import run_maintenance, schedule
-from worker.observer import observe_forever
+from worker.maintenance.runs import run_maintenance, schedule
 from worker.reminders import plan_reminders, send_due_reminders
 from worker.runner import EXPORTS_AT_ONCE, Job, QueueOfJobs, Services, serve_queue, with_policy
-from worker.writes import drain_lane, look_again
+from worker.writes.lanes import drain_lane, look_again
 
 # Work on these queues is claimed: under a lease, whose loss interrupts it, or in small steps. This is only the end of
 # all patience. There may be more jobs than places for imports and exports: those that find all of them taken end at
@@ -153,12 +153,12 @@ async def serve(settings: Settings, queues: Sequence[str]) -> None:
     metrics.BUILD_INFO.labels(VERSION, platform.python_version(), "worker").set(1)
     async with connected(settings, stop) as services:
         await look_at_login(settings, services.pool, "WORKER")
-        observer = asyncio.create_task(observe_forever(services))
+        gauges = asyncio.create_task(measure_forever(services))
         log.info("worker ready", queues=list(queues))
         try:
             await asyncio.gather(
                 *(serve_queue(QUEUES_OF_JOBS[name], services, stop, drain_seconds=DRAIN_SECONDS) for name in queues)
             )
         finally:
-            await end_tasks([observer])
+            await end_tasks([gauges])
     log.info("worker stopped")

@@ -20,7 +20,7 @@ from core import metrics
 from core.cache import CacheInvalidator
 from core.database.faults import is_unavailable
 from core.database.pools import Pool
-from core.imports.turns import ReadingTurns
+from core.imports.reading_turns import ReadingTurns
 from core.logs import get_logger
 from core.outages import Outage, Outages, pause
 from core.partitions.writes import ensure_partitions

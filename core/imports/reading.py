@@ -19,7 +19,7 @@ from marshmallow import ValidationError
 from core.formats.registry import FORMATS
 from core.formats.rows import BadRow, FileReport, ImportRefused, ReadOptions, Row, Rows, Values
 from core.formats.streams.decompress import is_compressed, open_decompressed
-from core.imports.turns import ReadingTurns, Turn
+from core.imports.reading_turns import ReadingTurns, Turn
 from core.tasks.fields import DEFAULT_RECURRENCE_FROM
 from core.tasks.validation import load_import
 

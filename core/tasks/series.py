@@ -5,9 +5,9 @@ from datetime import datetime
 from typing import Any
 
 from core.commands import Effect
+from core.loop_turns import Turns
 from core.tasks.recurrence import Following, following, require_next_date, zone_named
 from core.tasks.rules import RecurrenceInvalid, RecurrenceTooExpensive
-from core.turns import Turns
 
 
 def refused_rule(task_id: int, recurrence: str, due_date: datetime) -> Effect | None:

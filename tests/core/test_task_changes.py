@@ -20,7 +20,7 @@ from core.tasks.schemas import BATCH_MAXIMUM
 from core.tasks.writes.changes import LARGEST_TASK_BYTES, change_tasks
 from tests.core.conftest import Cast
 from tests.harness import insert_user
-from worker.operations import results_text
+from worker.writes.operations import results_text
 
 EVENTS = ["task.created", "task.updated", "task.completed", "task.deleted"]
 NOON = datetime.now(UTC).replace(hour=12, minute=0, second=0, microsecond=0)

@@ -9,10 +9,11 @@ import sys
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from core.reminders.writes.planning import sending
+from core.reminders.writes import sending
 from core.settings import Settings
-from worker import applying, deliveries, telling, writes
 from worker.__main__ import main
+from worker.deliveries import sender
+from worker.writes import applying, lanes, publishing
 
 POINTS = ("before-commit", "after-commit", "after-forgetting", "after-telling")
 FREEZE = "freeze-before-commit"
@@ -56,17 +57,17 @@ def arrange(point: str, batch: int) -> None:
     elif point == FREEZE:
         applying.record_jobs = _dying(applying.record_jobs, batch, by=signal.SIGSTOP)  # type: ignore[assignment,attr-defined]
     elif point == "after-commit":
-        writes.tell = _dying(writes.tell, batch, first=True)  # type: ignore[assignment]
+        lanes.publish = _dying(lanes.publish, batch, first=True)  # type: ignore[assignment]
     elif point == "after-forgetting":
-        telling._forget_owners = _dying(telling._forget_owners, batch)  # type: ignore[assignment]
+        publishing._forget_owners = _dying(publishing._forget_owners, batch)  # type: ignore[assignment]
     elif point == "after-telling":
-        writes.tell = _dying(writes.tell, batch)  # type: ignore[assignment]
+        lanes.publish = _dying(lanes.publish, batch)  # type: ignore[assignment]
     elif point == BEFORE_REMINDERS_COMMIT:
         sending._write = _dying(sending._write, batch)  # type: ignore[assignment]
     elif point == BEFORE_DELIVERIES_RECORD:
-        deliveries.record_results = _dying(deliveries.record_results, batch, first=True)  # type: ignore[assignment,attr-defined]
+        sender.record_results = _dying(sender.record_results, batch, first=True)  # type: ignore[assignment,attr-defined]
     elif point == AFTER_DELIVERIES_RECORD:
-        deliveries.record_results = _dying(deliveries.record_results, batch)  # type: ignore[assignment,attr-defined]
+        sender.record_results = _dying(sender.record_results, batch)  # type: ignore[assignment,attr-defined]
     else:
         raise ValueError(f"unknown point {point}: choose from {', '.join(ALL_POINTS)}")
 

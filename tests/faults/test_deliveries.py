@@ -27,7 +27,7 @@ from tests.faults.dying_worker import AFTER_DELIVERIES_RECORD, BEFORE_DELIVERIES
 from tests.faults.harness import Tier
 from tests.harness import SECRET, connection, eventually, flush, insert_user, tier_urls
 from tests.receivers import Received, Receiver, message_ids, raw_receiver, receiver
-from worker.webhooks import TIMEOUT_SECONDS
+from worker.deliveries.webhook import TIMEOUT_SECONDS
 
 pytestmark = pytest.mark.faults
 

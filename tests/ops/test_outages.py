@@ -13,7 +13,7 @@ from core.outages import LONGEST_PAUSE_SECONDS, Outage, pause
 from core.redis.clients import end_tasks
 from tests.conftest import MakeService
 from tests.harness import Servers, Service, away, eventually
-from worker import observer
+from worker import gauges
 
 QUEUES = ("writes", "bulk", "time", "maintenance")
 AWAY_SECONDS = 5.0
@@ -42,14 +42,14 @@ async def ask_for_ever(service: Service) -> None:
 async def test_an_outage_is_told_once_by_each_who_notices(
     make_service: MakeService, breakable_servers: Servers, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    monkeypatch.setattr(observer, "OBSERVE_SECONDS", 0.5)
+    monkeypatch.setattr(gauges, "MEASURE_SECONDS", 0.5)
     service = await make_service(
         on=breakable_servers, queues=QUEUES, RATE_LIMIT_PER_MINUTE="100000", WRITE_WAIT_SECONDS="1"
     )
     unexpected: list[dict[str, Any]] = []
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(lambda _, context: unexpected.append(context))
-    observing = asyncio.create_task(observer.observe_forever(service.worker.services))
+    observing = asyncio.create_task(gauges.measure_forever(service.worker.services))
     asking = asyncio.create_task(ask_for_ever(service))
     try:
         await asyncio.sleep(0.5)

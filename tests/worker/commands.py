@@ -11,8 +11,8 @@ from core.commands import Command
 from core.ids import new_job_id
 from core.lanes.writes import LaneLease, claim_lane
 from tests.harness import insert_user
-from worker.applying import apply_batch
 from worker.runner import Services
+from worker.writes.applying import apply_batch
 
 TAKEN_AT = "2026-01-31T12:00:00.000000+00:00"
 TAKEN_LATER = "2026-01-31T12:00:01.000000+00:00"

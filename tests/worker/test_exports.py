@@ -23,10 +23,12 @@ from core.jobs.writes import purge_jobs
 from core.storage import ObjectWriter, Storage
 from tests.harness import eventually
 from tests.worker.commands import apply, command, insert_task, new_user
-from worker import exports, maintenance
+from worker import exports
 from worker.exports import run_exports
+from worker.maintenance.scheduled import delete_expired_exports, delete_orphaned_exports
+from worker.maintenance.sweeps import CALLS_MAXIMUM, sweep_exports
 from worker.runner import EXPORTS_AT_ONCE, Services
-from worker.writes import drain_lane
+from worker.writes.lanes import drain_lane
 
 TRICKY = (
     "=1+1", "+49 30", "-5", "@home", "'quoted", "\tindented", "\rreturned", "''twice", 'say "hi"', "a,b;c", "ends\\",
@@ -399,13 +401,13 @@ async def test_an_export_that_is_cancelled_in_the_batch_that_begins_it_ends_as_c
         command("export.cancel", alice, {"id": ordering.id}),
     )
     assert [outcome["status_code"] for outcome in outcomes] == [404, 202, 204]
-    await maintenance.sweep_exports(services)
+    await sweep_exports(services)
     assert await services.queue.zcard(BULK_QUEUE) == 1
     await run_exports(services)
     row = await row_of(owner, ordering.id)
     assert (row["state"], row["started_at"], row["object"]) == ("cancelled", None, None)
     assert row["finished_at"] is not None
-    await maintenance.sweep_exports(services)
+    await sweep_exports(services)
     assert await services.queue.zcard(BULK_QUEUE) == 1
 
 
@@ -570,24 +572,24 @@ async def test_an_export_keeps_its_lease_where_a_process_may_have_one_connection
 async def test_a_sweep_calls_a_worker_for_what_nobody_carries_out_and_only_then(
     services: Services, owner: asyncpg.Connection, alice: int
 ) -> None:
-    await maintenance.sweep_exports(services)
+    await sweep_exports(services)
     assert await services.queue.zcard(BULK_QUEUE) == 0
     await order(services, alice)
-    await maintenance.sweep_exports(services)
+    await sweep_exports(services)
     assert await services.queue.zcard(BULK_QUEUE) == 1
     await claim_export(services.pool, "somebody")
-    await maintenance.sweep_exports(services)
+    await sweep_exports(services)
     assert await services.queue.zcard(BULK_QUEUE) == 1
     await owner.execute("UPDATE exports SET lease_until = now() - interval '1 second'")
-    await maintenance.sweep_exports(services)
+    await sweep_exports(services)
     assert await services.queue.zcard(BULK_QUEUE) == 2
 
 
 async def test_calls_do_not_pile_up_while_no_worker_is_there(services: Services, alice: int) -> None:
     await order(services, alice)
-    for _ in range(maintenance.CALLS_MAXIMUM + 5):
-        await maintenance.sweep_exports(services)
-    assert await services.queue.zcard(BULK_QUEUE) == maintenance.CALLS_MAXIMUM
+    for _ in range(CALLS_MAXIMUM + 5):
+        await sweep_exports(services)
+    assert await services.queue.zcard(BULK_QUEUE) == CALLS_MAXIMUM
 
 
 async def test_an_expired_file_is_deleted_and_its_export_told_of_for_some_days_more(
@@ -595,14 +597,14 @@ async def test_an_expired_file_is_deleted_and_its_export_told_of_for_some_days_m
 ) -> None:
     export_id = await order(services, alice)
     await run_exports(services)
-    await maintenance.delete_expired_exports(services, {})
+    await delete_expired_exports(services, {})
     assert len(await objects(services)) == 1
     await owner.execute("UPDATE exports SET expires_at = now()")
-    await maintenance.delete_expired_exports(services, {})
+    await delete_expired_exports(services, {})
     assert await objects(services) == []
     assert (await row_of(owner, export_id))["object"] is None
     await owner.execute("UPDATE exports SET expires_at = now() - interval '8 days'")
-    await maintenance.delete_expired_exports(services, {})
+    await delete_expired_exports(services, {})
     assert await owner.fetchval("SELECT count(*) FROM jobs WHERE kind = 'export'") == 0
 
 
@@ -622,8 +624,8 @@ async def test_a_file_that_nobody_knows_of_is_deleted_when_it_cannot_belong_to_a
     async with services.storage.writer("exports/orphan/1") as writer:
         await writer.write(b"x")
         await writer.commit()
-    await maintenance.delete_orphaned_exports(services, {})
+    await delete_orphaned_exports(services, {})
     assert await objects(services) == ["exports/orphan/1"]
-    monkeypatch.setattr(maintenance, "LONGEST_EXPORT_SECONDS", -25 * 3600)
-    await maintenance.delete_orphaned_exports(services, {})
+    monkeypatch.setattr("worker.maintenance.scheduled.LONGEST_EXPORT_SECONDS", -25 * 3600)
+    await delete_orphaned_exports(services, {})
     assert await objects(services) == []

@@ -18,7 +18,7 @@ from core.partitions.writes import attach_partition, create_partition, detach_pa
 from tests.harness import connection
 from tests.worker.commands import apply, batch, create, update
 from tests.worker.imports.harness import counts, imported, lines
-from worker.maintenance import keep_partitions
+from worker.maintenance.scheduled import keep_partitions
 from worker.runner import Services
 
 THIS_YEAR = datetime.now(UTC).year

@@ -20,7 +20,7 @@ from tests.worker.commands import apply, command, create, insert_task, new_user
 from tests.worker.imports.harness import begin, lines
 from worker.exports import run_exports
 from worker.imports import run_imports
-from worker.maintenance import sweep_exports
+from worker.maintenance.sweeps import sweep_exports
 from worker.runner import Services
 
 

@@ -30,8 +30,8 @@ from core.redis.clients import queue_client, wake_channel
 from tests.harness import answer_cut_off, connection, eventually
 from tests.worker.commands import create, new_user
 from worker.main import QUEUES_OF_JOBS
-from worker.maintenance import ONCE_A_TICK, SWEEPS
-from worker.operations import COMMAND_KINDS
+from worker.maintenance.runs import ONCE_A_TICK
+from worker.maintenance.sweeps import SWEEPS
 from worker.runner import (
     RETRY_LONGEST_SECONDS,
     QueueOfJobs,
@@ -42,6 +42,7 @@ from worker.runner import (
     serve_queue,
     with_policy,
 )
+from worker.writes.operations import COMMAND_KINDS
 
 ROOT = Path(__file__).parents[2]
 TEST_QUEUE = "tenfold:test"

@@ -13,11 +13,11 @@ import sqlalchemy as sa
 
 from core.commands import Effect
 from core.database.pools import Connection
+from core.loop_turns import Turns
 from core.tasks.columns import task_json
 from core.tasks.folding import AnswerBudget, Folding, Found, State, Step
 from core.tasks.tables import tasks as tasks_table
 from core.tasks.writes.series import follow_states
-from core.turns import Turns
 
 Key = tuple[int, int]
 

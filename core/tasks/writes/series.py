@@ -9,9 +9,9 @@ from typing import Any
 
 from core.commands import Effect
 from core.database.pools import Connection
+from core.loop_turns import Turns
 from core.tasks.recurrence import Following
 from core.tasks.series import refused_rule
-from core.turns import Turns
 
 # What is about to be completed, as it is; a lock keeps it so, since an admin's command may come from another lane.
 _TO_BE_COMPLETED = """

@@ -7,29 +7,29 @@ from core.imports.waiting import unfinished_imports
 from core.imports.writes.work import claim_import
 from core.jobs.queues import BULK_QUEUE
 from tests.worker.imports.harness import begin, numbered, state_of, upload
-from worker import maintenance
 from worker.imports import run_imports
+from worker.maintenance import scheduled, sweeps
 from worker.runner import Services
 
 
 async def test_a_forgotten_import_is_called_for_again(services: Services, alice: int) -> None:
     await begin(services, alice, numbered(1))
     await services.queue.flushdb()
-    await maintenance.sweep_imports(services)
+    await sweeps.sweep_imports(services)
     assert await services.queue.zcard(BULK_QUEUE) == 1
     await run_imports(services)
     await services.queue.flushdb()
-    await maintenance.sweep_imports(services)
+    await sweeps.sweep_imports(services)
     assert await services.queue.zcard(BULK_QUEUE) == 0
 
 
 async def test_uploads_that_no_import_needs_are_purged_when_they_are_old(
     services: Services, owner: asyncpg.Connection, alice: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(maintenance, "UPLOAD_KEPT_SECONDS", -1.0)
+    monkeypatch.setattr(scheduled, "UPLOAD_KEPT_SECONDS", -1.0)
     orphan = await upload(services, b"nobody's")
     import_id = await begin(services, alice, numbered(1))
-    await maintenance.purge_uploads(services, {})
+    await scheduled.purge_uploads(services, {})
     assert await services.storage.size((await state_of(owner, import_id))["object"])
     assert [name async for names in services.storage.names_older_than("imports", -1) for name in names] != [orphan]
     await run_imports(services)
