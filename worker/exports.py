@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import hashlib
 import time
+from dataclasses import dataclass, field
 
 from core import metrics
 from core.commands import Effect
@@ -28,6 +29,8 @@ from core.logs import get_logger
 from core.storage import ObjectWriter
 from worker.runner import Services
 
+EXPORTS_AT_ONCE = 3
+"""In one process."""
 RENEW_SECONDS = 1.0
 ATTEMPTS_MAXIMUM = 10
 RELEASE_SECONDS = 2.0
@@ -81,11 +84,19 @@ class Progress:
         await self._writer.write(data)
 
 
+@dataclass(frozen=True, slots=True)
+class ExportState:
+    """What the exports of one process share: `running` is held by each that is carried out."""
+
+    running: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(EXPORTS_AT_ONCE))
+
+
 async def run_exports(services: Services) -> None:
     """Carries out exports, one after the other, as long as there are any that nobody else carries out."""
-    if services.exporting.locked():
+    running = services.state_of(ExportState).running
+    if running.locked():
         return  # whoever has the places looks for more when they are done
-    async with services.exporting:
+    async with running:
         while not services.stopping.is_set():
             export = await claim_export(services.pool, new_lease_owner())
             if export is None:

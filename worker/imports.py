@@ -8,8 +8,11 @@ when it has had it for a while and others wait.
 import asyncio
 import contextlib
 import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
 
@@ -19,6 +22,7 @@ from core.errors import ObjectGone, StorageUnavailable
 from core.formats.rows import ImportRefused
 from core.imports.claims import ClaimedImport, Counts
 from core.imports.reading import Chunk, ImportReader, read_options, too_many_errors
+from core.imports.reading_turns import ReadingTurns
 from core.imports.waiting import ended_imports, imports_wait
 from core.imports.writes.chunks import write_chunk
 from core.imports.writes.work import (
@@ -34,8 +38,11 @@ from core.leases import LeaseLost, kept_lease, new_lease_owner
 from core.logs import get_logger
 from core.partitions.writes import is_missing_partition
 from core.redis.clients import REDIS_FAULTS, end_tasks
-from worker.runner import Services, make_missing_partition, retry_delay
+from worker.partitions import make_missing_partition
+from worker.runner import Services, retry_delay
 
+IMPORTS_AT_ONCE = 4
+"""In one process."""
 RENEW_SECONDS = 5.0
 TURN_SECONDS = 30.0
 """How long an import keeps its place while others wait for one; passing over what was done before does not count."""
@@ -45,7 +52,28 @@ SKIP_ROWS = 20_000
 STORAGE_PAUSE_SECONDS = 15.0
 RELEASE_SECONDS = 2.0
 
+T = TypeVar("T")
+
 log = get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class ImportState:
+    """What the imports of one process share.
+
+    Attributes:
+        running: held by each import that is carried on.
+        turns: whose turn it is to read a file.
+        threads: read the files; they wait for their turns.
+    """
+
+    running: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(IMPORTS_AT_ONCE))
+    turns: ReadingTurns = field(default_factory=ReadingTurns)
+    threads: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(IMPORTS_AT_ONCE, "import"))
+
+    async def in_thread(self, work: Callable[[], T]) -> T:
+        """Has a thread do blocking work on a file; interrupted, the thread is left to end by itself."""
+        return await asyncio.get_running_loop().run_in_executor(self.threads, work)
 
 
 class TurnOver(Exception):
@@ -54,9 +82,10 @@ class TurnOver(Exception):
 
 async def run_imports(services: Services) -> None:
     """Carries imports on, one after the other, as long as there are any that nobody else carries on."""
-    if services.importing.locked():
+    running = services.state_of(ImportState).running
+    if running.locked():
         return  # whoever has the places looks for more when one gets free
-    async with services.importing:
+    async with running:
         while not services.stopping.is_set():
             claim = await claim_import(services.pool, new_lease_owner())
             if claim is None:
@@ -145,13 +174,14 @@ class _Run:
         self._services = services
         self._claim = claim
         self._counts = claim.counts
+        self._state = services.state_of(ImportState)
         self._reader = ImportReader(
             partial(services.storage.open, claim.object),
             claim.format,
             read_options(claim.options, users_time_zone=claim.users_time_zone),
             on_conflict=claim.on_conflict,
             maximum_bytes=services.settings.max_import_bytes,
-            turns=services.reading,
+            turns=self._state.turns,
         )
         self._bytes_read = 0
         self._working_since = time.monotonic()
@@ -166,7 +196,7 @@ class _Run:
         # The worker before may have died between a commit and this.
         await self._forget_pages(Counts())
         if not self._claim.counts.read:
-            await self._services.in_reader_thread(self._reader.measure)
+            await self._state.in_thread(self._reader.measure)
         await self._skip(self._claim.counts.read)
         turn_ends = time.monotonic() + TURN_SECONDS
         upcoming = asyncio.create_task(self._read(self._counts.failed), name="import chunk")
@@ -190,7 +220,7 @@ class _Run:
     async def _skip(self, rows: int) -> None:
         """Passes over what was dealt with before; in pieces, so that it can be interrupted."""
         while rows > 0:
-            passed = await self._services.in_reader_thread(partial(self._reader.skip, min(rows, SKIP_ROWS)))
+            passed = await self._state.in_thread(partial(self._reader.skip, min(rows, SKIP_ROWS)))
             rows -= passed
             if not passed:
                 return
@@ -199,7 +229,7 @@ class _Run:
         maximum = self._claim.max_errors
         failures_left = None if maximum is None else max(0, maximum - failed)
         read = partial(self._reader.read_chunk, failures_left=failures_left)
-        chunk = await self._services.in_reader_thread(read)
+        chunk = await self._state.in_thread(read)
         metrics.IMPORT_CHUNK_DURATION.labels("read").observe(chunk.seconds)
         return chunk
 

@@ -12,7 +12,7 @@ from prometheus_client import start_http_server
 
 from core import metrics
 from core.cache import CacheInvalidator
-from core.database.pools import worker_pool
+from core.database.pools import Pool, worker_pool
 from core.database.rights import look_at_login
 from core.jobs.queues import BULK_QUEUE, MAINTENANCE_QUEUE, TIME_QUEUE, WRITES_QUEUE
 from core.logs import event_log, get_logger
@@ -23,12 +23,12 @@ from core.settings import Settings
 from core.storage import Storage
 from core.version import VERSION
 from worker.deliveries.sender import deliver
-from worker.exports import run_exports
+from worker.exports import EXPORTS_AT_ONCE, run_exports
 from worker.gauges import measure_forever
 from worker.imports import run_imports
 from worker.maintenance.runs import run_maintenance, schedule
 from worker.reminders import plan_reminders, send_due_reminders
-from worker.runner import EXPORTS_AT_ONCE, Job, QueueOfJobs, Services, serve_queue, with_policy
+from worker.runner import Job, QueueOfJobs, Services, serve_queue, with_policy
 from worker.writes.lanes import drain_lane, look_again
 
 # Work on these queues is claimed: under a lease, whose loss interrupts it, or in small steps. This is only the end of
@@ -93,38 +93,39 @@ class CannotListen(Exception):
 @contextlib.asynccontextmanager
 async def connected(settings: Settings, stopping: asyncio.Event) -> AsyncIterator[Services]:
     """Everything that jobs work with; connects at first use, so a worker may start before its servers."""
-    pool = await worker_pool(settings)
-    snapshots = await worker_pool(settings, size=EXPORTS_AT_ONCE)
-    queue = queue_client(settings.queue_redis_url)
-    cache = cache_client(settings.redis_url)
-    queue_link, cache_link = Link(queue, timeout=QUEUE_REPLY_SECONDS), Link(cache, timeout=CACHE_REPLY_SECONDS)
-    lane_readers: dict[str, Link] = {}
-    quotas = Quotas(settings, pool)
-    try:
-        invalidator, storage = CacheInvalidator(cache, queue, link=cache_link), Storage.of(settings)
-        log_write = event_log(settings, tier="worker", event="write")
+    async with contextlib.AsyncExitStack() as closing:
+        queue = queue_client(settings.queue_redis_url)
+        cache = cache_client(settings.redis_url)
+        closing.push_async_callback(cache.aclose, close_connection_pool=True)
+        closing.push_async_callback(queue.aclose, close_connection_pool=True)
+        queue_link, cache_link = Link(queue, timeout=QUEUE_REPLY_SECONDS), Link(cache, timeout=CACHE_REPLY_SECONDS)
+        closing.push_async_callback(cache_link.close)
+        closing.push_async_callback(queue_link.close)
+        pool = await worker_pool(settings)
+        snapshots = await worker_pool(settings, size=EXPORTS_AT_ONCE)
+        closing.push_async_callback(_close_pools, pool, snapshots)
+        quotas = Quotas(settings, pool)
+        closing.push_async_callback(quotas.close)
         yield Services(
             settings,
             pool,
             queue,
             cache,
             queue_link,
-            invalidator,
-            storage,
+            CacheInvalidator(cache, queue, link=cache_link),
+            Storage.of(settings),
             snapshots,
             quotas,
-            log_write,
+            event_log(settings, tier="worker", event="write"),
             stopping,
-            lane_readers=lane_readers,
+            closing=closing,
         )
-    finally:
-        await quotas.close()
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(asyncio.gather(pool.close(), snapshots.close()), 5)
-        for link in (queue_link, cache_link, *lane_readers.values()):
-            await link.close()
-        await queue.aclose(close_connection_pool=True)
-        await cache.aclose(close_connection_pool=True)
+
+
+async def _close_pools(*pools: Pool) -> None:
+    """Waits for what is under way, but not for a server that hangs."""
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(asyncio.gather(*(pool.close() for pool in pools)), 5)
 
 
 async def serve(settings: Settings, queues: Sequence[str]) -> None:

@@ -1,10 +1,9 @@
-"""What every job gets: a woken worker, the retry policy, metrics and log context."""
+"""What every job gets: services, a woken worker, the retry policy, metrics and log context."""
 
 import asyncio
 import contextlib
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -20,13 +19,10 @@ from core import metrics
 from core.cache import CacheInvalidator
 from core.database.faults import is_unavailable
 from core.database.pools import Pool
-from core.imports.reading_turns import ReadingTurns
 from core.logs import get_logger
 from core.outages import Outage, Outages, pause
-from core.partitions.writes import ensure_partitions
 from core.quotas import Quotas
 from core.redis.clients import (
-    QUEUE_REPLY_SECONDS,
     REDIS_FAULTS,
     THIRTY_DAYS_MS,
     dumps_job,
@@ -47,8 +43,6 @@ RESTART_SECONDS = 0.5
 RECORD_SECONDS = 1.0
 LEASE_RENEWALS = 4
 """How often a lease is renewed in the time that it lasts."""
-IMPORTS_AT_ONCE = 4
-EXPORTS_AT_ONCE = 3
 
 T = TypeVar("T")
 
@@ -57,7 +51,10 @@ log = get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """What a job works with; arq hands it over as `ctx["services"]`."""
+    """What every job works with; arq hands it over as `ctx["services"]`.
+
+    What one kind of job alone shares in a process belongs to its module, in a class of its own: see `state_of`.
+    """
 
     settings: Settings
     pool: Pool
@@ -74,32 +71,19 @@ class Services:
     """Writes the line of a write that was carried out."""
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the process shall end: long work stops at its next checkpoint."""
-    importing: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(IMPORTS_AT_ONCE))
-    """The places for imports in this process."""
-    exporting: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(EXPORTS_AT_ONCE))
-    """The places for exports in this process."""
-    reading: ReadingTurns = field(default_factory=ReadingTurns)
-    """Whose turn it is to read an import's file."""
-    readers: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(IMPORTS_AT_ONCE, "import"))
-    """The threads that read them; they wait for their turns."""
-    delivering: asyncio.Lock = field(default_factory=asyncio.Lock)
-    """Held by the one loop of this process that delivers."""
-    lane_readers: dict[str, Link] = field(default_factory=dict)
-    """What `lane_reader` has opened, to be closed with the process."""
-    busy_at: dict[str, float] = field(default_factory=dict)
-    """Lane of single writes → when this process last began to apply something of it (`time.monotonic()`)."""
     outages: Outages = field(default_factory=Outages)
     """What this process has noticed to be away."""
+    closing: contextlib.AsyncExitStack = field(default_factory=contextlib.AsyncExitStack)
+    """Closes what a job opens for the process, when the process ends."""
+    states: dict[type[Any], Any] = field(default_factory=dict)
+    """What `state_of` has made."""
 
-    async def in_reader_thread(self, work: Callable[[], T]) -> T:
-        """Has a thread of `readers` do blocking work on an import's file; interrupted, it is left to end by itself."""
-        return await asyncio.get_running_loop().run_in_executor(self.readers, work)
-
-    def lane_reader(self, lane: str) -> Link:
-        """The connection on which a lane's drain waits for entries: nothing else could be asked on it meanwhile."""
-        if lane not in self.lane_readers:
-            self.lane_readers[lane] = Link(self.queue, timeout=QUEUE_REPLY_SECONDS)
-        return self.lane_readers[lane]
+    def state_of(self, kind: type[T]) -> T:
+        """What the jobs of one module share in this process: the one object of a class, made when first asked for."""
+        if kind not in self.states:
+            self.states[kind] = kind()
+        state: T = self.states[kind]
+        return state
 
 
 Job = Callable[..., Awaitable[Any]]
@@ -252,15 +236,6 @@ class WokenWorker(Worker):
                             self.wake()
             except REDIS_FAULTS:
                 await asyncio.sleep(RESTART_SECONDS)
-
-
-async def make_missing_partition(services: Services) -> None:
-    """Makes the partition for new tasks, which maintenance should have made long ago.
-
-    Raises:
-        Exception: a transient fault.
-    """
-    await ensure_partitions(services.pool, ahead=0, interval=services.settings.partition_interval)
 
 
 def build_worker(queue: QueueOfJobs, services: Services, pool: ArqRedis, *, burst: bool = False) -> WokenWorker:

@@ -24,10 +24,10 @@ from core.storage import ObjectWriter, Storage
 from tests.harness import eventually
 from tests.worker.commands import apply, command, insert_task, new_user
 from worker import exports
-from worker.exports import run_exports
+from worker.exports import EXPORTS_AT_ONCE, run_exports
 from worker.maintenance.scheduled import delete_expired_exports, delete_orphaned_exports
 from worker.maintenance.sweeps import CALLS_MAXIMUM, sweep_exports
-from worker.runner import EXPORTS_AT_ONCE, Services
+from worker.runner import Services
 from worker.writes.lanes import drain_lane
 
 TRICKY = (

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import time
 from collections import deque
+from dataclasses import dataclass, field
 
 from core import clock, metrics
 from core.database.faults import is_transient
@@ -48,11 +49,19 @@ LEASE_LEFT_SECONDS = 45.0
 log = get_logger()
 
 
+@dataclass(frozen=True, slots=True)
+class DeliveryState:
+    """What the deliveries of one process share: `running` is held by the one loop that delivers."""
+
+    running: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+
 async def deliver(services: Services) -> None:
     """Delivers as long as there is something to deliver; one run in a process at a time."""
-    if services.delivering.locked():
+    running = services.state_of(DeliveryState).running
+    if running.locked():
         return
-    async with services.delivering:
+    async with running:
         sender = Sender(services)
         try:
             is_done = await sender.run()

@@ -9,12 +9,14 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
 
 from core import lanes, metrics
 from core.commands import Command, Entry, UnreadableEntry, decode_entry
 from core.lanes.writes import LaneLease, LaneLost, claim_lane
 from core.logs import get_logger
-from core.redis.clients import REDIS_FAULTS
+from core.redis.clients import QUEUE_REPLY_SECONDS, REDIS_FAULTS
+from core.redis.link import Link
 from worker.runner import Services
 from worker.writes.alone import Tries
 
@@ -28,12 +30,33 @@ RawEntry = tuple[bytes, dict[bytes, bytes]]
 log = get_logger()
 
 
+@dataclass(frozen=True, slots=True)
+class DrainState:
+    """What the drains of one process share.
+
+    Attributes:
+        readers: lane → the connection on which its drain waits for entries. Nothing else can be asked on it meanwhile.
+        busy_at: lane of single writes → when something of it was last begun, by `time.monotonic()`.
+    """
+
+    readers: dict[str, Link] = field(default_factory=dict)
+    busy_at: dict[str, float] = field(default_factory=dict)
+
+    def reader(self, services: Services, lane: str) -> Link:
+        """A lane's reader, which stays open until the process ends."""
+        if lane not in self.readers:
+            link = self.readers[lane] = Link(services.queue, timeout=QUEUE_REPLY_SECONDS)
+            services.closing.push_async_callback(link.close)
+        return self.readers[lane]
+
+
 class Drain:
     """One drain of one lane."""
 
     def __init__(self, services: Services, lane: str) -> None:
         self.services = services
         self.lane = lane
+        self.state = services.state_of(DrainState)
         self.lease = LaneLease(lane, 0)
         self.tries = Tries(services, lane)
         self._stream = lanes.stream(lane)
@@ -54,7 +77,7 @@ class Drain:
         Claims the lane when it has found the first ones.
         """
         waiting = ("BLOCK", LINGER_MILLISECONDS) if linger else ()
-        [found] = await self.services.lane_reader(self.lane).send(
+        [found] = await self.state.reader(self.services, self.lane).send(
             ("XREAD", "COUNT", count, *waiting, "STREAMS", self._stream, self._last_id)
         )
         if found is None:

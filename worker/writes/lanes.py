@@ -40,7 +40,7 @@ async def _apply_entries(drain: Drain, entries: Sequence[Entry]) -> None:
     started = time.perf_counter()
     commands = [command for entry in entries for command in entry.commands]
     if commands:
-        drain.services.busy_at[drain.lane] = time.monotonic()
+        drain.state.busy_at[drain.lane] = time.monotonic()
         applied = await apply_batch(drain.services, drain.lease, commands, drain.suspects)
         origins = {id(command): entry.origin for entry in entries for command in entry.commands}
         await publish(drain.services, drain.lane, origins, applied)

@@ -143,6 +143,6 @@ async def _give_way(drain: Drain, seconds: float) -> None:
     """Lets those who wait for a single write have the processor, as long as there are any."""
     now = time.monotonic()
     others_are_busy = any(
-        now - busy_at < BUSY_SECONDS for lane, busy_at in drain.services.busy_at.items() if lane != drain.lane
+        now - busy_at < BUSY_SECONDS for lane, busy_at in drain.state.busy_at.items() if lane != drain.lane
     )
     await asyncio.sleep(seconds * REST_SHARE if others_are_busy else 0)

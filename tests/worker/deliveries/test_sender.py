@@ -29,7 +29,7 @@ from tests.worker.commands import apply, command, insert_task
 from worker.deliveries import sender as sending
 from worker.deliveries.apprise import PROCESSES_MAXIMUM
 from worker.deliveries.channels import SENDING_A_CHANNEL, SENDING_A_HOST
-from worker.deliveries.sender import deliver
+from worker.deliveries.sender import DeliveryState, deliver
 from worker.runner import Services
 
 
@@ -144,7 +144,7 @@ async def test_four_workers_share_the_work_and_nothing_is_sent_twice(
     channels = [await channel(services, owner, alice, f"{hook.url}/{number}") for number in range(5)]
     for channel_id in channels:
         await events(owner, alice, channel_id, 100)
-    await asyncio.gather(*(deliver(replace(services, delivering=asyncio.Lock())) for _ in range(4)))
+    await asyncio.gather(*(deliver(replace(services, states={})) for _ in range(4)))
     ids = [received.id for received in hook.received]
     assert len(ids) == len(set(ids)) == 500
     assert await states(owner) == {"delivered": 500}
@@ -186,7 +186,7 @@ async def test_one_run_at_a_time_in_a_process(
     services: Services, owner: asyncpg.Connection, alice: int, hook: Receiver
 ) -> None:
     await events(owner, alice, await channel(services, owner, alice, hook.url))
-    async with services.delivering:
+    async with services.state_of(DeliveryState).running:
         await deliver(services)
     assert hook.received == []
 
