@@ -23,11 +23,11 @@ from api import (
 )
 from api.contexts import CONTEXTS
 from api.endpoints import Endpoint
-from api.keys import BOOKKEEPING, IDENTITIES, SECRETS, SETTINGS, TOKENS
+from api.keys import DEFERRED, IDENTITIES, SECRETS, SETTINGS, TOKENS
 from api.middlewares import around_every_request
 from api.runner import Runner
 from api.tokens import Tokens
-from core.bookkeeping import Bookkeeping
+from core.deferred import Deferred
 from core.encryption import SecretBox
 from core.identity import Identities
 from core.logs import event_log, get_logger
@@ -67,7 +67,7 @@ def create_app(settings: Settings) -> web.Application:
         endpoint.path.split("/")[1] for endpoint in ENDPOINTS
     }:
         raise SettingsError([f"PUBLIC_URL has a path that means something here already ({settings.public_url})"])
-    bookkeeping = Bookkeeping()
+    deferred = Deferred()
     app = web.Application(
         client_max_size=settings.max_body_bytes,
         middlewares=[
@@ -75,12 +75,12 @@ def create_app(settings: Settings) -> web.Application:
                 {endpoint.handler: endpoint for endpoint in ENDPOINTS},
                 settings,
                 event_log(settings, tier="api", event="request"),
-                bookkeeping,
+                deferred,
             ),
         ],
     )
     app[SETTINGS] = settings
-    app[BOOKKEEPING] = bookkeeping
+    app[DEFERRED] = deferred
     app[TOKENS] = Tokens(settings)
     app[IDENTITIES] = Identities.of(settings)
     app[SECRETS] = SecretBox.of(settings)

@@ -11,9 +11,9 @@ from aiohttp import web
 from api.authority import visible_outcome
 from api.gateway import Gateway
 from api.keys import (
-    BOOKKEEPING,
     CACHE,
     CACHE_CLIENT,
+    DEFERRED,
     GATEWAY,
     GUESS_LIMITS,
     IDENTITIES,
@@ -121,7 +121,7 @@ async def write_gateway(app: web.Application) -> AsyncIterator[None]:
     async def find(command: Command) -> Outcome | None:
         return await within(FIND_SECONDS, _outcome_to_tell(app, command))
 
-    gateway = Gateway(app[QUEUE], settings, CacheInvalidator(app[CACHE_CLIENT], app[QUEUE]), find, app[BOOKKEEPING])
+    gateway = Gateway(app[QUEUE], settings, CacheInvalidator(app[CACHE_CLIENT], app[QUEUE]), find, app[DEFERRED])
     app[GATEWAY] = gateway
     await gateway.start()
     yield
@@ -140,7 +140,7 @@ async def gauges(app: web.Application) -> AsyncIterator[None]:
     measuring = asyncio.create_task(_measure_forever(app), name="gauges")
     yield
     await end_tasks([measuring])
-    app[BOOKKEEPING].settle()
+    app[DEFERRED].flush()
 
 
 async def _measure_forever(app: web.Application) -> None:

@@ -20,18 +20,18 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 
 from api.lanes import Company, LaneWriter, Submission, listing_as_queued, require_fsynced
 from core import lanes, metrics
-from core.bookkeeping import Bookkeeping
 from core.cache import CacheInvalidator
 from core.commands import Command, Outcome, decode_outcomes
 from core.database.reads import within
+from core.deferred import Deferred
 from core.errors import DatabaseUnavailable, QueueUnavailable
 from core.jobs.outcomes import key_reuse
 from core.logs import get_logger
 from core.outages import Outage
+from core.quotas.refusals import quota_exceeded
 from core.redis.clients import QUEUE_REPLY_SECONDS, REDIS_FAULTS, end_tasks, reply
 from core.redis.link import Link
 from core.settings import Settings
-from core.taskquota import quota_exceeded
 
 APPEND_SECONDS = 10.0
 SUBSCRIBE_SECONDS = 2.0
@@ -69,7 +69,7 @@ class Gateway:
         settings: Settings,
         invalidator: CacheInvalidator,
         find_outcome: FindOutcome,
-        bookkeeping: Bookkeeping,
+        deferred: Deferred,
     ) -> None:
         """
         Args:
@@ -77,13 +77,13 @@ class Gateway:
             settings: `write_lanes`, `write_buffer_max_commands`, `write_lane_max_entries`, `quota_waiting_jobs`.
             invalidator: told of users whose change was learned from the `jobs` table.
             find_outcome: looks a command up in the `jobs` table; None while it has not been carried out.
-            bookkeeping: when waits are recorded.
+            deferred: when waits are recorded.
         """
         self.origin = f"{os.getpid()}-{secrets.token_hex(6)}"
         self._queue = queue
         self._invalidator = invalidator
         self._find_outcome = find_outcome
-        self._bookkeeping = bookkeeping
+        self._deferred = deferred
         self._link = Link(queue, timeout=QUEUE_REPLY_SECONDS)
         self._write_lanes = settings.write_lanes
         self._waiting_jobs_maximum = settings.quota_waiting_jobs
@@ -197,7 +197,7 @@ class Gateway:
             self._pending.pop(command.token, None)
             lane.settled(command.token)
         answers = _ACCEPTED if outcome is None else _TOLD
-        self._bookkeeping.note(_record_answer, (answers, time.monotonic() - started))
+        self._deferred.add(_record_answer, (answers, time.monotonic() - started))
         return outcome
 
     def _lane_for(self, command: Command) -> LaneWriter:

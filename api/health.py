@@ -15,11 +15,11 @@ from prometheus_client.multiprocess import MultiProcessCollector
 
 from api.endpoints import Endpoint
 from api.http import json_response
-from api.keys import BOOKKEEPING, CACHE_CLIENT, POOL, QUEUE, SETTINGS
+from api.keys import CACHE_CLIENT, DEFERRED, POOL, QUEUE, SETTINGS
 from core import lanes
-from core.bookkeeping import GATHER_SECONDS
 from core.database.rights import MISSING_SCHEMA, identity_fault, read_standing
 from core.database.schema import SCHEMA_REVISION, applied_revision
+from core.deferred import GATHER_SECONDS
 from core.errors import DatabaseUnavailable, IdentityRefused, SchemaUnready
 from core.redis.clients import REDIS_FAULTS, durability_faults
 
@@ -169,7 +169,7 @@ CHECKS: dict[str, tuple[Check, bool]] = {
 
 async def metrics_text(request: web.Request) -> web.Response:
     """`GET /metrics`: of all API processes that share the port."""
-    request.app[BOOKKEEPING].settle()
+    request.app[DEFERRED].flush()
     registry = PROCESS_REGISTRY
     if os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
         registry = CollectorRegistry()

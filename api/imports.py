@@ -31,7 +31,8 @@ from core.imports.queries import (
 from core.jobs.queries import JobView, read_job
 from core.logs import get_logger
 from core.pagination import decode_cursor, encode_cursor, scope_digest
-from core.quotas import read_held, refusal_of
+from core.quotas.queries import read_held
+from core.quotas.refusals import refusal_of
 
 CSV = "text/csv"
 ANY_CSV = "csv"

@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import web
 
 from api.identity import Identity
-from core.bookkeeping import Bookkeeping
 from core.cache import PageCache
 from core.database.read_pool import ReadPool
+from core.deferred import Deferred
 from core.encryption import SecretBox
 from core.identity import Identities
 from core.ratelimit import Allowance, RateLimiter
@@ -39,7 +39,7 @@ TOKENS: "web.AppKey[Tokens]" = web.AppKey("tokens")
 PASSWORDS: "web.AppKey[PasswordService]" = web.AppKey("passwords")
 REQUEST_LIMIT: web.AppKey[RateLimiter] = web.AppKey("request_limit", RateLimiter)
 LIST_QUERIES: "web.AppKey[dict[Any, Any]]" = web.AppKey("list_queries")
-BOOKKEEPING: web.AppKey[Bookkeeping] = web.AppKey("bookkeeping", Bookkeeping)
+DEFERRED: web.AppKey[Deferred] = web.AppKey("deferred", Deferred)
 REGISTRATION_LIMIT: web.AppKey[RateLimiter] = web.AppKey("registration_limit", RateLimiter)
 GUESS_LIMITS: "web.AppKey[GuessLimits]" = web.AppKey("guess_limits")
 

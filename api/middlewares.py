@@ -28,8 +28,8 @@ from api.limits import counted_as, refuse
 from api.origins import Origins
 from api.tokens import TokenInvalid
 from core import metrics
-from core.bookkeeping import Bookkeeping
 from core.database.reads import within
+from core.deferred import Deferred
 from core.errors import DatabaseUnavailable
 from core.logs import get_logger
 from core.ratelimit import Allowance
@@ -54,7 +54,7 @@ def around_every_request(
     endpoints: Mapping[Handler, Endpoint],
     settings: Settings,
     log_request: Callable[[dict[str, Any]], None],
-    bookkeeping: Bookkeeping,
+    deferred: Deferred,
 ) -> Middleware:
     """The one middleware: request id, admission, a problem for whatever is raised, metrics, and one log line.
 
@@ -62,7 +62,7 @@ def around_every_request(
         endpoints: by handler; anything else that is routed needs no token and is counted by address.
         settings: `trusted_proxies`, `cors_origins`, `public_url`.
         log_request: writes the line of an answered request.
-        bookkeeping: when requests are counted and their lines written.
+        deferred: when requests are counted and their lines written.
     """
     # A random prefix for the process, and a number for the request: random bytes for each would cost a system call.
     prefix = secrets.token_hex(8)
@@ -75,7 +75,7 @@ def around_every_request(
     def tell_in_flight() -> None:
         metrics.HTTP_IN_FLIGHT.set(in_flight)
 
-    bookkeeping.keep(tell_in_flight)
+    deferred.add_level(tell_in_flight)
 
     def count_and_log(answered: dict[str, Any]) -> None:
         _count_and_log(answered, log_request)
@@ -89,7 +89,7 @@ def around_every_request(
         request[ADDRESS] = address = client_address(request)
         structlog.contextvars.bind_contextvars(request_id=request_id)
         in_flight += 1
-        bookkeeping.stir()
+        deferred.schedule()
         status = 499  # the client went away before it was answered
         try:
             endpoint = endpoints.get(request.match_info.handler)
@@ -120,7 +120,7 @@ def around_every_request(
                 "job": request.get(JOB_ID),
                 "address": address,
             }
-            bookkeeping.note(count_and_log, answered)
+            deferred.add(count_and_log, answered)
 
     return answer
 

@@ -26,8 +26,8 @@ from core.commands import Effect
 from core.formats.registry import head_of
 from core.formats.rows import Head, ImportRefused
 from core.formats.streams.decompress import HEAD_BYTES, decompressed_head
+from core.quotas.refusals import quota_exceeded, quota_members
 from core.storage import ObjectWriter
-from core.taskquota import quota_exceeded, quota_members
 
 FILE_FIELD = "file"
 FILENAME_MAXIMUM = 255

@@ -34,7 +34,7 @@ VIOLATIONS = [
     ),
     ("Worker: the rooms of deliveries", "worker/deliveries/limits.py", "import worker.deliveries.sender"),
     ("Worker: the rooms of maintenance", "worker/maintenance/sweeps.py", "import worker.maintenance.runs"),
-    ("Core speaks no HTTP", "core/errors.py", "import aiohttp"),
+    ("Core serves nothing: it imports no web framework", "core/errors.py", "import aiohttp"),
     ("Only core speaks SQL", "api/tasks.py", "import asyncpg"),
     ("The API changes nothing: it never imports writes", "api/users.py", "import core.users.writes"),
     ("The API changes nothing: it never imports writes", "api/jobs.py", "from core.jobs.writes import purge_jobs"),
@@ -146,7 +146,7 @@ def test_settings_alone_read_the_environment() -> None:
         assert set(known) <= allowed, f"{name} reads {known}: make it a setting"
 
 
-def test_core_knows_neither_http_nor_arqs_worker() -> None:
+def test_core_imports_no_web_framework_and_not_arqs_worker() -> None:
     for name, tree in sources("core"):
         for module in imported(tree):
             assert module.split(".")[0] not in {"aiohttp", "strawberry"}, f"{name} imports {module}"

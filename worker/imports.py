@@ -38,7 +38,7 @@ from core.leases import LeaseLost, kept_lease, new_lease_owner
 from core.logs import get_logger
 from core.partitions.writes import is_missing_partition
 from core.redis.clients import REDIS_FAULTS, end_tasks
-from worker.partitions import make_missing_partition
+from worker.missing_partition import make_missing_partition
 from worker.runner import Services, retry_delay
 
 IMPORTS_AT_ONCE = 4

@@ -16,7 +16,7 @@ from core.database.pools import Pool, worker_pool
 from core.database.rights import look_at_login
 from core.jobs.queues import BULK_QUEUE, MAINTENANCE_QUEUE, TIME_QUEUE, WRITES_QUEUE
 from core.logs import event_log, get_logger
-from core.quotas import Quotas
+from core.quotas.checks import Quotas
 from core.redis.clients import CACHE_REPLY_SECONDS, QUEUE_REPLY_SECONDS, cache_client, end_tasks, queue_client
 from core.redis.link import Link
 from core.settings import Settings

@@ -21,7 +21,7 @@ from core.database.faults import is_unavailable
 from core.database.pools import Pool
 from core.logs import get_logger
 from core.outages import Outage, Outages, pause
-from core.quotas import Quotas
+from core.quotas.checks import Quotas
 from core.redis.clients import (
     REDIS_FAULTS,
     THIRTY_DAYS_MS,

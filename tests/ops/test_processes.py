@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from core.bookkeeping import GATHER_SECONDS
+from core.deferred import GATHER_SECONDS
 from core.settings import Settings
 from ops.ports import free_port
 from tests.ops.running import Running, tenfold, wait_until

@@ -10,11 +10,11 @@ import asyncpg
 import orjson
 import pytest
 
-from core import taskquota
 from core.database.pools import worker_pool
 from core.exports.writes.work import claim_export, end_if_forbidden, finish_export, renew_export
-from core.quotas import Quotas
-from core.taskquota import TaskQuota
+from core.quotas import tasks as task_quotas
+from core.quotas.checks import Quotas
+from core.quotas.tasks import TaskQuota
 from tests.harness import eventually
 from tests.worker.commands import apply, command, create, insert_task, new_user
 from tests.worker.imports.harness import begin, lines
@@ -70,11 +70,11 @@ async def test_who_is_far_from_the_quota_is_counted_once_and_not_again_for_a_whi
             for _ in range(50):
                 assert await quota.refuse(connection, [alice, bob, alice]) == {}
             await asyncio.sleep(0)  # asyncpg logs a moment later
-            assert statements.count(taskquota._COUNT) == 1
-            monkeypatch.setattr(taskquota, "FRESH_SECONDS", 0.0)
+            assert statements.count(task_quotas._COUNT) == 1
+            monkeypatch.setattr(task_quotas, "FRESH_SECONDS", 0.0)
             await quota.refuse(connection, [alice])
             await asyncio.sleep(0)
-            assert statements.count(taskquota._COUNT) == 2
+            assert statements.count(task_quotas._COUNT) == 2
 
 
 async def test_what_a_process_has_created_counts_though_it_does_not_look(
@@ -109,7 +109,7 @@ async def test_who_has_many_tasks_is_counted_in_the_background(
 async def test_who_has_deleted_some_of_many_tasks_may_create_again_a_moment_later(
     limited: Services, owner: asyncpg.Connection, alice: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(taskquota, "RECOUNT_SECONDS", 0.2)
+    monkeypatch.setattr(task_quotas, "RECOUNT_SECONDS", 0.2)
     await insert_tasks(owner, alice, 100)
     await statuses(limited, alice)
     await settled(limited)
@@ -156,7 +156,7 @@ async def test_a_count_that_fails_is_repeated_later(limited: Services, owner: as
 async def test_many_users_are_forgotten_again(
     services: Services, owner: asyncpg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(taskquota, "USERS_REMEMBERED", 3)
+    monkeypatch.setattr(task_quotas, "USERS_REMEMBERED", 3)
     limited = with_quota(services, 1000, counted_at_once=10)
     users = [await new_user(owner) for _ in range(5)]
     for user in users:

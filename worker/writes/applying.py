@@ -20,7 +20,7 @@ from core.lanes.writes import LANE_TRANSACTION_SECONDS, LaneLease
 from core.logs import get_logger
 from core.partitions.writes import is_missing_partition
 from core.tasks.writes.changes import create_and_record_tasks
-from worker.partitions import make_missing_partition
+from worker.missing_partition import make_missing_partition
 from worker.runner import Services
 from worker.writes.alone import TooExpensive, Tries, alone, as_too_expensive, set_aside
 from worker.writes.operations import Applied, Work, applied_before, plan_safely

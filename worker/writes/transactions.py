@@ -20,7 +20,7 @@ from core.logs import get_logger
 from core.partitions.writes import is_missing_partition
 from core.tasks.queries import owners_of_tasks
 from core.tasks.writes.changes import change_tasks
-from worker.partitions import make_missing_partition
+from worker.missing_partition import make_missing_partition
 from worker.runner import Services
 from worker.writes.operations import (
     HANDLERS,

@@ -12,7 +12,8 @@ from core.imports.reading import Chunk
 from core.imports.writes.rowerrors import as_json, keep_errors
 from core.imports.writes.taskrows import CHUNK_SECONDS, write_rows
 from core.leases import LEASE_SECONDS, LeaseLost
-from core.taskquota import TaskQuota, quota_members
+from core.quotas.refusals import quota_members
+from core.quotas.tasks import TaskQuota
 
 # No events for single rows: the end of the import is an event of its own.
 _QUIETLY = "SET LOCAL app.quiet_events = 'on'"

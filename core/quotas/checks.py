@@ -5,17 +5,15 @@ They are checked when a command is applied, in its transaction: there a user's c
 
 import collections
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from core.commands import Effect
 from core.database.pools import Connection, Pool
-from core.database.read_pool import ReadPool
-from core.database.reads import fetch_row
-from core.identity import ME, MY_ID
+from core.quotas.queries import FILES, Held
+from core.quotas.refusals import quota_exceeded, refusal_of
+from core.quotas.tasks import TaskQuota
 from core.settings import Settings
-from core.taskquota import TaskQuota, quota_exceeded
 
 _Check = Callable[[Connection, Sequence[dict[str, Any]]], Awaitable[dict[int, Effect]]]
 
@@ -26,59 +24,16 @@ WHERE  user_id = ANY ($1::bigint[]) AND state <> 'deleted'
 GROUP  BY user_id
 """
 
-# An import whose job has no row yet was begun by this very transaction. A file that was given up takes room until it
-# has been deleted.
-_FILES = """
-    (SELECT count(*) FROM exports AS e WHERE e.user_id = u.user_id AND e.expires_at IS NULL)
-    + (SELECT count(*) FROM imports AS i LEFT JOIN jobs AS j USING (id)
-       WHERE  i.user_id = u.user_id AND i.object IS NOT NULL
-       AND    (j.state IS NULL OR j.state IN ('queued', 'processing'))) AS waiting_jobs,
-    (SELECT count(*) FROM exports AS e
-     WHERE  e.user_id = u.user_id AND (e.object IS NOT NULL OR e.expires_at IS NULL)
-     AND    (e.expires_at IS NULL OR e.expires_at > now())) AS exports_kept,
-    (SELECT coalesce(sum(e.bytes), 0) FROM exports AS e
-     WHERE  e.user_id = u.user_id AND (e.object IS NOT NULL OR e.expires_at IS NULL)
-     AND    e.id IS DISTINCT FROM $2::text::uuid)
-    + (SELECT coalesce(sum(i.bytes), 0) FROM imports AS i
-       WHERE  i.user_id = u.user_id AND i.object IS NOT NULL) AS stored_bytes
-"""
-
 _HELD = f"""
-SELECT u.user_id, {_FILES},
+SELECT u.user_id, {FILES},
        (SELECT count(*) FROM maintenance_runs AS m JOIN jobs AS j ON j.id = m.job_id
         WHERE  m.state IN ('queued', 'running') AND j.user_id = u.user_id) AS maintenance
 FROM   unnest($1::bigint[]) AS u (user_id)
 """  # noqa: S608
 
-_OWN = f"""
-SELECT held.*
-FROM   {ME},
-       LATERAL (SELECT {_FILES} FROM (SELECT {MY_ID} AS user_id) AS u LIMIT 1) AS held
-"""  # noqa: S608
-
-
-@dataclass(slots=True)
-class Held:
-    """What a user has of long work and its files."""
-
-    waiting_jobs: int
-    exports_kept: int
-    stored_bytes: int
-
-
-async def read_held(pool: ReadPool, user_id: int) -> Held:
-    """What the caller has, for a refusal before anything is sent; the worker judges again.
-
-    Raises:
-        DatabaseUnavailable: the database cannot answer.
-    """
-    row = await fetch_row(pool, _OWN, pool.identities.user(user_id), None)
-    assert row is not None, "sums and counts always give a row"
-    return Held(row["waiting_jobs"], row["exports_kept"], int(row["stored_bytes"]))
-
 
 class Quotas:
-    """All quotas, as a worker judges them; one a process."""
+    """All quotas, as a worker checks them; one a process."""
 
     def __init__(self, settings: Settings, pool: Pool) -> None:
         self.tasks = TaskQuota(pool, settings.quota_tasks)
@@ -155,24 +110,3 @@ class Quotas:
                 have.exports_kept += exports
                 have.stored_bytes += size
         return refused
-
-
-def refusal_of(settings: Settings, held: Held, *, exports: int = 0, size: int = 0) -> Effect | None:
-    """The refusal of an import or export for a user who has reached a quota; None: there is room.
-
-    Args:
-        settings: with the quotas.
-        held: what the user has.
-        exports: how many are to be added.
-        size: bytes to be stored. An export's are not known: it is only refused where no room is left.
-    """
-    limit = settings.quota_waiting_jobs
-    if limit and held.waiting_jobs >= limit:
-        return quota_exceeded("waiting_jobs", limit=limit, used=held.waiting_jobs)
-    limit = settings.quota_exports_kept
-    if limit and exports and held.exports_kept + exports > limit:
-        return quota_exceeded("exports_kept", limit=limit, used=held.exports_kept)
-    limit, size = settings.quota_stored_bytes, max(size, exports)
-    if limit and size and held.stored_bytes + size > limit:
-        return quota_exceeded("stored_bytes", limit=limit, used=held.stored_bytes)
-    return None

@@ -10,22 +10,24 @@ import collections
 import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from core import metrics
 from core.commands import Effect
 from core.database.pools import Connection, Pool
 from core.logs import get_logger
+from core.quotas.refusals import quota_exceeded
 
 COUNTED_AT_ONCE = 20_000
 """Rows that are counted within a write: some milliseconds."""
 
 FRESH_SECONDS = 300.0
+
 USERS_REMEMBERED = 100_000
+
 COUNT_SECONDS = 60.0
 """The longest count in the background."""
 
 RECOUNT_SECONDS = 2.0
+
 RECOUNT_FACTOR = 100
 """A user with many tasks is counted again after so many times as long as counting took: a hundredth of a processor."""
 
@@ -54,24 +56,6 @@ class _Known:
     counted_at: float
     count_seconds: float
     is_large: bool
-
-
-def quota_exceeded(quota: str, *, limit: int, used: int) -> Effect:
-    """The refusal of what would pass a quota; `quota` is its setting's name in small letters without `quota_`."""
-    metrics.QUOTA_REFUSALS.labels(quota).inc()
-    return Effect.rejected(
-        "quota-exceeded",
-        f"Of {quota.replace('_', ' ')} {used} are in use, and a user may have {limit}: give some up first.",
-        quota=quota,
-        limit=limit,
-        used=used,
-    )
-
-
-def quota_members(refusal: Effect) -> dict[str, Any]:
-    """What such a refusal says besides what every problem does."""
-    assert refusal.error is not None
-    return {name: refusal.error[name] for name in ("quota", "limit", "used")}
 
 
 class TaskQuota:

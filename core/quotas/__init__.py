@@ -1,0 +1,1 @@
+"""Quotas: how much one user may have of what takes room or others' time."""
