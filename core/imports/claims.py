@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from core.imports.reading import OnConflict
+from core.imports.rows import OnConflict
 
 
 @dataclass(frozen=True, slots=True)

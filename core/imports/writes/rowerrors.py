@@ -7,8 +7,9 @@ from typing import Any
 import orjson
 
 from core.database.pools import Connection
+from core.imports.chunkbuilder import MESSAGE_MAXIMUM
 from core.imports.claims import ClaimedImport, Counts
-from core.imports.reading import MESSAGE_MAXIMUM, RowError
+from core.imports.rows import RowError
 from core.imports.writes.taskrows import CHUNK_SECONDS
 
 KEPT_ERRORS_MAXIMUM = 100_000

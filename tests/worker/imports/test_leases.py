@@ -7,6 +7,7 @@ import pytest
 
 from core.formats.rows import FileReport
 from core.imports import reading
+from core.imports.chunkbuilder import Chunk
 from core.imports.claims import ClaimedImport
 from core.imports.writes import chunks
 from core.imports.writes.work import claim_import
@@ -110,7 +111,7 @@ async def test_a_worker_that_is_told_to_stop_leaves_the_import_at_a_checkpoint(
 # -- parts
 
 
-async def read_whole(services: Services, claim: ClaimedImport) -> reading.Chunk:
+async def read_whole(services: Services, claim: ClaimedImport) -> Chunk:
     reader = reading.ImportReader(
         lambda: services.storage.open(claim.object),
         claim.format,

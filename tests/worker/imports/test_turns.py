@@ -8,6 +8,7 @@ import asyncpg
 import pytest
 
 from core.imports import reading
+from core.imports.chunkbuilder import Chunk
 from core.imports.writes import chunks
 from core.imports.writes.work import claim_import, release_import
 from tests.harness import eventually
@@ -106,7 +107,7 @@ async def test_a_chunk_of_rows_that_cost_much_ends_early(
     monkeypatch.setattr(reading, "CHUNK_SECONDS", 0.0)
     sizes = []
 
-    async def noted(pool: Any, claim: Any, before: Any, chunk: reading.Chunk, *more: Any, **named: Any) -> Any:
+    async def noted(pool: Any, claim: Any, before: Any, chunk: Chunk, *more: Any, **named: Any) -> Any:
         sizes.append(chunk.read)
         return await chunks.write_chunk(pool, claim, before, chunk, *more, **named)
 

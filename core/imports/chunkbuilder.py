@@ -1,0 +1,175 @@
+"""Puts what a format yields into chunks: each row is validated by the very rules of the API, and gets its key."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import orjson
+from asyncpg.pgproto.pgproto import UUID
+from marshmallow import ValidationError
+
+from core.formats.rows import BadRow, ImportRefused, Row
+from core.imports.rows import (
+    CONTENT_BYTES,
+    FIELD_BITS,
+    KEY_BYTES,
+    OnConflict,
+    RowError,
+    TaskRow,
+    conflict,
+    content_key,
+    merge,
+)
+from core.tasks.fields import DEFAULT_RECURRENCE_FROM
+from core.tasks.validation import load_import
+
+ROW_ERRORS_MAXIMUM = 20
+MESSAGE_MAXIMUM = 1000
+
+
+@dataclass(slots=True)
+class Chunk:
+    """Some rows that follow each other.
+
+    Attributes:
+        rows: for the database.
+        keys, columns: of the rows, made here while the database works on the chunk before.
+        errors: of the rows that failed.
+        read: how many rows were looked at: `len(rows) + failed + skipped + updated`.
+        failed: how many of them have errors.
+        skipped: how many repeat an earlier row of this chunk, and would change nothing of it.
+        updated: how many repeat an earlier row of this chunk, and were merged into it.
+        bytes_read: of the upload, from its beginning.
+        seconds: that reading it took, in turn.
+        is_last: whether the file ends here.
+        refusal: why the file cannot be read on; then this chunk is the last one.
+    """
+
+    rows: list[TaskRow] = field(default_factory=list)
+    keys: list[UUID] = field(default_factory=list)
+    columns: tuple[list[Any], ...] = ()
+    errors: list[RowError] = field(default_factory=list)
+    read: int = 0
+    failed: int = 0
+    skipped: int = 0
+    updated: int = 0
+    bytes_read: int = 0
+    seconds: float = 0.0
+    is_last: bool = False
+    refusal: ImportRefused | None = None
+
+
+class ChunkBuilder:
+    """Puts items into a chunk."""
+
+    def __init__(self, chunk: Chunk, source: str, on_conflict: OnConflict) -> None:
+        self.characters = 0
+        self._chunk = chunk
+        self._source = f"{source}\0".encode()
+        self._on_conflict = on_conflict
+        self._seen: dict[UUID, TaskRow] = {}
+        self._occurrences: dict[bytes, int] = {}
+
+    def add(self, item: Row) -> None:
+        """Validates a row."""
+        try:
+            fields = load_import(item.fields)
+        except ValidationError as error:
+            self._refuse(item, error)
+            return
+        row = self._row(item, fields)
+        self.characters += len(row.title) + len(row.description or "") + 100
+        if not row.is_of_content:
+            earlier = self._seen.setdefault(row.key, row)
+            if earlier is not row:
+                self._repeat(item, earlier, row)
+                return
+        self._chunk.rows.append(row)
+
+    def fail(self, item: BadRow) -> None:
+        """Takes what a format could not even read."""
+        self._chunk.failed += 1
+        self._chunk.errors.append(RowError(item.number, 1, item.column, item.message[:MESSAGE_MAXIMUM], item.values))
+        self.characters += 1000
+
+    def _refuse(self, item: Row, error: ValidationError) -> None:
+        self._chunk.failed += 1
+        self.characters += 1000
+        messages = error.messages if isinstance(error.messages, Mapping) else {"_schema": error.messages}
+        found = [
+            (item.columns.get(name, name), message) for name, texts in messages.items() for message in _flat(texts)
+        ]
+        for ordinal, (column, message) in enumerate(found[:ROW_ERRORS_MAXIMUM], 1):
+            name = None if column == "_schema" else column
+            self._chunk.errors.append(RowError(item.number, ordinal, name, message[:MESSAGE_MAXIMUM], item.values))
+
+    def _row(self, item: Row, fields: dict[str, Any]) -> TaskRow:
+        external_id = fields.get("external_id")
+        due_date, created_at, completed_at = (
+            fields.get("due_date"),
+            fields.get("created_at"),
+            fields.get("completed_at"),
+        )
+        labels = fields.get("labels") or []
+        title, description = fields["title"], fields.get("description")
+        priority, status = fields["priority"], fields["status"]
+        recurrence = fields.get("recurrence")
+        recurrence_from = fields.get("recurrence_from", DEFAULT_RECURRENCE_FROM)
+        if external_id is not None:
+            key = UUID(hashlib.blake2b(self._source + external_id.encode(), digest_size=KEY_BYTES).digest())
+        else:
+            said = [title, description, priority, status, due_date, labels, created_at, completed_at]
+            if recurrence is not None:  # what does not recur is known again from before anything could
+                said += [recurrence, recurrence_from]
+            content = orjson.dumps(said)
+            key = self._next_equal(hashlib.blake2b(self._source + content, digest_size=CONTENT_BYTES).digest())
+        parse = datetime.fromisoformat
+        return TaskRow(
+            item.number,
+            key,
+            external_id is None,
+            _given(item.fields) if self._on_conflict == "update" else 0,
+            title,
+            description,
+            priority,
+            status,
+            None if due_date is None else parse(due_date),
+            labels,
+            None if created_at is None else parse(created_at),
+            None if completed_at is None else parse(completed_at),
+            recurrence,
+            recurrence_from,
+            item.values,
+        )
+
+    def _next_equal(self, content: bytes) -> UUID:
+        occurrence = self._occurrences.get(content, 0) + 1
+        self._occurrences[content] = occurrence
+        return content_key(content, occurrence)
+
+    def _repeat(self, item: Row, earlier: TaskRow, row: TaskRow) -> None:
+        """A row with the external id of an earlier one of this chunk: a mistake in the file, unless it may update."""
+        if self._on_conflict == "update":
+            if merge(earlier, row):
+                self._chunk.updated += 1
+            else:
+                self._chunk.skipped += 1
+        else:
+            self._chunk.failed += 1
+            self._chunk.errors.append(conflict(row, f"Row {earlier.number} has this external id, too."))
+
+
+def _given(fields: Mapping[str, Any]) -> int:
+    given = 0
+    for name in fields:
+        given |= FIELD_BITS.get(name, 0)
+    return given
+
+
+def _flat(messages: Any) -> list[str]:
+    """marshmallow's messages of one field; those about a part of it are told with the part's name."""
+    if isinstance(messages, Mapping):
+        return [f"{key}: {text}" for key, inner in messages.items() for text in _flat(inner)]
+    return [str(message) for message in messages]
