@@ -1,6 +1,7 @@
 """Rules of recurrence as RFC 5545, 3.3.10 writes them, as far as tasks can follow them."""
 
 import re
+from collections.abc import Set
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
 from functools import lru_cache
@@ -86,21 +87,9 @@ def parse_rule(text: str) -> Rule:
     Raises:
         RecurrenceInvalid: it is none, or one that is not for tasks.
     """
-    parts: dict[str, str] = {}
-    for part in text.split(";"):
-        name, equals, value = part.partition("=")
-        if not equals or not value:
-            raise RecurrenceInvalid("Not a recurrence rule (RFC 5545), such as FREQ=WEEKLY;BYDAY=MO.")
-        if name in parts:
-            raise RecurrenceInvalid(f"{name} is given twice.")
-        parts[name] = value
+    parts = _parts(text)
     frequency = parts.pop("FREQ", "")
-    if frequency not in _NOT_WITH:
-        raise RecurrenceInvalid(f"FREQ must be one of {', '.join(_NOT_WITH)}.")
-    if "COUNT" in parts and "UNTIL" in parts:
-        raise RecurrenceInvalid("COUNT and UNTIL exclude each other.")
-    for name in sorted(parts.keys() & _NOT_WITH[frequency]):
-        raise RecurrenceInvalid(f"{name} does not go with FREQ={frequency}.")
+    _require_parts_of(frequency, parts.keys())
     numbers = {name: _numbers(name, parts.pop(name)) for name in _RANGES if name in parts}
     rule = Rule(
         frequency,
@@ -120,13 +109,41 @@ def parse_rule(text: str) -> Rule:
     )
     for name in parts:
         raise RecurrenceInvalid(f"{name[:20]} is not known.")
+    _require_combination(rule)
+    return rule
+
+
+def _parts(text: str) -> dict[str, str]:
+    """Name → value."""
+    parts: dict[str, str] = {}
+    for part in text.split(";"):
+        name, equals, value = part.partition("=")
+        if not equals or not value:
+            raise RecurrenceInvalid("Not a recurrence rule (RFC 5545), such as FREQ=WEEKLY;BYDAY=MO.")
+        if name in parts:
+            raise RecurrenceInvalid(f"{name} is given twice.")
+        parts[name] = value
+    return parts
+
+
+def _require_parts_of(frequency: str, names: Set[str]) -> None:
+    """Refuses a frequency that is none, and parts that do not go with it or with each other."""
+    if frequency not in _NOT_WITH:
+        raise RecurrenceInvalid(f"FREQ must be one of {', '.join(_NOT_WITH)}.")
+    if {"COUNT", "UNTIL"} <= names:
+        raise RecurrenceInvalid("COUNT and UNTIL exclude each other.")
+    for name in sorted(names & _NOT_WITH[frequency]):
+        raise RecurrenceInvalid(f"{name} does not go with FREQ={frequency}.")
+
+
+def _require_combination(rule: Rule) -> None:
+    """Refuses parts that are right by themselves, but not together."""
     if rule.by_week and any(nth for nth, _ in rule.by_day):
         raise RecurrenceInvalid("BYDAY with numbers does not go with BYWEEKNO.")
     if len(rule.by_hour or "-") * len(rule.by_minute or "-") * len(rule.by_second or "-") > TIMES_A_DAY_MAXIMUM:
         raise RecurrenceInvalid(f"BYHOUR, BYMINUTE and BYSECOND give more than {TIMES_A_DAY_MAXIMUM} times a day.")
     if rule.by_position and not (rule.names_days or rule.by_month or rule.by_hour or rule.by_minute or rule.by_second):
         raise RecurrenceInvalid("BYSETPOS needs another BY… part.")
-    return rule
 
 
 def _number(name: str, text: str, maximum: int) -> int:
