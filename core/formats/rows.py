@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from datetime import tzinfo
 from typing import Any, BinaryIO, Literal
 
+_EXCERPT_MAXIMUM = 500
+
 Values = Mapping[str, Any] | list[str]
 """A row as it stands in the file: a CSV record's cells, or an object as far as it is worth showing."""
 
@@ -140,3 +142,21 @@ class Format:
     recognise: Callable[[Head], Certainty]
     read: Callable[[BinaryIO, ReadOptions, FileReport], Rows]
     is_csv: bool = False
+
+
+def excerpt(content: Any) -> Values:
+    """What the report of errors shows of an object: its texts and numbers, none of them long."""
+    if not isinstance(content, dict):
+        return {"item": _short(str(content)[:_EXCERPT_MAXIMUM])}
+    return {
+        _short(name): _short(value) if isinstance(value, str) else value
+        for name, value in content.items()
+        if isinstance(value, str | int | float) or value is None
+    }
+
+
+def _short(text: str) -> str:
+    text = text if len(text) <= _EXCERPT_MAXIMUM else text[: _EXCERPT_MAXIMUM - 1] + "…"
+    if not text.isascii():
+        text = text.encode(errors="replace").decode()
+    return text.replace("\0", "�")

@@ -26,6 +26,11 @@ def lenient_records(text: str, delimiter: str, skips_space: bool) -> Iterator[li
             return
 
 
+def is_blank(record: list[str]) -> bool:
+    """Whether no cell has anything but blanks."""
+    return not any(map(str.strip, record))
+
+
 def find_delimiter(text: str) -> str:
     """What stands between the cells of most records, and of the first; a comma where nothing does.
 

@@ -88,12 +88,12 @@ _MOST = 0.8
 class _Column:
     """What the sample tells of a column; empty cells, and those that say nothing, do not count."""
 
-    def __init__(self, place: int, name: str, key: str, sample: Sequence[Sequence[str]]) -> None:
-        self.place = place
+    def __init__(self, position: int, name: str, key: str, sample: Sequence[Sequence[str]]) -> None:
+        self.position = position
         self.word = plain(_CAMEL.sub(" ", name))
         self.key = key
         self.rows = len(sample)
-        cells = (row[place].strip() for row in sample if place < len(row))
+        cells = (row[position].strip() for row in sample if position < len(row))
         self.said = [cell for cell in cells if cell.casefold() not in NOTHING]
         self.dates = self._share(_is_date)
         self.numbers = self._share(lambda cell: bool(_NUMBER.match(cell)))
@@ -153,7 +153,7 @@ def has_header(sample: Sequence[Sequence[str]]) -> bool:
     below = sample[1:]
     if not below or len(first) < 2:
         return False
-    columns = [_Column(place, "", "", below) for place in range(len(first))]
+    columns = [_Column(position, "", "", below) for position in range(len(first))]
     return any(max(column.dates, column.numbers, column.urls, column.keys) >= _MOST for column in columns)
 
 
@@ -171,11 +171,11 @@ def guess(header: Sequence[str] | None, sample: Sequence[Sequence[str]]) -> dict
     names = list(header) if header is not None else [""] * width
     columns: list[_Column] = []
     seen = set()
-    for place, name in enumerate(names):
+    for position, name in enumerate(names):
         if name and name in seen:
             continue  # a name means all the columns that have it
         seen.add(name)
-        columns.append(_Column(place, name, name or str(place + 1), sample))
+        columns.append(_Column(position, name, name or str(position + 1), sample))
     fields = _by_words(columns)
     _by_content(columns, fields)
     if "title" not in fields.values():
@@ -227,7 +227,7 @@ def _by_words(columns: list[_Column]) -> dict[str, str]:
     fields: dict[str, str] = {}
     for field, ranks in _RANKS.items():
         fitting = sorted(
-            (ranks[column.word], column.place, column)
+            (ranks[column.word], column.position, column)
             for column in columns
             if column.word in ranks and column.key not in fields and _suits(column, field)
         )
@@ -248,11 +248,11 @@ def _by_content(columns: list[_Column], fields: dict[str, str]) -> None:
     if "title" not in taken:
         wordy = sorted(
             (column for column in rest() if column.is_text and not column.is_list and column.statuses < _MOST),
-            key=lambda column: (-column.words, column.place),
+            key=lambda column: (-column.words, column.position),
         )
         if wordy:
             # Of two columns of sentences, the longer one explains the other.
-            two = sorted(wordy[:2], key=lambda column: (column.length, column.place))
+            two = sorted(wordy[:2], key=lambda column: (column.length, column.position))
             is_pair = len(two) == 2 and two[0].words >= 2 and two[1].length > 1.5 * two[0].length
             fields[(two[0] if is_pair else wordy[0]).key] = "title"
             if is_pair and "description" not in taken:

@@ -49,14 +49,14 @@ class Column:
 
     Attributes:
         name: as the header has it; its number where there is none.
-        places: from 0; several where the header has the name several times.
+        positions: from 0; several where the header has the name several times.
         field: one of `FIELDS`.
         values: word, case-folded → value.
         prefix: of an `external_id`.
     """
 
     name: str
-    places: tuple[int, ...]
+    positions: tuple[int, ...]
     field: str
     values: Mapping[str, Any] = dataclass_field(default_factory=dict)
     prefix: str = ""
@@ -92,12 +92,12 @@ def wants_header(mapping: Mapping[str, Any]) -> bool | None:
     return header
 
 
-def plan(mapping: Mapping[str, Any], places: Mapping[str, list[int]], width: int) -> Plan:
+def plan(mapping: Mapping[str, Any], positions: Mapping[str, list[int]], width: int) -> Plan:
     """Applies a mapping to the columns of a file.
 
     Args:
         mapping: as the client sent it.
-        places: name → places in the header; empty where the file has none.
+        positions: name → positions in the header; empty where the file has none.
         width: how many columns there are.
 
     Raises:
@@ -110,7 +110,7 @@ def plan(mapping: Mapping[str, Any], places: Mapping[str, list[int]], width: int
     if not isinstance(columns, Mapping) or not columns:
         raise refused("The mapping has no “columns”: an object with a field for each column that is to be read.")
     planned = [
-        column for name, entry in columns.items() if (column := _column(str(name), entry, places, width)) is not None
+        column for name, entry in columns.items() if (column := _column(str(name), entry, positions, width)) is not None
     ]
     for field_name in ONCE:
         names = [column.name for column in planned if column.field == field_name]
@@ -122,12 +122,12 @@ def plan(mapping: Mapping[str, Any], places: Mapping[str, list[int]], width: int
     return Plan(tuple(planned), _constants(mapping.get("constants") or {}), day_first, pattern)
 
 
-def _column(name: str, entry: Any, places: Mapping[str, list[int]], width: int) -> Column | None:
-    found = places.get(name.strip())
+def _column(name: str, entry: Any, positions: Mapping[str, list[int]], width: int) -> Column | None:
+    found = positions.get(name.strip())
     if found is None and name.strip().isdecimal() and len(name) < 9 and 1 <= int(name) <= width:
         found = [int(name) - 1]
     if found is None:
-        known = ", ".join(f"“{known}”" for known in list(places)[:30]) or f"1 to {width}"
+        known = ", ".join(f"“{known}”" for known in list(positions)[:30]) or f"1 to {width}"
         raise refused(f"The file has no column “{name}”; its columns are {known}.")
     if entry is None:
         return None

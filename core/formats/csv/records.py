@@ -6,52 +6,30 @@ another encoding. It is told as `Damaged`, without being held in memory, and rea
 
 import csv
 import io
-import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from itertools import chain, islice
 from typing import BinaryIO
 
+from core.formats.csv.damage import Damaged, EndOfRecord, readable_cells, readable_lines, readable_text
 from core.formats.csv.dialect import (
-    DELIMITERS,
     SEP_LINE,
     checked_delimiter,
     find_delimiter,
     has_space_after,
+    is_blank,
     is_wrapped,
     lenient_records,
     unwrapped,
 )
-from core.formats.rows import BadRow, FileReport, Head, ImportRefused, ReadOptions
-from core.formats.streams.text import BLOCK, MARK, Text, wide_encoding
+from core.formats.rows import ImportRefused, ReadOptions
+from core.formats.streams.text import BLOCK, MARK, Text
 
 RECORD_MAXIMUM = 1024 * 1024
 COLUMNS_MAXIMUM = 1000
-_SHOWN = 1000
 _SAMPLE_RECORDS = 200
-_HEAD = 32 * 1024
 # How often lines are read again that were taken for the text of a cell, unless more was read well in between: else a
 # file of nothing but open quotes would take the square of its length.
 _RESUMES_MAXIMUM = 20
-
-
-@dataclass(frozen=True, slots=True)
-class Damaged:
-    """A record that could not be read.
-
-    Attributes:
-        message: what is wrong, for the reader of the report.
-        cells: its beginning, or as much as could be read.
-        column: the header's name of the column that is wrong; None: the record as a whole.
-    """
-
-    message: str
-    cells: list[str]
-    column: str | None = None
-
-    def as_bad_row(self, number: int) -> BadRow:
-        """The row that it fails as."""
-        return BadRow(number, self.column, self.message, self.cells)
 
 
 class Records:
@@ -135,7 +113,7 @@ class Records:
                 if len(record) > COLUMNS_MAXIMUM:
                     record = Damaged(
                         f"The row has {len(record):,} cells; at most {COLUMNS_MAXIMUM:,} are read.",
-                        [_readable(cell[:_SHOWN]) for cell in record[:20]],
+                        readable_cells(record[:20]),
                     )
                 elif self._text.has_marks and (damaged := self._marked(record)):
                     record = damaged
@@ -167,7 +145,7 @@ class Records:
                     yield record
             except csv.Error as error:
                 yield self._after_error(str(error), reader.line_num)
-            except _TooLongError:
+            except _TooLong:
                 yield self._after_error("long", reader.line_num)
 
     def _lines(self) -> Iterator[str]:
@@ -181,7 +159,7 @@ class Records:
                 size = len(line)
             held.append(line)
             if size > RECORD_MAXIMUM:
-                raise _TooLongError
+                raise _TooLong
             yield line
         self._is_exhausted = True
 
@@ -191,22 +169,22 @@ class Records:
         self._held.clear()
         if self._resume_after(lines, lines_read):
             self._is_exhausted = False
-            return Damaged("A quote is opened in this row and never closed.", _shown(lines[:1]))
+            return Damaged("A quote is opened in this row and never closed.", readable_lines(lines[:1]))
         return Damaged(
             "A quote is opened in this row and never closed; all that follows is taken for its text.",
-            [_readable(cell[:_SHOWN]) for cell in record[:20]],
+            readable_cells(record[:20]),
         )
 
     def _after_error(self, error: str, lines_read: int) -> Damaged:
         lines = self._held.copy()
         self._held.clear()
         if self._resume_after(lines, lines_read):
-            return Damaged("A quote is opened in this row and never closed.", _shown(lines[:1]))
-        end = _EndOfRecord(self.delimiter, self.skips_space)
+            return Damaged("A quote is opened in this row and never closed.", readable_lines(lines[:1]))
+        end = EndOfRecord(self.delimiter, self.skips_space)
         is_over = any(end.feed(line) for line in lines)
         while not is_over and (line := next(self._pieces, None)) is not None:
             is_over = end.feed(line)
-        shown = _shown(lines[:1])
+        shown = readable_lines(lines[:1])
         self._is_exhausted = not is_over
         if not is_over and end.is_quoted:
             return Damaged("The row is too long, and the file ends in it: a quote is opened and never closed.", shown)
@@ -233,62 +211,20 @@ class Records:
         return True
 
     def _marked(self, record: list[str]) -> Damaged | None:
-        for place, cell in enumerate(record):
+        for position, cell in enumerate(record):
             if mark := MARK.search(cell):
                 byte = ord(mark[0]) - 0xDC00
-                around = _readable(cell[max(0, mark.start() - 20) : mark.end() + 20])
+                around = readable_text(cell[max(0, mark.start() - 20) : mark.end() + 20])
                 return Damaged(
                     f"The cell has the byte 0x{byte:02X}, which is not {self._text.encoding}: “{around}”. Save the file"
                     " in one encoding, or name the one that it has.",
-                    [_readable(cell[:_SHOWN]) for cell in record],
-                    self._names[place] if place < len(self._names) else str(place + 1),
+                    readable_cells(record),
+                    self._names[position] if position < len(self._names) else str(position + 1),
                 )
         return None
 
 
-def is_blank(record: list[str]) -> bool:
-    """Whether no cell has anything but blanks."""
-    return not any(map(str.strip, record))
-
-
-def text_of(head: Head) -> str:
-    """A file's beginning as text, also where it is UTF-16 and does not say so."""
-    encoding = wide_encoding(head.data[:4096])
-    text = head.text if encoding is None else head.data[: 2 * _HEAD].decode(encoding, errors="replace")
-    return text[:_HEAD]
-
-
-def beginning(head: Head) -> list[list[str]]:
-    """The first ten records of a file, split where that gives most columns; blanks around cells are off."""
-    text = text_of(head)
-    best: list[list[str]] = []
-    for delimiter in DELIMITERS:
-        records = list(islice(lenient_records(text, delimiter, False), 10))
-        if max(map(len, records), default=0) > max(map(len, best), default=0):
-            best = records
-    return [[cell.strip(" \t\r\n\ufeff") for cell in record] for record in best if not is_blank(record)]
-
-
-def columns_of(header: list[str], report: FileReport) -> dict[str, list[int]]:
-    """Column → its places, of which repeated names have several; the header goes into the report."""
-    report.columns = header
-    places: dict[str, list[int]] = {}
-    for place, name in enumerate(header):
-        if name:
-            places.setdefault(name, []).append(place)
-    return places
-
-
-def too_many_cells(cells: list[str], width: int) -> str | None:
-    """What is wrong with a row that has something in cells for which the header has no column; None: nothing."""
-    if len(cells) > width and any(map(str.strip, cells[width:])):
-        return (
-            f"The row has {len(cells)} cells, the header {width}; a cell that holds the delimiter must stand in quotes."
-        )
-    return None
-
-
-class _TooLongError(Exception):
+class _TooLong(Exception):
     """A record is longer than may be held."""
 
 
@@ -307,48 +243,3 @@ def _pieces(blocks: Iterable[str]) -> Iterator[str]:
         rest = block[end:]
     if rest:
         yield rest
-
-
-def _readable(text: str) -> str:
-    return MARK.sub("\ufffd", text)
-
-
-def _shown(lines: list[str]) -> list[str]:
-    return [_readable(line[:_SHOWN].rstrip("\r\n")) for line in lines]
-
-
-class _EndOfRecord:
-    """Looks for a record's end, as Python's csv reader would find it, and holds nothing.
-
-    Attributes:
-        is_quoted: whether it is looking within a cell in quotes.
-    """
-
-    def __init__(self, delimiter: str, skips_space: bool) -> None:
-        self._delimiter = delimiter
-        self._opening = re.compile(re.escape(delimiter) + (" *" if skips_space else "") + '"')
-        self.is_quoted = False
-        self._is_at_start = True
-
-    def feed(self, piece: str) -> bool:
-        """Whether the record ends with this line."""
-        place = 0
-        while True:
-            if self.is_quoted:
-                place = piece.find('"', place) + 1
-                if not place:
-                    return False
-                if piece[place : place + 1] == '"':
-                    place += 1
-                else:
-                    self.is_quoted = False
-            elif self._is_at_start and piece.startswith('"'):
-                self.is_quoted = True
-                place = 1
-            elif opening := self._opening.search(piece, place):
-                self.is_quoted = True
-                place = opening.end()
-            else:
-                self._is_at_start = False
-                return piece.endswith("\n")
-            self._is_at_start = False

@@ -14,13 +14,16 @@ from datetime import datetime, tzinfo
 from functools import partial
 from typing import Any, BinaryIO
 
+from core.formats.csv.damage import Damaged
 from core.formats.csv.guessing import NOTHING, guess, has_header
+from core.formats.csv.headers import first_records, positions_of, text_of
 from core.formats.csv.mapping import OTHERS, Column, Plan, plan, refused, wants_header
-from core.formats.csv.records import Damaged, Records, beginning, columns_of, text_of, too_many_cells
+from core.formats.csv.records import Records
+from core.formats.csv.rows import too_many_cells
 from core.formats.dates import parse_due, parse_moment
-from core.formats.draft import Draft
-from core.formats.draft import WrongValueError as WrongValue
+from core.formats.parsed_task import ParsedTask
 from core.formats.rows import BadRow, Certainty, FileReport, Format, Head, ReadOptions, Row, Rows
+from core.formats.values import WrongValue
 from core.formats.words import priority_of, status_of
 
 _OTHER_FORMS = ("{", "[", "<", "BEGIN:", "%PDF", "PK\x03")
@@ -34,7 +37,7 @@ def _recognise(head: Head) -> Certainty:
         return 0
     if head.filename.endswith(_CSV_NAMES):
         return 1
-    records = beginning(head)
+    records = first_records(head)
     if len(records) < 2:
         return 0
     # The last one may be cut.
@@ -49,11 +52,11 @@ def _read(stream: BinaryIO, options: ReadOptions, report: FileReport) -> Rows:
     has_names = wants_header(mapping) if mapping is not None else None
     if has_names is None:
         has_names = _names_columns(sample, mapping)
-    places: dict[str, list[int]] = {}
+    positions: dict[str, list[int]] = {}
     if has_names:
         header = records.header()
         width = len(header)
-        places = columns_of(header, report)
+        positions = positions_of(header, report)
         sample = sample[1:]
     else:
         width = max(map(len, sample), default=1)
@@ -69,7 +72,7 @@ def _read(stream: BinaryIO, options: ReadOptions, report: FileReport) -> Rows:
                     break
             raise refused("It cannot be guessed which column is the title; say so with a mapping.")
         report.mapping = mapping
-    reader = _Reader(plan(mapping, places, width), options.time_zone, is_guess=report.mapping is not None)
+    reader = _Reader(plan(mapping, positions, width), options.time_zone, is_guess=report.mapping is not None)
     for number, cells in records.numbered():
         if isinstance(cells, Damaged):
             yield cells.as_bad_row(number)
@@ -106,7 +109,7 @@ class _Reader:
         else:
             self._parse = partial(parse_moment, day_first=by.day_first)
             self._parse_due = partial(parse_due, day_first=by.day_first)
-        self._readers: dict[str, Callable[[Draft, Column, str], Any]] = {
+        self._readers: dict[str, Callable[[ParsedTask, Column, str], Any]] = {
             "priority": self._priority,
             "status": self._status,
             "due_date": self._date,
@@ -121,12 +124,12 @@ class _Reader:
         except WrongValue as wrong:
             return BadRow(number, wrong.column, wrong.message, cells)
 
-    def _draft(self, cells: list[str]) -> Draft:
+    def _draft(self, cells: list[str]) -> ParsedTask:
         title = self._first("title", cells)
         if title is None:
             raise WrongValue(self._columns["title"], "The title is empty.")
         external_id = self._first("external_id", cells) or ""
-        draft = Draft(title, external_id)
+        draft = ParsedTask(title, external_id)
         constants = self._plan.constants
         values = {name: value for name, value in constants.items() if name not in ("labels", "description")}
         for label in constants.get("labels") or ():
@@ -177,7 +180,7 @@ class _Reader:
             return True, column.values[OTHERS]
         return False, None
 
-    def _priority(self, draft: Draft, column: Column, cell: str) -> Any:
+    def _priority(self, draft: ParsedTask, column: Column, cell: str) -> Any:
         is_mapped, value = self._mapped(column, cell)
         if is_mapped or cell.casefold() in NOTHING:
             return value
@@ -194,7 +197,7 @@ class _Reader:
             draft.fact(column.name, cell)
         return known
 
-    def _status(self, draft: Draft, column: Column, cell: str) -> Any:
+    def _status(self, draft: ParsedTask, column: Column, cell: str) -> Any:
         is_mapped, value = self._mapped(column, cell)
         if is_mapped or cell.casefold() in NOTHING:
             return value
@@ -209,7 +212,7 @@ class _Reader:
             draft.fact(column.name, cell)
         return known
 
-    def _date(self, _: Draft, column: Column, cell: str) -> str | None:
+    def _date(self, _: ParsedTask, column: Column, cell: str) -> str | None:
         is_mapped, value = self._mapped(column, cell)
         if is_mapped:
             if value is None:
@@ -222,7 +225,7 @@ class _Reader:
         except ValueError as error:
             raise WrongValue(column.name, str(error)) from None
 
-    def _add_labels(self, draft: Draft, column: Column, cell: str) -> None:
+    def _add_labels(self, draft: ParsedTask, column: Column, cell: str) -> None:
         if cell.casefold() in NOTHING:
             return
         # Also as a list of JSON or Python, which scripts write.
@@ -235,8 +238,8 @@ class _Reader:
 
 def _said(column: Column, cells: list[str]) -> Iterator[str]:
     """What stands in a column, or in all those of its name; for a scalar field only the first that says something."""
-    for place in column.places:
-        if place < len(cells) and (cell := cells[place].strip()):
+    for position in column.positions:
+        if position < len(cells) and (cell := cells[position].strip()):
             yield cell
             if column.field not in ("description", "labels", "detail", "note"):
                 return

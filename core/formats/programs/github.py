@@ -11,10 +11,12 @@
 import re
 from typing import BinaryIO
 
-from core.formats.draft import Draft, Item, WrongValueError, make_row
+from core.formats.json_object import JsonObject, row_of_object
+from core.formats.parsed_task import ParsedTask
 from core.formats.rows import BadRow, Certainty, FileReport, Format, Head, ImportRefused, ReadOptions, Row, Rows
 from core.formats.streams.json_shape import shape_of
 from core.formats.streams.json_stream import json_items
+from core.formats.values import WrongValue
 
 PULL_REQUESTS = "pull requests"
 _ADDRESS = re.compile(r"https?://[^/]+/(?:repos/|api/v3/repos/)?([^/]+/[^/]+)/(issues|pulls?)/(\d+)")
@@ -64,33 +66,33 @@ def _is_pull_request(content: dict[str, object]) -> bool:
 
 
 def _row(number: int, content: dict[str, object], options: ReadOptions) -> Row | BadRow:
-    def draft(issue: Item) -> Draft:
+    def parse(issue: JsonObject) -> ParsedTask:
         url = issue.text("html_url") or issue.text("url")
         address = _ADDRESS.match(url)
-        task = Draft(issue.text("title"), f"{address[1]}#{address[3]}" if address else issue.text("node_id"))
+        task = ParsedTask(issue.text("title"), f"{address[1]}#{address[3]}" if address else issue.text("node_id"))
         task.body = issue.text("body")
         _set_status(issue, task, options)
         task.set(created_at=_moment(issue, "created_at", "createdAt", options))
         for label in issue.list("labels"):
-            task.label(label if isinstance(label, str) else Item(label, "labels").text("name"))
+            task.label(label if isinstance(label, str) else JsonObject(label, "labels").text("name"))
         if "milestone" in issue:
-            task.fact("Milestone", issue.item("milestone").text("title"))
-        task.fact("Assigned to", ", ".join(person.line("login") for person in issue.items("assignees")))
+            task.fact("Milestone", issue.object("milestone").text("title"))
+        task.fact("Assigned to", ", ".join(person.line("login") for person in issue.objects("assignees")))
         task.fact("Source", url)
         for comment in _comments(issue):
-            author = comment.item("user" if "user" in comment else "author").text("login")
+            author = comment.object("user" if "user" in comment else "author").text("login")
             task.comment(comment.text("body"), _moment(comment, "created_at", "createdAt", options), author)
         return task
 
-    return make_row(number, content, _COLUMNS, draft)
+    return row_of_object(number, content, _COLUMNS, parse)
 
 
-def _set_status(issue: Item, task: Draft, options: ReadOptions) -> None:
+def _set_status(issue: JsonObject, task: ParsedTask, options: ReadOptions) -> None:
     state = issue.text("state").lower() or ("closed" if issue.flag("closed") else "open")
     if state not in _STATES:
-        raise WrongValueError("state", f"{state!r} is no state of an issue: open or closed.")
+        raise WrongValue("state", f"{state!r} is no state of an issue: open or closed.")
     reason = (issue.text("state_reason") or issue.text("stateReason")).lower()
-    pull_request = issue.item("pull_request")
+    pull_request = issue.object("pull_request")
     is_dropped = "merged_at" in pull_request.content and not pull_request.content["merged_at"]
     if state == "closed" and (reason in _NOT_DONE or is_dropped):
         task.set(status="cancelled")
@@ -102,15 +104,15 @@ def _set_status(issue: Item, task: Draft, options: ReadOptions) -> None:
         )
 
 
-def _comments(issue: Item) -> list[Item]:
+def _comments(issue: JsonObject) -> list[JsonObject]:
     """Of the REST API `comments` is their number."""
-    comments = list(issue.items("comments_content"))
+    comments = list(issue.objects("comments_content"))
     if isinstance(issue.content.get("comments"), list):
-        comments += issue.items("comments")
+        comments += issue.objects("comments")
     return comments
 
 
-def _moment(item: Item, name: str, name_of_gh: str, options: ReadOptions) -> str | None:
+def _moment(item: JsonObject, name: str, name_of_gh: str, options: ReadOptions) -> str | None:
     return item.moment(name if name in item else name_of_gh, options.time_zone)
 
 

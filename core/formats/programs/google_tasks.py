@@ -9,10 +9,12 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Any, BinaryIO
 
-from core.formats.draft import Draft, Item, WrongValueError, make_row
+from core.formats.json_object import JsonObject, row_of_object
+from core.formats.parsed_task import ParsedTask
 from core.formats.rows import Certainty, FileReport, Format, Head, ImportRefused, ReadOptions, Rows
 from core.formats.streams.json_shape import shape_of
 from core.formats.streams.json_stream import json_document
+from core.formats.values import WrongValue
 
 _COLUMNS = {"description": "notes", "due_date": "due", "completed_at": "completed"}
 _MIDNIGHT = ("T00:00:00.000Z", "T00:00:00Z")
@@ -32,7 +34,7 @@ def read(stream: BinaryIO, options: ReadOptions, report: FileReport) -> Rows:
     document = json_document(stream, options.encoding)
     try:
         tasks = list(_tasks(document, ""))
-    except WrongValueError as wrong:
+    except WrongValue as wrong:
         raise ImportRefused("import-wrong-format", f"Not an export of Google Tasks: {wrong.column}: {wrong}") from None
     if not tasks:
         raise ImportRefused("import-empty", "The file holds no tasks.")
@@ -42,44 +44,46 @@ def read(stream: BinaryIO, options: ReadOptions, report: FileReport) -> Rows:
         if isinstance(task, dict) and "id" in task
     }
     for number, (list_title, task) in enumerate(tasks, start=1):
-        yield make_row(number, task, _COLUMNS, partial(_draft, list_title=list_title, titles=titles, options=options))
+        yield row_of_object(
+            number, task, _COLUMNS, partial(_parse, list_title=list_title, titles=titles, options=options)
+        )
 
 
 def _tasks(document: Any, list_title: str) -> Iterator[tuple[str, Any]]:
     """Tasks with their list's title: of lists of lists, of one list, or of an array of either."""
-    for entry in document if isinstance(document, list) else Item(document).list("items"):
+    for entry in document if isinstance(document, list) else JsonObject(document).list("items"):
         if isinstance(entry, dict) and ("items" in entry or entry.get("kind") in ("tasks#tasks", "tasks#taskList")):
-            item = Item(entry, "items")
+            item = JsonObject(entry, "items")
             yield from ((item.line("title"), task) for task in item.list("items"))
         else:
             yield list_title or _title_of(document), entry
 
 
 def _title_of(document: Any) -> str:
-    return Item(document).line("title") if isinstance(document, dict) else ""
+    return JsonObject(document).line("title") if isinstance(document, dict) else ""
 
 
-def _draft(item: Item, list_title: str, titles: dict[str, str], options: ReadOptions) -> Draft:
+def _parse(item: JsonObject, list_title: str, titles: dict[str, str], options: ReadOptions) -> ParsedTask:
     zone = options.time_zone
-    task = Draft(item.text("title"), item.text("id"))
+    task = ParsedTask(item.text("title"), item.text("id"))
     task.body = item.text("notes")
     task.parent = titles.get(item.text("parent"), "")
     due = item.text("due")
     for midnight in _MIDNIGHT:
         due = due.removesuffix(midnight)
     task.set(
-        due_date=Item({"due": due}).due("due", zone),
+        due_date=JsonObject({"due": due}).due("due", zone),
         created_at=item.moment("created", zone),
     )
     status = item.text("status")
     if status not in _STATUSES:
-        raise WrongValueError("status", f"{status!r} is no status of Google's: needsAction or completed.")
+        raise WrongValue("status", f"{status!r} is no status of Google's: needsAction or completed.")
     if status == "completed":
         task.complete(item.moment("completed", zone), item.moment("updated", zone))
     elif item.flag("deleted"):
         task.set(status="cancelled")
     task.fact("List", list_title)
-    for link in item.items("links"):
+    for link in item.objects("links"):
         task.fact("Link", f"{link.text('description')} {link.text('link')}")
     task.fact("Source", item.text("webViewLink"))
     return task

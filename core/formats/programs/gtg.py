@@ -14,9 +14,21 @@ from typing import BinaryIO
 from xml.etree.ElementTree import Element
 
 from core.formats.dates import parse_due, parse_moment
-from core.formats.draft import Draft, WrongValueError, moment, shown
-from core.formats.rows import BadRow, Certainty, FileReport, Format, Head, ImportRefused, ReadOptions, Row, Rows
+from core.formats.parsed_task import ParsedTask
+from core.formats.rows import (
+    BadRow,
+    Certainty,
+    FileReport,
+    Format,
+    Head,
+    ImportRefused,
+    ReadOptions,
+    Row,
+    Rows,
+    excerpt,
+)
 from core.formats.streams.xml_stream import text_of, xml_elements
+from core.formats.values import WrongValue, moment
 
 _COLUMNS = {"description": "content", "due_date": "duedate", "created_at": "addeddate", "completed_at": "donedate"}
 _FUZZY = frozenset({"now", "soon", "someday"})
@@ -95,41 +107,41 @@ def _read(element: Element, tag_names: dict[str, str]) -> _Task:
 
 
 def _row(number: int, task: _Task, parents: dict[str, str], options: ReadOptions) -> Row | BadRow:
-    shown_values = shown({name: value for name, value in task.values.items() if value})
+    values_shown = excerpt({name: value for name, value in task.values.items() if value})
     try:
-        return _draft(task, parents, options).row(number, shown_values, _COLUMNS)
-    except WrongValueError as wrong:
-        return BadRow(number, wrong.column, wrong.message, shown_values)
+        return _parse(task, parents, options).row(number, values_shown, _COLUMNS)
+    except WrongValue as wrong:
+        return BadRow(number, wrong.column, wrong.message, values_shown)
 
 
-def _draft(task: _Task, parents: dict[str, str], options: ReadOptions) -> Draft:
+def _parse(task: _Task, parents: dict[str, str], options: ReadOptions) -> ParsedTask:
     values = task.values
     zone = options.time_zone
-    draft = Draft(values["title"], values["id"])
+    parsed = ParsedTask(values["title"], values["id"])
     # The text is XML inside XML.
-    draft.body = html.unescape(_TAG_MARK.sub("", _SUBTASK_MARK.sub("", values["content"]))).strip()
-    draft.parent = parents.get(task.id, "")
+    parsed.body = html.unescape(_TAG_MARK.sub("", _SUBTASK_MARK.sub("", values["content"]))).strip()
+    parsed.parent = parents.get(task.id, "")
     status = _STATUSES.get(values["status"].lower())
     if status is None:
-        raise WrongValueError("status", f"{values['status']!r} is no status: Active, Done or Dismiss.")
+        raise WrongValue("status", f"{values['status']!r} is no status: Active, Done or Dismiss.")
     if status == "completed":
         # Its day is all that GTG has.
-        draft.complete(moment(values["donedate"], "donedate", zone), moment(values["modified"], "modified", zone))
+        parsed.complete(moment(values["donedate"], "donedate", zone), moment(values["modified"], "modified", zone))
     else:
-        draft.set(status=status)
-    draft.set(created_at=moment(values["addeddate"], "addeddate", zone))
+        parsed.set(status=status)
+    parsed.set(created_at=moment(values["addeddate"], "addeddate", zone))
     for tag in task.tags:
-        draft.label(tag.removeprefix("@"))
+        parsed.label(tag.removeprefix("@"))
     for name, heading in (("duedate", "Due"), ("startdate", "Starts")):
         date = values[name]
         if date.lower() in _FUZZY:
-            draft.fact(heading, date)
+            parsed.fact(heading, date)
         elif name == "duedate":
-            draft.set(due_date=moment(date, name, zone, parse_due))
+            parsed.set(due_date=moment(date, name, zone, parse_due))
         else:
-            draft.fact(heading, moment(date, name, zone, parse_moment) or "")
-    draft.fact("Repeats", values["repeats"])
-    return draft
+            parsed.fact(heading, moment(date, name, zone, parse_moment) or "")
+    parsed.fact("Repeats", values["repeats"])
+    return parsed
 
 
 FORMAT = Format("gtg-xml", "Getting Things GNOME (XML)", recognise, read)

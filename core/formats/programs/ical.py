@@ -34,10 +34,22 @@ from icalendar.prop import vDuration
 from icalendar.timezone.windows_to_olson import WINDOWS_TO_OLSON
 
 from core.formats.dates import parse_due, parse_moment
-from core.formats.draft import Draft, WrongValueError, moment, shown
-from core.formats.rows import BadRow, Certainty, FileReport, Format, Head, ImportRefused, ReadOptions, Row, Rows
+from core.formats.parsed_task import ParsedTask
+from core.formats.rows import (
+    BadRow,
+    Certainty,
+    FileReport,
+    Format,
+    Head,
+    ImportRefused,
+    ReadOptions,
+    Row,
+    Rows,
+    excerpt,
+)
 from core.formats.streams.lines import TooLong, read_lines
 from core.formats.streams.utf8 import as_utf8
+from core.formats.values import WrongValue, moment
 
 COMPONENT_MAXIMUM = 1024 * 1024
 _HELD_MAXIMUM = 4 * 1024 * 1024  # of to-dos whose parents or zones may yet come
@@ -240,21 +252,21 @@ class _Reader:
     def rows(self) -> Iterator[Row | BadRow]:
         """The rows of the to-dos that are held, which are so no more."""
         for number, component, to_do in self._held:
-            values = shown(to_do.values())
+            values = excerpt(to_do.values())
             if component.problem is not None:
                 yield BadRow(number, None, f"The to-do in line {component.line:,}: {component.problem}", values)
                 continue
             try:
-                yield self._draft(to_do).row(number, values, _COLUMNS)
-            except WrongValueError as wrong:
+                yield self._parse(to_do).row(number, values, _COLUMNS)
+            except WrongValue as wrong:
                 yield BadRow(number, wrong.column, wrong.message, values)
         self._held.clear()
         self.held_bytes = 0
 
-    def _draft(self, to_do: _ToDo) -> Draft:
+    def _parse(self, to_do: _ToDo) -> ParsedTask:
         recurrence_id = to_do.text("RECURRENCE-ID")
         uid = to_do.text("UID")
-        task = Draft(to_do.text("SUMMARY"), f"{uid}/{recurrence_id}" if uid and recurrence_id else uid)
+        task = ParsedTask(to_do.text("SUMMARY"), f"{uid}/{recurrence_id}" if uid and recurrence_id else uid)
         task.body = to_do.text("DESCRIPTION")
         task.set(priority=_priority(to_do), created_at=self._moment(to_do, "CREATED"), due_date=self._due(to_do))
         self._set_status(to_do, task)
@@ -273,7 +285,7 @@ class _Reader:
             task.comment(comment.text)
         return task
 
-    def _add_facts(self, to_do: _ToDo, task: Draft) -> None:
+    def _add_facts(self, to_do: _ToDo, task: ParsedTask) -> None:
         task.fact("Starts", self._told(to_do.first("DTSTART")))
         task.repeat(to_do.text("RRULE"))
         for name, heading in (("RDATE", "Repeats also on"), ("EXDATE", "Does not repeat on")):
@@ -296,7 +308,7 @@ class _Reader:
             task.fact("Attachment", "(not imported)" if is_inside else attachment.value)
         task.fact("Source", to_do.text("URL"))
 
-    def _set_status(self, to_do: _ToDo, task: Draft) -> None:
+    def _set_status(self, to_do: _ToDo, task: ParsedTask) -> None:
         status = to_do.text("STATUS").upper().replace(" ", "-")
         completed = self._moment(to_do, "COMPLETED")
         percentage = to_do.text("PERCENT-COMPLETE")
@@ -307,9 +319,7 @@ class _Reader:
         elif status in _STATUSES:
             task.set(status=_STATUSES[status])
         elif status:
-            raise WrongValueError(
-                "STATUS", f"{status!r} is no status: NEEDS-ACTION, IN-PROCESS, COMPLETED or CANCELLED."
-            )
+            raise WrongValue("STATUS", f"{status!r} is no status: NEEDS-ACTION, IN-PROCESS, COMPLETED or CANCELLED.")
         elif percentage not in ("", "0"):
             task.set(status="in_progress")
 
@@ -326,7 +336,7 @@ class _Reader:
             length: timedelta = vDuration.from_ical(duration)  # type: ignore[no-untyped-call]
             end = begin + length
         except (ValueError, OverflowError):
-            raise WrongValueError("DURATION", f"DTSTART and DURATION {duration!r} tell no due date.") from None
+            raise WrongValue("DURATION", f"DTSTART and DURATION {duration!r} tell no due date.") from None
         # A day's end is the next one's first instant.
         return (end - timedelta(seconds=1) if _is_date(start) else end).isoformat()
 
@@ -338,7 +348,7 @@ class _Reader:
         """A moment that is no more than a stop-gap."""
         try:
             return self._moment(to_do, name)
-        except WrongValueError:
+        except WrongValue:
             return None
 
     def _told(self, date: _Property | None) -> str:
@@ -347,7 +357,7 @@ class _Reader:
             return ""
         try:
             return moment(date.value, date.name, self._zone(date)) or ""
-        except WrongValueError:
+        except WrongValue:
             return date.value
 
     def _zone(self, date: _Property) -> tzinfo:
@@ -356,7 +366,7 @@ class _Reader:
             return self._options.time_zone
         zone = _known_zone(name) or self._own_zone(name)
         if zone is None:
-            raise WrongValueError(date.name, f"The time zone {name!r} is unknown, and the file does not define it.")
+            raise WrongValue(date.name, f"The time zone {name!r} is unknown, and the file does not define it.")
         return zone
 
     def _take_zone(self, component: _Component) -> None:
@@ -421,7 +431,7 @@ def _priority(to_do: _ToDo) -> int:
         return _DEFAULT_PRIORITY
     if text.isascii() and text.isdecimal() and 1 <= int(text[:9]) <= 9:
         return int(text)
-    raise WrongValueError("PRIORITY", f"{text[:50]!r} is no priority: 0 (none) to 9 (lowest).")
+    raise WrongValue("PRIORITY", f"{text[:50]!r} is no priority: 0 (none) to 9 (lowest).")
 
 
 def _is_date(date: _Property) -> bool:

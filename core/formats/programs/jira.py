@@ -15,11 +15,13 @@ from collections.abc import Iterable, Iterator
 from functools import partial
 from typing import BinaryIO
 
-from core.formats.csv.drafted import drafted_rows
-from core.formats.csv.records import Records, beginning, columns_of
+from core.formats.csv.headers import first_records, positions_of
+from core.formats.csv.records import Records
+from core.formats.csv.rows import parsed_rows
 from core.formats.dates import day_order, parse_due, parse_moment
-from core.formats.draft import Draft, moment
+from core.formats.parsed_task import ParsedTask
 from core.formats.rows import Certainty, FileReport, Format, Head, ImportRefused, ReadOptions, Rows
+from core.formats.values import moment
 from core.formats.words import plain, priority_of, status_of
 
 # As Jira calls its columns in English, Spanish, German, French, Portuguese, Italian, Polish, Dutch, Russian, and some
@@ -95,17 +97,17 @@ _TITLES_MAXIMUM = 20_000
 
 
 def _meanings(header: Iterable[str]) -> dict[str, list[int]]:
-    """Meaning → places of the columns."""
-    places: dict[str, list[int]] = {}
-    for place, name in enumerate(header):
+    """Meaning → positions of the columns."""
+    positions: dict[str, list[int]] = {}
+    for position, name in enumerate(header):
         meaning = _MEANINGS.get(" ".join(name.replace("’", "'").casefold().split()))
         if meaning:
-            places.setdefault(meaning, []).append(place)
-    return places
+            positions.setdefault(meaning, []).append(position)
+    return positions
 
 
 def _recognise(head: Head) -> Certainty:
-    records = beginning(head)
+    records = first_records(head)
     names = _meanings(records[0]).keys() if records else set()
     if not {"summary", "key"} <= names or not names & {"status", "type"}:
         return 0
@@ -115,15 +117,15 @@ def _recognise(head: Head) -> Certainty:
 def _read(stream: BinaryIO, options: ReadOptions, report: FileReport) -> Rows:
     records = Records(stream, options)
     header = records.header()
-    columns_of(header, report)
-    places = _meanings(header)
-    if "summary" not in places:
+    positions_of(header, report)
+    positions = _meanings(header)
+    if "summary" not in positions:
         raise ImportRefused(
             "import-wrong-format",
             "A Jira CSV has a column Summary, in whatever language; this header has none. The format csv reads others.",
         )
-    reader = _Reader(header, places, records, options)
-    yield from drafted_rows(records, len(header), reader.draft, reader.columns)
+    reader = _Reader(header, positions, records, options)
+    yield from parsed_rows(records, len(header), reader.parse, reader.columns)
 
 
 class _Reader:
@@ -133,14 +135,16 @@ class _Reader:
         columns: field → the header's name of it.
     """
 
-    def __init__(self, header: list[str], places: dict[str, list[int]], records: Records, options: ReadOptions) -> None:
+    def __init__(
+        self, header: list[str], positions: dict[str, list[int]], records: Records, options: ReadOptions
+    ) -> None:
         self._header = header
-        self._places = places
+        self._positions = positions
         self._time_zone = options.time_zone
         self._titles: dict[str, str] = {}
-        dates = [place for meaning in ("created", "updated", "resolved", "due") for place in places.get(meaning, ())]
+        dates = [index for meaning in ("created", "updated", "resolved", "due") for index in positions.get(meaning, ())]
         self._day_first = day_order(
-            record[place] for record in records.sample for place in dates if place < len(record)
+            record[index] for record in records.sample for index in dates if index < len(record)
         )
         fields = {
             "title": "summary",
@@ -151,33 +155,33 @@ class _Reader:
             "labels": "labels",
             "created_at": "created",
             "completed_at": "resolved",
-            "external_id": "key" if "key" in places else "id",
+            "external_id": "key" if "key" in positions else "id",
         }
-        self.columns = {field: header[places[name][0]] for field, name in fields.items() if name in places}
+        self.columns = {field: header[positions[name][0]] for field, name in fields.items() if name in positions}
 
-    def draft(self, cells: list[str]) -> Draft:
+    def parse(self, cells: list[str]) -> ParsedTask:
         """The task that a record becomes."""
-        first = {meaning: next(self._all(meaning, cells), "") for meaning in self._places}
+        first = {meaning: next(self._all(meaning, cells), "") for meaning in self._positions}
 
         def cell(meaning: str) -> str:
             return first.get(meaning, "")
 
-        draft = Draft(cell("summary"), cell("key") or cell("id"))
-        draft.body = cell("description")
-        draft.parent = self._parent(cells, cell("parent summary") or cell("epic summary"))
-        self._remember(draft.title, cell("key"), cell("id"))
-        draft.fact("Type", cell("type"))
-        self._set_status(draft, cells, first)
+        task = ParsedTask(cell("summary"), cell("key") or cell("id"))
+        task.body = cell("description")
+        task.parent = self._parent(cells, cell("parent summary") or cell("epic summary"))
+        self._remember(task.title, cell("key"), cell("id"))
+        task.fact("Type", cell("type"))
+        self._set_status(task, cells, first)
         if cell("priority"):
             priority = priority_of(cell("priority"))
             if priority is None:
-                draft.fact("Priority", cell("priority"))
-            draft.set(priority=priority)
-        draft.set(due_date=self._moment("due", cells, is_due=True), created_at=self._moment("created", cells))
+                task.fact("Priority", cell("priority"))
+            task.set(priority=priority)
+        task.set(due_date=self._moment("due", cells, is_due=True), created_at=self._moment("created", cells))
         for labels in self._all("labels", cells):
             # Server puts all of them into one cell; a label of Jira's has no blanks.
             for label in labels.replace(",", " ").split():
-                draft.label(label)
+                task.label(label)
         for name, meaning in (
             ("Components", "components"),
             ("Fix versions", "versions"),
@@ -188,27 +192,27 @@ class _Reader:
             ("Reporter", "reporter"),
             ("Source", "url"),
         ):
-            draft.fact(name, ", ".join(dict.fromkeys(self._all(meaning, cells))))
+            task.fact(name, ", ".join(dict.fromkeys(self._all(meaning, cells))))
         for attachment in self._all("attachment", cells):
             # When; who; name; address.
             parts = attachment.split(";", 3)
-            draft.fact("Attachment", " ".join(parts[2:]) if len(parts) == 4 else attachment)
+            task.fact("Attachment", " ".join(parts[2:]) if len(parts) == 4 else attachment)
         for comment in self._all("comment", cells):
             when, who, text = ["", "", *comment.split(";", 2)][-3:] if comment.count(";") >= 2 else ("", "", comment)
-            draft.comment(text, who, when)
-        return draft
+            task.comment(text, who, when)
+        return task
 
     def _all(self, meaning: str, cells: list[str]) -> Iterator[str]:
         """What stands in the columns of a meaning, without empty cells."""
-        for place in self._places.get(meaning, ()):
-            if place < len(cells) and (cell := cells[place].strip()):
+        for position in self._positions.get(meaning, ()):
+            if position < len(cells) and (cell := cells[position].strip()):
                 yield cell
 
     def _moment(self, meaning: str, cells: list[str], *, is_due: bool = False) -> str | None:
-        for place in self._places.get(meaning, ()):
-            if place < len(cells) and cells[place].strip():
+        for position in self._positions.get(meaning, ()):
+            if position < len(cells) and cells[position].strip():
                 parse = partial(parse_due if is_due else parse_moment, day_first=self._day_first)
-                return moment(cells[place], self._header[place], self._time_zone, parse)
+                return moment(cells[position], self._header[position], self._time_zone, parse)
         return None
 
     def _parent(self, cells: list[str], title: str) -> str:
@@ -225,23 +229,23 @@ class _Reader:
         if len(self._titles) < _TITLES_MAXIMUM:
             self._titles.update((name, title) for name in names if name)
 
-    def _set_status(self, draft: Draft, cells: list[str], first: dict[str, str]) -> None:
+    def _set_status(self, task: ParsedTask, cells: list[str], first: dict[str, str]) -> None:
         word, category, resolution = (first.get(name, "") for name in ("status", "category", "resolution"))
         resolved_at = self._moment("resolved", cells)
         status = status_of(word) if word else None
         if status is None:
             status = status_of(category) if category else None
-            draft.fact("Status", word)
+            task.fact("Status", word)
         if status is None and word:
             status = "completed" if resolved_at else "pending"
         if status == "completed" and plain(resolution) in _DISMISSED:
             status = "cancelled"
-        draft.set(status=status)
+        task.set(status=status)
         if status == "completed":
-            draft.complete(resolved_at, self._moment("updated", cells))
+            task.complete(resolved_at, self._moment("updated", cells))
         elif resolved_at:
-            draft.fact("Resolved", resolved_at)
-        draft.fact("Resolution", resolution)
+            task.fact("Resolved", resolved_at)
+        task.fact("Resolution", resolution)
 
 
 FORMAT = Format("jira-csv", "Jira CSV", _recognise, _read, is_csv=True)

@@ -15,9 +15,22 @@ from typing import BinaryIO
 from xml.etree.ElementTree import Element
 
 from core.formats.dates import parse_due
-from core.formats.draft import Draft, WrongValueError, moment, shown, text_of_html
-from core.formats.rows import BadRow, Certainty, FileReport, Format, Head, ImportRefused, ReadOptions, Row, Rows
+from core.formats.html_text import text_of_html
+from core.formats.parsed_task import ParsedTask
+from core.formats.rows import (
+    BadRow,
+    Certainty,
+    FileReport,
+    Format,
+    Head,
+    ImportRefused,
+    ReadOptions,
+    Row,
+    Rows,
+    excerpt,
+)
 from core.formats.streams.xml_stream import text_of, xml_elements
+from core.formats.values import WrongValue, moment
 from core.formats.words import plain, priority_of, status_of
 
 _COLUMNS = {"title": "summary", "due_date": "due", "created_at": "created", "completed_at": "resolved"}
@@ -54,17 +67,17 @@ def recognise(head: Head) -> Certainty:
 
 def read(stream: BinaryIO, options: ReadOptions, report: FileReport) -> Rows:
     """A row an issue."""
-    issues: list[tuple[Draft | WrongValueError, dict[str, str]]] = []
+    issues: list[tuple[ParsedTask | WrongValue, dict[str, str]]] = []
     titles: dict[str, str] = {}
     refused = None
     try:
         for item in xml_elements(stream, options.encoding, ("item",), ("rss",)):
             values = {child.tag: text_of(child) for child in item if text_of(child)}
             try:
-                draft = _draft(item, options)
-                titles[text_of(item, "key")] = draft.title
-                issues.append((draft, values))
-            except WrongValueError as wrong:
+                task = _parse(item, options)
+                titles[text_of(item, "key")] = task.title
+                issues.append((task, values))
+            except WrongValue as wrong:
                 issues.append((wrong, values))
     except ImportRefused as problem:
         refused = problem
@@ -76,16 +89,16 @@ def read(stream: BinaryIO, options: ReadOptions, report: FileReport) -> Rows:
         raise ImportRefused("import-empty", "The file holds no issues.")
 
 
-def _row(number: int, found: Draft | WrongValueError, values: dict[str, str], titles: dict[str, str]) -> Row | BadRow:
-    if isinstance(found, WrongValueError):
-        return BadRow(number, found.column, found.message, shown(values))
+def _row(number: int, found: ParsedTask | WrongValue, values: dict[str, str], titles: dict[str, str]) -> Row | BadRow:
+    if isinstance(found, WrongValue):
+        return BadRow(number, found.column, found.message, excerpt(values))
     found.parent = titles.get(found.parent, found.parent)
-    return found.row(number, shown(values), _COLUMNS)
+    return found.row(number, excerpt(values), _COLUMNS)
 
 
-def _draft(item: Element, options: ReadOptions) -> Draft:
+def _parse(item: Element, options: ReadOptions) -> ParsedTask:
     zone = options.time_zone
-    task = Draft(text_of(item, "summary") or _TITLE_KEY.sub("", text_of(item, "title")), text_of(item, "key"))
+    task = ParsedTask(text_of(item, "summary") or _TITLE_KEY.sub("", text_of(item, "title")), text_of(item, "key"))
     task.body = text_of_html(item.findtext("description") or "")
     task.parent = text_of(item, "parent")
     priority = text_of(item, "priority")
@@ -134,7 +147,7 @@ def _people(item: Element) -> dict[str, str]:
     return people
 
 
-def _set_status(item: Element, task: Draft, options: ReadOptions) -> None:
+def _set_status(item: Element, task: ParsedTask, options: ReadOptions) -> None:
     word = text_of(item, "status")
     category = item.find("statusCategory")
     resolution = item.find("resolution")

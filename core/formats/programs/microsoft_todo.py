@@ -15,10 +15,13 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from icalendar.timezone.windows_to_olson import WINDOWS_TO_OLSON
 
-from core.formats.draft import Draft, Item, WrongValueError, make_row, text_of_html
+from core.formats.html_text import text_of_html
+from core.formats.json_object import JsonObject, row_of_object
+from core.formats.parsed_task import ParsedTask
 from core.formats.rows import Certainty, FileReport, Format, Head, ImportRefused, ReadOptions, Rows
 from core.formats.streams.json_shape import shape_of
 from core.formats.streams.json_stream import json_document
+from core.formats.values import WrongValue
 
 REMOVED = "removed tasks"
 _COLUMNS = {"description": "body", "due_date": "dueDateTime", "completed_at": "completedDateTime"}
@@ -59,7 +62,7 @@ def read(stream: BinaryIO, options: ReadOptions, report: FileReport) -> Rows:
             report.ignored[REMOVED] = report.ignored.get(REMOVED, 0) + 1
             continue
         number += 1
-        yield make_row(number, entry, _COLUMNS, partial(_draft, list_name=list_name, options=options))
+        yield row_of_object(number, entry, _COLUMNS, partial(_parse, list_name=list_name, options=options))
     if not number and not report.ignored:
         raise ImportRefused("import-empty", "The file holds no tasks.")
 
@@ -72,14 +75,14 @@ def _tasks(entries: list[Any]) -> Iterator[tuple[str, Any]]:
             yield "", entry
 
 
-def _draft(item: Item, list_name: str, options: ReadOptions) -> Draft:
-    task = Draft(item.text("title"), item.text("id"))
-    body = item.item("body")
+def _parse(item: JsonObject, list_name: str, options: ReadOptions) -> ParsedTask:
+    task = ParsedTask(item.text("title"), item.text("id"))
+    body = item.object("body")
     content = body.text("content")
     task.body = text_of_html(content) if body.text("contentType").lower() == "html" else content
     importance, status = item.text("importance"), item.text("status")
     if importance not in _IMPORTANCES:
-        raise WrongValueError("importance", f"{importance!r} is no importance: high, normal or low.")
+        raise WrongValue("importance", f"{importance!r} is no importance: high, normal or low.")
     task.set(
         priority=_IMPORTANCES[importance],
         created_at=item.moment("createdDateTime", options.time_zone),
@@ -91,30 +94,30 @@ def _draft(item: Item, list_name: str, options: ReadOptions) -> Draft:
     elif status in _STATUSES:
         task.set(status=_STATUSES[status])
     else:
-        raise WrongValueError("status", f"{status!r} is no status: {', '.join(filter(None, _STATUSES))} or completed.")
+        raise WrongValue("status", f"{status!r} is no status: {', '.join(filter(None, _STATUSES))} or completed.")
     for category in item.list("categories"):
         task.label(str(category))
-    task.checklist("", ((step.text("displayName"), step.flag("isChecked")) for step in item.items("checklistItems")))
+    task.checklist("", ((step.text("displayName"), step.flag("isChecked")) for step in item.objects("checklistItems")))
     task.fact("List", list_name)
     task.fact("Starts", _moment(item, "startDateTime", options) or "")
     task.fact("Reminder", _moment(item, "reminderDateTime", options) or "")
     if "recurrence" in item:
-        task.fact("Repeats", _recurrence(item.item("recurrence")))
-    for resource in item.items("linkedResources"):
+        task.fact("Repeats", _recurrence(item.object("recurrence")))
+    for resource in item.objects("linkedResources"):
         task.fact("Link", f"{resource.text('displayName')} {resource.text('webUrl')}")
     return task
 
 
-def _moment(item: Item, name: str, options: ReadOptions, *, is_due: bool = False) -> str | None:
+def _moment(item: JsonObject, name: str, options: ReadOptions, *, is_due: bool = False) -> str | None:
     """A `dateTimeTimeZone`: a time without an offset, and the name of its zone."""
     if name not in item:
         return None
-    value = item.item(name)
+    value = item.object(name)
     zone = _zone(value, options)
     return value.due("dateTime", zone) if is_due else value.moment("dateTime", zone)
 
 
-def _zone(value: Item, options: ReadOptions) -> tzinfo:
+def _zone(value: JsonObject, options: ReadOptions) -> tzinfo:
     name = value.line("timeZone")
     if not name:
         return options.time_zone
@@ -123,12 +126,12 @@ def _zone(value: Item, options: ReadOptions) -> tzinfo:
     try:
         return ZoneInfo(WINDOWS_TO_OLSON.get(name, name))
     except (ZoneInfoNotFoundError, ValueError, OSError):
-        raise WrongValueError(value.column("timeZone"), f"The time zone {name!r} is unknown.") from None
+        raise WrongValue(value.column("timeZone"), f"The time zone {name!r} is unknown.") from None
 
 
-def _recurrence(recurrence: Item) -> str:
+def _recurrence(recurrence: JsonObject) -> str:
     """In words: every 2 weeks on monday, friday until 2026-12-31."""
-    pattern, span = recurrence.item("pattern"), recurrence.item("range")
+    pattern, span = recurrence.object("pattern"), recurrence.object("range")
     kind = pattern.text("type")
     unit = {"daily": "day", "weekly": "week"}.get(kind) or ("month" if "onthly" in kind else "year")
     interval = int(pattern.number("interval")) or 1

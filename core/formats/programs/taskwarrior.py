@@ -12,10 +12,12 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Any, BinaryIO
 
-from core.formats.draft import Draft, Item, WrongValueError, make_row
+from core.formats.json_object import JsonObject, row_of_object
+from core.formats.parsed_task import ParsedTask
 from core.formats.rows import BadRow, Certainty, FileReport, Format, Head, ImportRefused, ReadOptions, Rows
 from core.formats.streams.json_shape import shape_of
 from core.formats.streams.json_stream import json_items, limited
+from core.formats.values import WrongValue
 
 _COLUMNS = {"title": "description", "due_date": "due", "created_at": "entry", "completed_at": "end"}
 _PRIORITIES = {"H": 2, "M": 5, "L": 8, "": 5}
@@ -58,20 +60,20 @@ def read(stream: BinaryIO, options: ReadOptions, report: FileReport) -> Rows:
         if isinstance(one, BadRow):
             yield one
         else:
-            yield make_row(one[0], one[1], _COLUMNS, partial(_draft, tasks=tasks, options=options))
+            yield row_of_object(one[0], one[1], _COLUMNS, partial(_parse, tasks=tasks, options=options))
     if refused is not None:
         raise refused
     if not found:
         raise ImportRefused("import-empty", "The file holds no tasks.")
 
 
-def _draft(item: Item, tasks: dict[str, dict[str, Any]], options: ReadOptions) -> Draft:
+def _parse(item: JsonObject, tasks: dict[str, dict[str, Any]], options: ReadOptions) -> ParsedTask:
     zone = options.time_zone
     uuid = item.text("uuid")
-    task = Draft(item.text("description"), uuid)
+    task = ParsedTask(item.text("description"), uuid)
     priority = item.text("priority").upper()
     if priority not in _PRIORITIES:
-        raise WrongValueError("priority", f"{priority!r} is no priority of Taskwarrior: H, M, L or none.")
+        raise WrongValue("priority", f"{priority!r} is no priority of Taskwarrior: H, M, L or none.")
     dependencies = list(_dependencies(item))
     task.set(
         priority=_PRIORITIES[priority],
@@ -91,15 +93,15 @@ def _draft(item: Item, tasks: dict[str, dict[str, Any]], options: ReadOptions) -
     for name, value in item.content.items():
         if name not in _KNOWN and isinstance(value, str | int | float):
             task.fact(name, str(value))
-    for annotation in item.items("annotations"):
+    for annotation in item.objects("annotations"):
         task.comment(annotation.text("description"), annotation.moment("entry", zone))
     return task
 
 
-def _set_status(item: Item, task: Draft, is_blocked: bool, options: ReadOptions) -> None:
+def _set_status(item: JsonObject, task: ParsedTask, is_blocked: bool, options: ReadOptions) -> None:
     status = item.text("status") or "pending"
     if status not in _STATUSES:
-        raise WrongValueError("status", f"{status!r} is no status of Taskwarrior: {', '.join(sorted(_STATUSES))}.")
+        raise WrongValue("status", f"{status!r} is no status of Taskwarrior: {', '.join(sorted(_STATUSES))}.")
     if status == "completed":
         task.complete(item.moment("end", options.time_zone), item.moment("modified", options.time_zone))
     elif status == "deleted":
@@ -112,7 +114,7 @@ def _set_status(item: Item, task: Draft, is_blocked: bool, options: ReadOptions)
         task.set(status="pending")
 
 
-def _dependencies(item: Item) -> Iterator[str]:
+def _dependencies(item: JsonObject) -> Iterator[str]:
     """An array, or before Taskwarrior 2.6 one text with commas."""
     depends = item.content.get("depends")
     for one in depends.split(",") if isinstance(depends, str) else item.list("depends"):

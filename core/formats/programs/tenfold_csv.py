@@ -12,7 +12,10 @@ import re
 from collections.abc import Callable
 from typing import Any, BinaryIO
 
-from core.formats.csv.records import Damaged, Records, beginning, columns_of, too_many_cells
+from core.formats.csv.damage import Damaged
+from core.formats.csv.headers import first_records, positions_of
+from core.formats.csv.records import Records
+from core.formats.csv.rows import too_many_cells
 from core.formats.dates import day_order, parse_due, parse_moment
 from core.formats.rows import BadRow, Certainty, FileReport, Format, Head, ImportRefused, ReadOptions, Row, Rows
 
@@ -43,7 +46,7 @@ _ESCAPE = re.compile(r"\\([\\,])")
 
 
 def _recognise(head: Head) -> Certainty:
-    records = beginning(head)
+    records = first_records(head)
     names = [name.casefold() for name in records[0]] if records else []
     if "title" not in names or not _KNOWN.issuperset(names):
         return 0
@@ -82,14 +85,14 @@ def _reader(parse: Callable[..., str], options: ReadOptions, day_first: bool | N
 def _read(stream: BinaryIO, options: ReadOptions, report: FileReport) -> Rows:
     records = Records(stream, options)
     header = [name.casefold() for name in records.header()]
-    places = columns_of(header, report)
-    _check(header, places)
+    positions = positions_of(header, report)
+    _check(header, positions)
     day_first = day_order(
-        record[place]
-        for name in _DATES & places.keys()
-        for place in places[name]
+        record[position]
+        for name in _DATES & positions.keys()
+        for position in positions[name]
         for record in records.sample
-        if place < len(record)
+        if position < len(record)
     )
     converters: dict[str, Callable[[str], Any]] = {
         "title": _text,
@@ -105,9 +108,9 @@ def _read(stream: BinaryIO, options: ReadOptions, report: FileReport) -> Rows:
         "completed_at": _reader(parse_moment, options, day_first),
         "id": str.strip,
     }
-    plan = [(place, name, converters[name]) for place, name in enumerate(header) if name and name not in _IGNORED]
+    plan = [(position, name, converters[name]) for position, name in enumerate(header) if name and name not in _IGNORED]
     width = len(header)
-    has_id = "id" in places
+    has_id = "id" in positions
     for number, cells in records.numbered():
         if isinstance(cells, Damaged):
             yield cells.as_bad_row(number)
@@ -121,8 +124,8 @@ def _read(stream: BinaryIO, options: ReadOptions, report: FileReport) -> Rows:
         fields = {}
         name = ""
         try:
-            for place, name, convert in plan:
-                if cell := values[place]:
+            for position, name, convert in plan:
+                if cell := values[position]:
                     fields[name] = convert(cell)
         except ValueError as error:
             yield BadRow(number, name, str(error), cells)
@@ -132,17 +135,17 @@ def _read(stream: BinaryIO, options: ReadOptions, report: FileReport) -> Rows:
         yield Row(number, fields, cells)
 
 
-def _check(header: list[str], places: dict[str, list[int]]) -> None:
-    unknown = [name for name in places if name not in _KNOWN]
+def _check(header: list[str], positions: dict[str, list[int]]) -> None:
+    unknown = [name for name in positions if name not in _KNOWN]
     if unknown:
         raise ImportRefused(
             "import-wrong-format",
             f"A Tenfold CSV has no column {', '.join(map(repr, unknown[:5]))}; its columns are {', '.join(COLUMNS)}."
             " Use the format csv, with a mapping, for other files.",
         )
-    if "title" not in places:
+    if "title" not in positions:
         raise ImportRefused("import-wrong-format", "A Tenfold CSV has a column title; this header has none.")
-    twice = [name for name, where in places.items() if len(where) > 1]
+    twice = [name for name, where in positions.items() if len(where) > 1]
     if twice:
         raise ImportRefused("import-wrong-format", f"The column {twice[0]!r} stands in the header twice.")
 

@@ -14,12 +14,13 @@ from datetime import datetime, time, timedelta, tzinfo
 from typing import BinaryIO, TypeVar
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from core.formats.csv.drafted import by_name, drafted_rows
-from core.formats.csv.records import Records, beginning, columns_of
+from core.formats.csv.headers import first_records, positions_of
+from core.formats.csv.records import Records
+from core.formats.csv.rows import by_name, parsed_rows
 from core.formats.dates import parse_moment
-from core.formats.draft import Draft, moment
-from core.formats.draft import WrongValueError as WrongValue
+from core.formats.parsed_task import ParsedTask
 from core.formats.rows import Certainty, FileReport, Format, Head, ImportRefused, ReadOptions, Rows
+from core.formats.values import WrongValue, moment
 
 _PRIORITIES = {"5": 1, "3": 4, "1": 7, "0": 10}
 _STATUSES = {"0": "pending", "1": "completed", "2": "completed", "-1": "cancelled"}
@@ -43,7 +44,7 @@ _Value = TypeVar("_Value")
 
 
 def _recognise(head: Head) -> Certainty:
-    for record in beginning(head):
+    for record in first_records(head):
         if set(record) >= _COLUMNS:
             return 3 if "taskId" in record else 2
     return 0
@@ -60,32 +61,32 @@ def _read(stream: BinaryIO, options: ReadOptions, report: FileReport) -> Rows:
             "import-wrong-format",
             f"A TickTick backup has a header with {', '.join(sorted(_COLUMNS))}; this file has not.",
         )
-    places = {name: where[0] for name, where in columns_of(header, report).items()}
+    positions = {name: where[0] for name, where in positions_of(header, report).items()}
     titles: dict[str, str] = {}
 
-    def draft(cells: list[str]) -> Draft:
-        return _draft(by_name(cells, places), options.time_zone, titles)
+    def parse(cells: list[str]) -> ParsedTask:
+        return _parse(by_name(cells, positions), options.time_zone, titles)
 
-    yield from drafted_rows(records, len(header), draft, _FIELDS)
+    yield from parsed_rows(records, len(header), parse, _FIELDS)
 
 
-def _draft(record: Mapping[str, str], default_zone: tzinfo, titles: dict[str, str]) -> Draft:
+def _parse(record: Mapping[str, str], default_zone: tzinfo, titles: dict[str, str]) -> ParsedTask:
     def cell(name: str) -> str:
         return record.get(name, "").strip()
 
     own_id, parent_id = cell("taskId"), cell("parentId")
-    draft = Draft(cell("Title"), own_id)
-    draft.parent = titles.get(parent_id, f"task {parent_id} of TickTick") if parent_id else ""
+    task = ParsedTask(cell("Title"), own_id)
+    task.parent = titles.get(parent_id, f"task {parent_id} of TickTick") if parent_id else ""
     if own_id and len(titles) < _TITLES_MAXIMUM:
-        titles[own_id] = draft.title
+        titles[own_id] = task.title
     content = record.get("Content", "")
     if cell("Kind").casefold() == "checklist" or cell("Is Check list").casefold() in ("y", "true"):
-        draft.checklist("", ((text, mark == "▪") for mark, text in _ITEM.findall(content) if text.strip()))
+        task.checklist("", ((text, mark == "▪") for mark, text in _ITEM.findall(content) if text.strip()))
         content = _ITEM.sub("", content)
-    draft.body = content
+    task.body = content
     zone = _zone(cell("Timezone")) or default_zone
     is_all_day = cell("Is All Day").casefold() == "true"
-    draft.set(
+    task.set(
         priority=_known(cell("Priority"), "Priority", _PRIORITIES),
         status=_known(cell("Status"), "Status", _STATUSES),
         due_date=_all_day_end(cell("Due Date"), zone) if is_all_day else moment(cell("Due Date"), "Due Date", zone),
@@ -94,19 +95,19 @@ def _draft(record: Mapping[str, str], default_zone: tzinfo, titles: dict[str, st
     # An open task that repeats keeps the time at which it was done last.
     done_at = moment(cell("Completed Time"), "Completed Time", zone)
     if _STATUSES.get(cell("Status")) == "completed":
-        draft.complete(done_at)
+        task.complete(done_at)
     elif done_at:
-        draft.fact("Last completed", done_at)
+        task.fact("Last completed", done_at)
     for tag in cell("Tags").split(","):
-        draft.label(tag)
-    draft.fact("List", " / ".join(filter(None, (cell("Folder Name"), cell("List Name")))))
-    draft.fact("Column", cell("Column Name"))
+        task.label(tag)
+    task.fact("List", " / ".join(filter(None, (cell("Folder Name"), cell("List Name")))))
+    task.fact("Column", cell("Column Name"))
     if cell("Start Date") != cell("Due Date"):
         start = moment(cell("Start Date"), "Start Date", zone)
-        draft.fact("Start", start or "")
-    draft.repeat(cell("Repeat"))
-    draft.fact("Reminder", cell("Reminder"))
-    return draft
+        task.fact("Start", start or "")
+    task.repeat(cell("Repeat"))
+    task.fact("Reminder", cell("Reminder"))
+    return task
 
 
 def _known(cell: str, column: str, values: Mapping[str, _Value]) -> _Value | None:
@@ -118,7 +119,7 @@ def _known(cell: str, column: str, values: Mapping[str, _Value]) -> _Value | Non
 
 
 def _all_day_end(text: str, zone: tzinfo) -> str | None:
-    """The last second of the day, which the file tells by its beginning."""
+    """The last second of the day, which the file tells by its first_records."""
     begins = moment(text, "Due Date", zone, parse_moment)
     if begins is None:
         return None

@@ -16,10 +16,12 @@ from datetime import tzinfo
 from typing import BinaryIO
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from core.formats.csv.drafted import sampled
-from core.formats.csv.records import Damaged, Records, beginning, columns_of
+from core.formats.csv.damage import Damaged
+from core.formats.csv.headers import first_records, positions_of
+from core.formats.csv.records import Records
+from core.formats.csv.rows import by_name, sampled
 from core.formats.dates import day_order, parse_due
-from core.formats.draft import UNTITLED, Draft
+from core.formats.parsed_task import UNTITLED, ParsedTask
 from core.formats.rows import BadRow, Certainty, FileReport, Format, Head, ImportRefused, ReadOptions, Rows
 
 _PRIORITIES = {"1": 1, "2": 4, "3": 7, "4": 10}
@@ -38,7 +40,7 @@ _INDENT_MAXIMUM = 50
 
 
 def _recognise(head: Head) -> Certainty:
-    records = beginning(head)
+    records = first_records(head)
     names = {name.upper() for name in records[0]} if records else set()
     if not {"TYPE", "CONTENT"} <= names:
         return 0
@@ -48,18 +50,18 @@ def _recognise(head: Head) -> Certainty:
 def _read(stream: BinaryIO, options: ReadOptions, report: FileReport) -> Rows:
     records = Records(stream, options)
     header = records.header()
-    columns_of(header, report)
-    places = {name.upper(): place for place, name in reversed(list(enumerate(header)))}
-    if not {"TYPE", "CONTENT"} <= places.keys():
+    positions_of(header, report)
+    positions = {name.upper(): position for position, name in reversed(list(enumerate(header)))}
+    if not {"TYPE", "CONTENT"} <= positions.keys():
         raise ImportRefused("import-wrong-format", "A Todoist CSV has columns TYPE and CONTENT; this header has not.")
-    day_first = day_order(sampled(records, places, _DATE_COLUMNS))
+    day_first = day_order(sampled(records, positions, _DATE_COLUMNS))
     project = _Project(options.time_zone, day_first)
     for number, cells in records.numbered():
         if isinstance(cells, Damaged):
             yield from project.finish()
             yield cells.as_bad_row(number)
             continue
-        whole = _mended(cells, places, len(header))
+        whole = _mended(cells, positions, len(header))
         if whole is None:
             yield from project.finish()
             yield BadRow(
@@ -70,7 +72,7 @@ def _read(stream: BinaryIO, options: ReadOptions, report: FileReport) -> Rows:
                 cells,
             )
             continue
-        record = {name: whole[place].strip() if place < len(whole) else "" for name, place in places.items()}
+        record = {name: cell.strip() for name, cell in by_name(whole, positions).items()}
         kind = record["TYPE"].casefold()
         if kind == "task":
             yield from project.finish()
@@ -96,7 +98,7 @@ class _Project:
         self._day_first = day_first
         self._section = ""
         self._parents: list[str] = []
-        self._draft: Draft | None = None
+        self._task: ParsedTask | None = None
         self._number = 0
         self._cells: list[str] = []
         self._columns: dict[str, str] = {}
@@ -107,50 +109,50 @@ class _Project:
 
     def add_note(self, text: str) -> bool:
         """Whether there is a task that it belongs to."""
-        if self._draft is None:
+        if self._task is None:
             return False
-        self._draft.comment(_ATTACHMENT.sub(_attachment, text))
+        self._task.comment(_ATTACHMENT.sub(_attachment, text))
         return True
 
     def finish(self) -> Rows:
         """The task whose notes have all come."""
-        if self._draft is not None:
-            yield self._draft.row(self._number, self._cells, self._columns)
-            self._draft = None
+        if self._task is not None:
+            yield self._task.row(self._number, self._cells, self._columns)
+            self._task = None
 
     def begin(self, number: int, record: Mapping[str, str], cells: list[str]) -> BadRow | None:
         """Begins a task; if a cell of it is wrong, only its place among the parents is kept."""
         content = record["CONTENT"].removeprefix("* ")
         title = " ".join(_LABEL.sub("", content).split()) or content
-        draft = Draft(title)
+        task = ParsedTask(title)
         indent = record.get("INDENT") or "1"
         if not (indent.isdecimal() and len(indent) < 4):
             return BadRow(number, "INDENT", f"“{indent[:60]}” is no level of indentation, 1 and up.", cells)
         level = min(int(indent), _INDENT_MAXIMUM, len(self._parents) + 1)
         del self._parents[max(level - 1, 0) :]
         if self._parents:
-            draft.parent = self._parents[-1]
+            task.parent = self._parents[-1]
         self._parents.append(title or UNTITLED)
-        draft.body = record.get("DESCRIPTION", "")
-        draft.fact("Section", self._section)
+        task.body = record.get("DESCRIPTION", "")
+        task.fact("Section", self._section)
         priority = record.get("PRIORITY", "")
         if priority:
             if priority not in _PRIORITIES:
                 return BadRow(number, "PRIORITY", f"“{priority[:60]}” is none of Todoist's priorities, 1 to 4.", cells)
-            draft.set(priority=_PRIORITIES[priority])
+            task.set(priority=_PRIORITIES[priority])
         for label in _LABEL.findall(content) if title != content else ():
-            draft.label(label)
-        draft.fact("Responsible", record.get("RESPONSIBLE", ""))
+            task.label(label)
+        task.fact("Responsible", record.get("RESPONSIBLE", ""))
         if record.get("DURATION"):
-            draft.fact("Duration", f"{record['DURATION']} {record.get('DURATION_UNIT', '')}")
+            task.fact("Duration", f"{record['DURATION']} {record.get('DURATION_UNIT', '')}")
         try:
-            self._columns = self._set_dates(draft, record)
+            self._columns = self._set_dates(task, record)
         except ValueError as error:
             return BadRow(number, error.args[1], error.args[0], cells)
-        self._draft, self._number, self._cells = draft, number, cells
+        self._task, self._number, self._cells = task, number, cells
         return None
 
-    def _set_dates(self, draft: Draft, record: Mapping[str, str]) -> dict[str, str]:
+    def _set_dates(self, task: ParsedTask, record: Mapping[str, str]) -> dict[str, str]:
         """Sets the due date, and says which column it came from."""
         columns = {"title": "CONTENT", "priority": "PRIORITY", "description": "DESCRIPTION"}
         time_zone = _zone(record.get("TIMEZONE", "")) or self._time_zone
@@ -164,12 +166,12 @@ class _Project:
                 if _NUMERIC.fullmatch(text):
                     raise ValueError(str(error), name) from None
                 name_of_fact = "Repeats" if _RECURRING.match(text) else "Deadline" if name == "DEADLINE" else "Due"
-                draft.fact(name_of_fact, text)
+                task.fact(name_of_fact, text)
             else:
                 if "due_date" in columns:
-                    draft.fact("Deadline", text)
+                    task.fact("Deadline", text)
                 else:
-                    draft.set(due_date=due)
+                    task.set(due_date=due)
                     columns["due_date"] = name
         return columns
 
@@ -190,11 +192,11 @@ def _attachment(match: re.Match[str]) -> str:
     return f"Attachment: {name} {url}".rstrip()
 
 
-def _fits(cells: list[str], places: Mapping[str, int], width: int) -> bool:
+def _fits(cells: list[str], positions: Mapping[str, int], width: int) -> bool:
     """Whether what stands in the columns can be meant for them."""
 
     def cell(name: str) -> str:
-        return cells[places[name]].strip() if name in places and places[name] < len(cells) else ""
+        return cells[positions[name]].strip() if name in positions and positions[name] < len(cells) else ""
 
     is_task = cell("TYPE").casefold() == "task"
     return (
@@ -205,43 +207,43 @@ def _fits(cells: list[str], places: Mapping[str, int], width: int) -> bool:
     )
 
 
-def _mended(cells: list[str], places: Mapping[str, int], width: int) -> list[str] | None:
+def _mended(cells: list[str], positions: Mapping[str, int], width: int) -> list[str] | None:
     """The cells as their columns have them; None if that cannot be told.
 
     A content with commas and without quotes is torn into several cells. Cells are put together until a priority and an
     indentation stand where they should: first those of the content, then, where there is one, those of the description.
     """
-    if _fits(cells, places, width):
+    if _fits(cells, positions, width):
         # An empty priority may be half of a torn content that moved to the right.
-        return cells if len(cells) <= width or not _is_torn(cells, places) else _joined(cells, places, width)
+        return cells if len(cells) <= width or not _is_torn(cells, positions) else _joined(cells, positions, width)
     # Without a cell too many nothing is torn: the cell itself is wrong.
-    return _joined(cells, places, width) if len(cells) > width else cells
+    return _joined(cells, positions, width) if len(cells) > width else cells
 
 
-def _is_torn(cells: list[str], places: Mapping[str, int]) -> bool:
-    content = cells[places["CONTENT"]]
+def _is_torn(cells: list[str], positions: Mapping[str, int]) -> bool:
+    content = cells[positions["CONTENT"]]
     return content.count("(") > content.count(")")
 
 
-def _joined(cells: list[str], places: Mapping[str, int], width: int) -> list[str] | None:
+def _joined(cells: list[str], positions: Mapping[str, int], width: int) -> list[str] | None:
     for name in ("CONTENT", "DESCRIPTION"):
-        if name not in places:
+        if name not in positions:
             continue
-        start = places[name]
+        start = positions[name]
         found = []
         for extra in range(1, len(cells) - width + 1):
             joined = [*cells[:start], ",".join(cells[start : start + extra + 1]), *cells[start + extra + 1 :]]
-            if _fits(joined, places, width) and not _is_torn(joined, places) and _has_numbers(joined, places):
+            if _fits(joined, positions, width) and not _is_torn(joined, positions) and _has_numbers(joined, positions):
                 found.append(joined)
         if found:
             return found[0]
     return None
 
 
-def _has_numbers(cells: list[str], places: Mapping[str, int]) -> bool:
+def _has_numbers(cells: list[str], positions: Mapping[str, int]) -> bool:
     """Whether there is a priority where it should be, by which a shift shows."""
     return all(
-        name not in places or (places[name] < len(cells) and cells[places[name]].strip().isdecimal())
+        name not in positions or (positions[name] < len(cells) and cells[positions[name]].strip().isdecimal())
         for name in ("PRIORITY", "INDENT")
     )
 

@@ -13,12 +13,13 @@ from datetime import tzinfo
 from functools import partial
 from typing import BinaryIO
 
-from core.formats.csv.drafted import by_name, drafted_rows, sampled
-from core.formats.csv.records import Records, beginning, columns_of
+from core.formats.csv.headers import first_records, positions_of
+from core.formats.csv.records import Records
+from core.formats.csv.rows import by_name, parsed_rows, sampled
 from core.formats.dates import day_order, parse_due, parse_moment
-from core.formats.draft import Draft, moment
-from core.formats.draft import WrongValueError as WrongValue
+from core.formats.parsed_task import ParsedTask
 from core.formats.rows import Certainty, FileReport, Format, Head, ImportRefused, ReadOptions, Rows
+from core.formats.values import WrongValue, moment
 from core.formats.words import plain
 
 _PRIORITIES = {
@@ -56,7 +57,7 @@ _NO_DATES = ("", "0000-00-00")
 
 
 def _recognise(head: Head) -> Certainty:
-    records = beginning(head)
+    records = first_records(head)
     names = {name.upper() for name in records[0]} if records else set()
     return 3 if {"TASK", "FOLDER", "DUEDATE"} <= names else 0
 
@@ -64,19 +65,19 @@ def _recognise(head: Head) -> Certainty:
 def _read(stream: BinaryIO, options: ReadOptions, report: FileReport) -> Rows:
     records = Records(stream, options)
     header = records.header()
-    columns_of(header, report)
-    places = {name.upper(): place for place, name in reversed(list(enumerate(header)))}
-    if "TASK" not in places:
+    positions_of(header, report)
+    positions = {name.upper(): position for position, name in reversed(list(enumerate(header)))}
+    if "TASK" not in positions:
         raise ImportRefused("import-wrong-format", "A Toodledo CSV has a column TASK; this header has none.")
-    day_first = day_order(sampled(records, places, _DATES))
+    day_first = day_order(sampled(records, positions, _DATES))
 
-    def draft(cells: list[str]) -> Draft:
-        return _draft(by_name(cells, places), options.time_zone, day_first)
+    def parse(cells: list[str]) -> ParsedTask:
+        return _parse(by_name(cells, positions), options.time_zone, day_first)
 
-    yield from drafted_rows(records, len(header), draft, _FIELDS)
+    yield from parsed_rows(records, len(header), parse, _FIELDS)
 
 
-def _draft(record: Mapping[str, str], zone: tzinfo, day_first: bool | None) -> Draft:
+def _parse(record: Mapping[str, str], zone: tzinfo, day_first: bool | None) -> ParsedTask:
     def cell(name: str) -> str:
         text = record.get(name, "").strip()
         return "" if name in _DATES and text in _NO_DATES else text
@@ -84,9 +85,9 @@ def _draft(record: Mapping[str, str], zone: tzinfo, day_first: bool | None) -> D
     def when(date: str, clock: str) -> str:
         return " ".join(filter(None, (cell(date), cell(clock)))) if cell(date) else ""
 
-    draft = Draft(cell("TASK"))
-    draft.body = record.get("NOTE", "")
-    draft.parent = cell("PARENT")
+    task = ParsedTask(cell("TASK"))
+    task.body = record.get("NOTE", "")
+    task.parent = cell("PARENT")
     priority = plain(cell("PRIORITY"))
     # plain() takes hyphens for blanks.
     priority = "-1" if cell("PRIORITY").startswith("-1") else priority
@@ -94,27 +95,27 @@ def _draft(record: Mapping[str, str], zone: tzinfo, day_first: bool | None) -> D
         if priority not in _PRIORITIES:
             message = f"“{cell('PRIORITY')[:60]}” is none of Toodledo's priorities: 3 (top), 2, 1, 0 and -1."
             raise WrongValue("PRIORITY", message)
-        draft.set(priority=_PRIORITIES[priority])
+        task.set(priority=_PRIORITIES[priority])
     status = cell("STATUS")
-    draft.set(status=_STATUSES.get(plain(status)))
+    task.set(status=_STATUSES.get(plain(status)))
     if plain(status) not in (*_STATUSES, "none"):
-        draft.fact("Status", status)
-    draft.set(due_date=moment(when("DUEDATE", "DUETIME"), "DUEDATE", zone, partial(parse_due, day_first=day_first)))
+        task.fact("Status", status)
+    task.set(due_date=moment(when("DUEDATE", "DUETIME"), "DUEDATE", zone, partial(parse_due, day_first=day_first)))
     completed_at = moment(cell("COMPLETED"), "COMPLETED", zone, partial(parse_moment, day_first=day_first))
     if completed_at or _STATUSES.get(plain(status)) == "completed":
-        draft.complete(completed_at)
+        task.complete(completed_at)
     for tag in cell("TAG").split(","):
-        draft.label(tag)
+        task.label(tag)
     if plain(cell("STAR")) in ("yes", "1", "true"):
-        draft.label("starred")
+        task.label("starred")
     for name, column in (("Folder", "FOLDER"), ("Context", "CONTEXT"), ("Goal", "GOAL"), ("Location", "LOCATION")):
-        draft.fact(name, cell(column))
-    draft.fact("Start", when("STARTDATE", "STARTTIME"))
+        task.fact(name, cell(column))
+    task.fact("Start", when("STARTDATE", "STARTTIME"))
     if plain(cell("REPEAT")) != "none":
-        draft.fact("Repeats", cell("REPEAT"))
+        task.fact("Repeats", cell("REPEAT"))
     if cell("LENGTH") != "0":
-        draft.fact("Length", cell("LENGTH"))
-    return draft
+        task.fact("Length", cell("LENGTH"))
+    return task
 
 
 FORMAT = Format("toodledo-csv", "Toodledo", _recognise, _read, is_csv=True)

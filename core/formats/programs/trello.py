@@ -14,10 +14,12 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any, BinaryIO
 
-from core.formats.draft import Draft, Item, WrongValueError, make_row
+from core.formats.json_object import JsonObject, row_of_object
+from core.formats.parsed_task import ParsedTask
 from core.formats.rows import Certainty, FileReport, Format, Head, ImportRefused, ReadOptions, Rows
 from core.formats.streams.json_shape import shape_of
 from core.formats.streams.json_stream import json_document
+from core.formats.values import WrongValue
 
 _COLUMNS = {"title": "name", "description": "desc", "due_date": "due"}
 _BOARD_MARKS = frozenset({"idOrganization", "labelNames", "shortUrl", "prefs", "memberships", "shortLink"})
@@ -66,39 +68,39 @@ def read(stream: BinaryIO, options: ReadOptions, report: FileReport) -> Rows:
     elif isinstance(document, dict) and isinstance(document.get("cards"), list):
         cards = document["cards"]
         try:
-            board = _read_board(Item(document))
-        except WrongValueError as wrong:
+            board = _read_board(JsonObject(document))
+        except WrongValue as wrong:
             raise ImportRefused("import-wrong-format", f"Not a Trello board: {wrong.column}: {wrong}") from None
     else:
         raise ImportRefused("import-wrong-format", "Not a Trello board: there are no “cards” in it.")
     if not cards:
         raise ImportRefused("import-empty", "The board has no cards.")
     for number, card in enumerate(cards, start=1):
-        yield make_row(number, card, _COLUMNS, partial(_draft, board=board, options=options))
+        yield row_of_object(number, card, _COLUMNS, partial(_parse, board=board, options=options))
 
 
-def _read_board(document: Item) -> _Board:
+def _read_board(document: JsonObject) -> _Board:
     board = _Board()
-    for entry in document.items("lists"):
+    for entry in document.objects("lists"):
         board.lists[entry.text("id")] = entry.line("name")
         if entry.flag("closed"):
             board.archived_lists.add(entry.text("id"))
-    for label in document.items("labels"):
+    for label in document.objects("labels"):
         board.labels[label.text("id")] = label.line("name") or label.line("color")
-    for member in document.items("members"):
+    for member in document.objects("members"):
         board.members[member.text("id")] = member.line("fullName") or member.line("username")
-    for checklist in document.items("checklists"):
+    for checklist in document.objects("checklists"):
         board.checklists[checklist.text("idCard")].append(checklist.content)
-    for action in document.items("actions"):
-        data = action.item("data")
-        card = data.item("card")
+    for action in document.objects("actions"):
+        data = action.object("data")
+        card = data.object("card")
         card_id = card.text("id")
         kind = action.text("type")
         if kind == "commentCard":
             board.comments[card_id].append(action.content)
         elif kind == "updateCard":
             # The newest action comes first.
-            before = data.item("old").content
+            before = data.object("old").content
             if (before.get("closed") is False and card.content.get("closed") is True) or (
                 before.get("dueComplete") is False and card.content.get("dueComplete") is True
             ):
@@ -106,18 +108,18 @@ def _read_board(document: Item) -> _Board:
     return board
 
 
-def _draft(card: Item, board: _Board, options: ReadOptions) -> Draft:
+def _parse(card: JsonObject, board: _Board, options: ReadOptions) -> ParsedTask:
     card_id = card.text("id")
     list_id = card.text("idList")
-    task = Draft(card.text("name"), card_id)
+    task = ParsedTask(card.text("name"), card_id)
     task.body = card.text("desc")
     is_archived = card.flag("closed") or list_id in board.archived_lists
     if card.flag("dueComplete") or is_archived:
         completion = board.completions.get(card_id, "")
         last = card.moment("dateLastActivity", options.time_zone)
-        task.complete(Item({"date": completion}, "actions").moment("date", options.time_zone), last)
+        task.complete(JsonObject({"date": completion}, "actions").moment("date", options.time_zone), last)
     task.set(created_at=_created(card_id), due_date=card.due("due", options.time_zone))
-    for label in card.items("labels"):
+    for label in card.objects("labels"):
         task.label(label.text("name") or label.text("color"))
     if "labels" not in card:
         for label_id in card.list("idLabels"):
@@ -128,23 +130,23 @@ def _draft(card: Item, board: _Board, options: ReadOptions) -> Draft:
     task.fact("Starts", card.moment("start", options.time_zone) or "")
     task.fact("Members", ", ".join(filter(None, (board.members.get(str(one)) for one in card.list("idMembers")))))
     _add_checklists(task, card, board.checklists.get(card_id, []))
-    for attachment in card.items("attachments"):
+    for attachment in card.objects("attachments"):
         name, url = attachment.line("name"), attachment.line("url")
         task.fact("Attachment", name if name == url or not url else f"{name} {url}")
     task.fact("Source", card.text("shortUrl") or card.text("url"))
     for comment in reversed(board.comments.get(card_id, [])):
-        item = Item(comment, "actions")
-        author = item.item("memberCreator")
+        item = JsonObject(comment, "actions")
+        author = item.object("memberCreator")
         name = author.text("fullName") or board.members.get(item.text("idMemberCreator"), "")
-        task.comment(item.item("data").text("text"), item.moment("date", options.time_zone), name)
+        task.comment(item.object("data").text("text"), item.moment("date", options.time_zone), name)
     return task
 
 
-def _add_checklists(task: Draft, card: Item, of_board: list[dict[str, Any]]) -> None:
-    checklists = [Item(checklist, "checklists") for checklist in of_board] or list(card.items("checklists"))
-    done = {entry.text("idCheckItem") for entry in card.items("checkItemStates") if entry.text("state") == "complete"}
+def _add_checklists(task: ParsedTask, card: JsonObject, of_board: list[dict[str, Any]]) -> None:
+    checklists = [JsonObject(checklist, "checklists") for checklist in of_board] or list(card.objects("checklists"))
+    done = {entry.text("idCheckItem") for entry in card.objects("checkItemStates") if entry.text("state") == "complete"}
     for checklist in sorted(checklists, key=lambda item: item.number("pos")):
-        entries = sorted(checklist.items("checkItems"), key=lambda item: item.number("pos"))
+        entries = sorted(checklist.objects("checkItems"), key=lambda item: item.number("pos"))
         task.checklist(
             checklist.text("name"),
             ((entry.text("name"), entry.text("state") == "complete" or entry.text("id") in done) for entry in entries),

@@ -11,13 +11,15 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, BinaryIO
 
-from core.formats.draft import Draft, Item, WrongValueError, make_row
+from core.formats.json_object import JsonObject, row_of_object
+from core.formats.parsed_task import ParsedTask
 from core.formats.rows import Certainty, FileReport, Format, Head, ImportRefused, ReadOptions, Rows
 from core.formats.streams.json_shape import shape_of
 from core.formats.streams.json_stream import json_document
+from core.formats.values import WrongValue
 
 _COLUMNS = {"due_date": "dueAt", "created_at": "createdAt"}
-_Parts = dict[str, list[Item]]
+_Parts = dict[str, list[JsonObject]]
 
 
 @dataclass(slots=True)
@@ -54,41 +56,41 @@ def read(stream: BinaryIO, options: ReadOptions, report: FileReport) -> Rows:
     if not cards:
         raise ImportRefused("import-empty", "The board has no cards.")
     try:
-        board = _read_board(Item(document))
-    except WrongValueError as wrong:
+        board = _read_board(JsonObject(document))
+    except WrongValue as wrong:
         raise ImportRefused("import-wrong-format", f"Not a Wekan board: {wrong.column}: {wrong}") from None
     for number, card in enumerate(cards, start=1):
-        yield make_row(number, card, _COLUMNS, partial(_draft, board=board, options=options))
+        yield row_of_object(number, card, _COLUMNS, partial(_parse, board=board, options=options))
 
 
-def _read_board(document: Item) -> _Board:
+def _read_board(document: JsonObject) -> _Board:
     board = _Board()
     for card in document.list("cards"):
         if isinstance(card, dict) and isinstance(card.get("title"), str):
             board.titles[str(card.get("_id"))] = card["title"]
-    for entry in document.items("lists"):
+    for entry in document.objects("lists"):
         board.lists[entry.text("_id")] = entry.line("title")
-    for label in document.items("labels"):
+    for label in document.objects("labels"):
         board.labels[label.text("_id")] = label.line("name") or label.line("color")
-    for person in document.items("users"):
-        board.people[person.text("_id")] = person.item("profile").line("fullname") or person.line("username")
-    for custom_field in document.items("customFields"):
+    for person in document.objects("users"):
+        board.people[person.text("_id")] = person.object("profile").line("fullname") or person.line("username")
+    for custom_field in document.objects("customFields"):
         board.custom_fields[custom_field.text("_id")] = custom_field.line("name")
-    for entry in document.items("checklistItems"):
+    for entry in document.objects("checklistItems"):
         board.checklist_items[entry.text("checklistId")].append(entry)
     for name, parts in (
         ("checklists", board.checklists),
         ("comments", board.comments),
         ("attachments", board.attachments),
     ):
-        for entry in document.items(name):
+        for entry in document.objects(name):
             parts[entry.text("cardId")].append(entry)
     return board
 
 
-def _draft(card: Item, board: _Board, options: ReadOptions) -> Draft:
+def _parse(card: JsonObject, board: _Board, options: ReadOptions) -> ParsedTask:
     card_id = card.text("_id")
-    task = Draft(card.text("title"), card_id)
+    task = ParsedTask(card.text("title"), card_id)
     task.body = card.text("description")
     zone = options.time_zone
     if card.flag("archived") or "endAt" in card:
@@ -104,7 +106,7 @@ def _draft(card: Item, board: _Board, options: ReadOptions) -> Draft:
     task.fact("Starts", card.moment("startAt", zone) or "")
     for name, heading in (("members", "Members"), ("assignees", "Assigned to")):
         task.fact(heading, ", ".join(filter(None, (board.people.get(str(one)) for one in card.list(name)))))
-    for custom in card.items("customFields"):
+    for custom in card.objects("customFields"):
         value = custom.content.get("value")
         if isinstance(value, str | int | float):
             task.fact(board.custom_fields.get(custom.text("_id")) or "Field", str(value))

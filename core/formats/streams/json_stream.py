@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import orjson
 
-from core.formats.draft import shown
-from core.formats.rows import BadRow, ImportRefused
+from core.formats.rows import BadRow, ImportRefused, excerpt
 from core.formats.streams.utf8 import as_utf8
 
 if TYPE_CHECKING:
@@ -52,15 +51,15 @@ def json_items(stream: BinaryIO, encoding: str | None) -> Iterator[tuple[int, di
             try:
                 content = orjson.loads(source)
             except (orjson.JSONDecodeError, UnicodeEncodeError) as error:
-                yield BadRow(number, None, f"Not valid JSON: {error}", shown(source[:_SAMPLE]))
+                yield BadRow(number, None, f"Not valid JSON: {error}", excerpt(source[:_SAMPLE]))
                 continue
             if isinstance(content, dict):
                 yield number, content
             else:
-                yield BadRow(number, None, "Not an object.", shown(content))
+                yield BadRow(number, None, "Not an object.", excerpt(content))
     if is_in_array:
         raise ImportRefused(
-            "import-unreadable", f"The file breaks off {text.place()}, within its list: it is not whole. Send it again."
+            "import-unreadable", f"The file breaks off {text.where()}, within its list: it is not whole. Send it again."
         )
 
 
@@ -77,7 +76,7 @@ class _Text:
         self._lines = 0  # before what is held
         self._column = 0  # of the last of these lines
 
-    def place(self, ahead: int = 0) -> str:
+    def where(self, ahead: int = 0) -> str:
         """Where we are, or so many characters on, as a person would find it."""
         end = self._at + ahead
         lines = self._text.count("\n", 0, end)
@@ -110,7 +109,7 @@ class _Text:
                 problem = error
             except RecursionError:
                 raise ImportRefused(
-                    "import-unreadable", f"The item that begins {self.place()} is nested too deeply."
+                    "import-unreadable", f"The item that begins {self.where()} is nested too deeply."
                 ) from None
             else:
                 if end < len(self._text) or self._is_over:  # else a number could go on
@@ -142,13 +141,13 @@ class _Text:
     def _about(self, problem: json.JSONDecodeError) -> str:
         rest = self._text[problem.pos :].strip()
         if problem.msg.startswith("Unterminated string") or any(word.startswith(rest) for word in _WORDS):
-            return f"The file breaks off: the item that begins {self.place()} is not whole. Send it again."
-        return f"Not valid JSON {self.place(problem.pos - self._at)}: {problem.msg}."
+            return f"The file breaks off: the item that begins {self.where()} is not whole. Send it again."
+        return f"Not valid JSON {self.where(problem.pos - self._at)}: {problem.msg}."
 
     def _too_long(self) -> ImportRefused:
         return ImportRefused(
             "import-unreadable",
-            f"The item that begins {self.place()} has more than {ITEM_MAXIMUM:,} characters. Take it out.",
+            f"The item that begins {self.where()} has more than {ITEM_MAXIMUM:,} characters. Take it out.",
         )
 
 

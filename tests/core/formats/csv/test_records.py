@@ -11,8 +11,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from core.formats.csv.damage import Damaged
 from core.formats.csv.dialect import find_delimiter
-from core.formats.csv.records import COLUMNS_MAXIMUM, RECORD_MAXIMUM, Damaged, Records, beginning
+from core.formats.csv.headers import first_records
+from core.formats.csv.records import COLUMNS_MAXIMUM, RECORD_MAXIMUM, Records
 from core.formats.rows import Head, ImportRefused, ReadOptions
 
 
@@ -276,12 +278,12 @@ def test_a_file_of_quoted_cells_and_of_short_rows_is_not_mended() -> None:
 
 def test_the_beginning_of_a_file_is_split_for_formats_to_look_at() -> None:
     text = "\ufeffSummary; Key ;x,y\n\na;b;c\n"
-    assert beginning(Head(text.encode(), text, "", True)) == [["Summary", "Key", "x,y"], ["a", "b", "c"]]
+    assert first_records(Head(text.encode(), text, "", True)) == [["Summary", "Key", "x,y"], ["a", "b", "c"]]
 
 
 def test_the_beginning_of_utf_16_without_a_mark_is_split_too() -> None:
     data = "Summary,Key\na,b\n".encode("utf-16-le")
-    assert beginning(Head(data, data.decode("utf-8", "replace"), "", True))[0] == ["Summary", "Key"]
+    assert first_records(Head(data, data.decode("utf-8", "replace"), "", True))[0] == ["Summary", "Key"]
 
 
 _CELLS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\r\0\ufeff"), max_size=8)

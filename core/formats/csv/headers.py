@@ -1,0 +1,37 @@
+"""A CSV's beginning, by which programs know their files, and the columns that its header names."""
+
+from itertools import islice
+
+from core.formats.csv.dialect import DELIMITERS, is_blank, lenient_records
+from core.formats.rows import FileReport, Head
+from core.formats.streams.text import wide_encoding
+
+_HEAD = 32 * 1024
+
+
+def text_of(head: Head) -> str:
+    """A file's beginning as text, also where it is UTF-16 and does not say so."""
+    encoding = wide_encoding(head.data[:4096])
+    text = head.text if encoding is None else head.data[: 2 * _HEAD].decode(encoding, errors="replace")
+    return text[:_HEAD]
+
+
+def first_records(head: Head) -> list[list[str]]:
+    """The first ten records of a file, split where that gives most columns; blanks around cells are off."""
+    text = text_of(head)
+    best: list[list[str]] = []
+    for delimiter in DELIMITERS:
+        records = list(islice(lenient_records(text, delimiter, False), 10))
+        if max(map(len, records), default=0) > max(map(len, best), default=0):
+            best = records
+    return [[cell.strip(" \t\r\n\ufeff") for cell in record] for record in best if not is_blank(record)]
+
+
+def positions_of(header: list[str], report: FileReport) -> dict[str, list[int]]:
+    """Column → its positions, of which repeated names have several; the header goes into the report."""
+    report.columns = header
+    positions: dict[str, list[int]] = {}
+    for position, name in enumerate(header):
+        if name:
+            positions.setdefault(name, []).append(position)
+    return positions
