@@ -11,9 +11,6 @@ from collections.abc import Iterator
 from datetime import UTC, tzinfo
 from functools import partial
 from typing import Any, BinaryIO
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
-
-from icalendar.timezone.windows_to_olson import WINDOWS_TO_OLSON
 
 from core.formats.html_text import text_of_html
 from core.formats.json_object import JsonObject, row_of_object
@@ -22,6 +19,7 @@ from core.formats.rows import Certainty, FileReport, Format, Head, ImportRefused
 from core.formats.streams.json_shape import shape_of
 from core.formats.streams.json_stream import json_document
 from core.formats.values import WrongValue
+from core.formats.zones import windows_zone_of
 
 REMOVED = "removed tasks"
 _COLUMNS = {"description": "body", "due_date": "dueDateTime", "completed_at": "completedDateTime"}
@@ -123,10 +121,10 @@ def _zone(value: JsonObject, options: ReadOptions) -> tzinfo:
         return options.time_zone
     if name.upper() in ("UTC", "TZONE://MICROSOFT/UTC"):
         return UTC
-    try:
-        return ZoneInfo(WINDOWS_TO_OLSON.get(name, name))
-    except (ZoneInfoNotFoundError, ValueError, OSError):
-        raise WrongValue(value.column("timeZone"), f"The time zone {name!r} is unknown.") from None
+    zone = windows_zone_of(name)
+    if zone is None:
+        raise WrongValue(value.column("timeZone"), f"The time zone {name!r} is unknown.")
+    return zone
 
 
 def _recurrence(recurrence: JsonObject) -> str:

@@ -12,7 +12,6 @@ import re
 from collections.abc import Mapping
 from datetime import datetime, time, timedelta, tzinfo
 from typing import BinaryIO, TypeVar
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from core.formats.csv.headers import first_records, positions_of
 from core.formats.csv.records import Records
@@ -21,6 +20,7 @@ from core.formats.dates import parse_moment
 from core.formats.parsed_task import ParsedTask
 from core.formats.rows import Certainty, FileReport, Format, Head, ImportRefused, ReadOptions, Rows
 from core.formats.values import WrongValue, moment
+from core.formats.zones import zone_of
 
 _PRIORITIES = {"5": 1, "3": 4, "1": 7, "0": 10}
 _STATUSES = {"0": "pending", "1": "completed", "2": "completed", "-1": "cancelled"}
@@ -84,7 +84,7 @@ def _parse(record: Mapping[str, str], default_zone: tzinfo, titles: dict[str, st
         task.checklist("", ((text, mark == "▪") for mark, text in _ITEM.findall(content) if text.strip()))
         content = _ITEM.sub("", content)
     task.body = content
-    zone = _zone(cell("Timezone")) or default_zone
+    zone = zone_of(cell("Timezone")) or default_zone
     is_all_day = cell("Is All Day").casefold() == "true"
     task.set(
         priority=_known(cell("Priority"), "Priority", _PRIORITIES),
@@ -132,13 +132,6 @@ def _all_day_end(text: str, zone: tzinfo) -> str | None:
         return (instant + timedelta(days=1, seconds=-1)).isoformat()
     except OverflowError:
         return begins
-
-
-def _zone(name: str) -> tzinfo | None:
-    try:
-        return ZoneInfo(name) if name else None
-    except (ZoneInfoNotFoundError, ValueError, OSError):
-        return None
 
 
 FORMAT = Format("ticktick-csv", "TickTick", _recognise, _read, is_csv=True)

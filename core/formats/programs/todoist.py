@@ -14,7 +14,6 @@ import re
 from collections.abc import Mapping
 from datetime import tzinfo
 from typing import BinaryIO
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from core.formats.csv.damage import Damaged
 from core.formats.csv.headers import first_records, positions_of
@@ -23,6 +22,7 @@ from core.formats.csv.rows import by_name, sampled
 from core.formats.dates import day_order, parse_due
 from core.formats.parsed_task import UNTITLED, ParsedTask
 from core.formats.rows import BadRow, Certainty, FileReport, Format, Head, ImportRefused, ReadOptions, Rows
+from core.formats.zones import zone_of
 
 _PRIORITIES = {"1": 1, "2": 4, "3": 7, "4": 10}
 _DATE_COLUMNS = ("DATE", "DUE_DATE", "DEADLINE")
@@ -155,7 +155,7 @@ class _Project:
     def _set_dates(self, task: ParsedTask, record: Mapping[str, str]) -> dict[str, str]:
         """Sets the due date, and says which column it came from."""
         columns = {"title": "CONTENT", "priority": "PRIORITY", "description": "DESCRIPTION"}
-        time_zone = _zone(record.get("TIMEZONE", "")) or self._time_zone
+        time_zone = zone_of(record.get("TIMEZONE", "")) or self._time_zone
         for name in _DATE_COLUMNS:
             text = record.get(name, "")
             if not text:
@@ -174,13 +174,6 @@ class _Project:
                     task.set(due_date=due)
                     columns["due_date"] = name
         return columns
-
-
-def _zone(name: str) -> tzinfo | None:
-    try:
-        return ZoneInfo(name) if name else None
-    except (ZoneInfoNotFoundError, ValueError, OSError):
-        return None
 
 
 def _attachment(match: re.Match[str]) -> str:

@@ -4,8 +4,10 @@ from typing import Any
 
 import pytest
 
-from core.formats.programs.ical import COMPONENT_MAXIMUM, FORMAT
+from core.formats.programs import ical
+from core.formats.programs.ical import FORMAT
 from core.formats.registry import head_of
+from core.formats.streams.icalendar import COMPONENT_MAXIMUM
 from tests.core.formats.harness import BERLIN, Result, read
 
 MINIMAL = "UID:u1\nSUMMARY:Plant trees"
@@ -346,6 +348,21 @@ def test_a_fold_may_lie_within_a_character() -> None:
 def test_quoted_printable_of_the_old_vcalendar_is_read() -> None:
     text = "SUMMARY;CHARSET=UTF-8;ENCODING=QUOTED-PRINTABLE:B=C3=A4ume=\npflanzen=0D=0Aund gie=C3=9Fen"
     assert read(FORMAT, calendar(to_do(text, "STATUS:NEEDS ACTION"))).one["title"] == "Bäumepflanzen und gießen"
+
+
+def test_soft_line_breaks_do_not_make_a_property_longer_than_others_may_be() -> None:
+    long = "DESCRIPTION;ENCODING=QUOTED-PRINTABLE:" + ("x" * 1000 + "=\n") * (2 * COMPONENT_MAXIMUM // 1000) + "end"
+    result = read(FORMAT, calendar(to_do("SUMMARY:a", long), to_do("SUMMARY:b")))
+    assert [row.message for row in result.bad] == ["The to-do in line 3: Line 5 is too long."]
+    assert titles(result) == ["b"]
+
+
+def test_a_zone_counts_from_its_definition_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ical, "_HELD_MAXIMUM", 0)
+    task = to_do("SUMMARY:a", "DUE;TZID=Our office:20260601T120000")
+    result = read(FORMAT, calendar(task, ZONE, task))
+    assert [row.column for row in result.bad] == ["DUE"]
+    assert [row.number for row in result.good] == [2]
 
 
 @pytest.mark.parametrize(
