@@ -81,6 +81,7 @@ _KEY = re.compile(
     r"[A-Za-z][A-Za-z0-9_]*-\d+\Z|[0-9a-fA-F]{24,}\Z|[0-9a-fA-F-]{36}\Z|https?://\S+/(?:issues|pull|browse)/[\w-]+\Z"
 )
 _CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
+_DATES = frozenset({"due_date", "created_at", "completed_at"})
 _DETAILS_MAXIMUM = 50
 _MOST = 0.8
 
@@ -125,6 +126,12 @@ class _Column:
         )
 
     @property
+    def is_worth_keeping(self) -> bool:
+        """Whether it tells anything: not where it only counts the rows, and has no name."""
+        is_counter = self.is_unique and self.said == [str(number) for number in range(1, self.rows + 1)]
+        return bool(self.word or (self.said and not is_counter))
+
+    @property
     def priorities(self) -> bool:
         """Whether all of it can be our priorities: words, or numbers from 1 to 10."""
         return bool(self.said) and all(
@@ -167,36 +174,31 @@ def guess(header: Sequence[str] | None, sample: Sequence[Sequence[str]]) -> dict
     Returns:
         None where no column can be a title.
     """
-    width = len(header) if header is not None else max(map(len, sample), default=0)
-    names = list(header) if header is not None else [""] * width
-    columns: list[_Column] = []
-    seen = set()
-    for position, name in enumerate(names):
-        if name and name in seen:
-            continue  # a name means all the columns that have it
-        seen.add(name)
-        columns.append(_Column(position, name, name or str(position + 1), sample))
+    columns = _columns(header, sample)
     fields = _by_words(columns)
-    _by_content(columns, fields)
+    _add_by_content(columns, fields)
     if "title" not in fields.values():
         return None
-    details = 0
-    for column in columns:
-        is_counter = column.is_unique and column.said == [str(number) for number in range(1, column.rows + 1)]
-        if column.key in fields or not (column.said or column.word) or (is_counter and not column.word):
-            continue
-        details += 1
-        if details <= _DETAILS_MAXIMUM:
-            fields[column.key] = "detail"
+    _add_details(columns, fields)
     mapping: dict[str, Any] = {
         "header": header is not None,
         "columns": {column.key: fields[column.key] for column in columns if fields.get(column.key)},
     }
-    dates = {key for key, field in fields.items() if field in ("due_date", "created_at", "completed_at")}
-    order = day_order(cell for column in columns if column.key in dates for cell in column.said)
-    if order is not None:
-        mapping["date_format"] = "day-first" if order else "month-first"
+    dates = [column for column in columns if fields.get(column.key) in _DATES]
+    day_first = day_order(cell for column in dates for cell in column.said)
+    if day_first is not None:
+        mapping["date_format"] = "day-first" if day_first else "month-first"
     return mapping
+
+
+def _columns(header: Sequence[str] | None, sample: Sequence[Sequence[str]]) -> list[_Column]:
+    """The columns, of those that have one name the first: a name means all the columns that have it."""
+    names = list(header) if header is not None else [""] * max(map(len, sample), default=0)
+    return [
+        _Column(position, name, name or str(position + 1), sample)
+        for position, name in enumerate(names)
+        if not name or names.index(name) == position
+    ]
 
 
 def _suits(column: _Column, field: str) -> bool:
@@ -207,7 +209,7 @@ def _suits(column: _Column, field: str) -> bool:
         return max(column.dates, column.urls) < _MOST
     if field == "description":
         return column.is_text
-    if field in ("due_date", "created_at", "completed_at"):
+    if field in _DATES:
         return column.dates >= _MOST
     if field == "status":
         return column.statuses >= _MOST
@@ -238,30 +240,40 @@ def _by_words(columns: list[_Column]) -> dict[str, str]:
     return fields
 
 
-def _by_content(columns: list[_Column], fields: dict[str, str]) -> None:
+def _add_by_content(columns: list[_Column], fields: dict[str, str]) -> None:
     """Adds what only the cells tell."""
-
-    def rest() -> list[_Column]:
-        return [column for column in columns if column.key not in fields]
-
-    taken = set(fields.values())
-    if "title" not in taken:
-        wordy = sorted(
-            (column for column in rest() if column.is_text and not column.is_list and column.statuses < _MOST),
-            key=lambda column: (-column.words, column.position),
-        )
-        if wordy:
-            # Of two columns of sentences, the longer one explains the other.
-            two = sorted(wordy[:2], key=lambda column: (column.length, column.position))
-            is_pair = len(two) == 2 and two[0].words >= 2 and two[1].length > 1.5 * two[0].length
-            fields[(two[0] if is_pair else wordy[0]).key] = "title"
-            if is_pair and "description" not in taken:
-                fields[two[1].key] = "description"
+    if "title" not in fields.values():
+        _add_title(_left(columns, fields), fields)
     for field in ("status", "labels", "external_id", "source"):
         if field not in fields.values():
-            found = next((column for column in rest() if not column.word and _shows(column, field)), None)
+            nameless = (column for column in _left(columns, fields) if not column.word)
+            found = next((column for column in nameless if _shows(column, field)), None)
             if found is not None:
                 fields[found.key] = field
+
+
+def _add_title(left: list[_Column], fields: dict[str, str]) -> None:
+    """Takes the column of most words for the title."""
+    texts = [column for column in left if column.is_text and not column.is_list and column.statuses < _MOST]
+    wordy = sorted(texts, key=lambda column: (-column.words, column.position))
+    if not wordy:
+        return
+    # Of two columns of sentences, the longer one explains the other.
+    two = sorted(wordy[:2], key=lambda column: (column.length, column.position))
+    is_pair = len(two) == 2 and two[0].words >= 2 and two[1].length > 1.5 * two[0].length
+    fields[(two[0] if is_pair else wordy[0]).key] = "title"
+    if is_pair and "description" not in fields.values():
+        fields[two[1].key] = "description"
+
+
+def _add_details(columns: list[_Column], fields: dict[str, str]) -> None:
+    """Makes lines of the description of what is left."""
+    left = [column for column in _left(columns, fields) if column.is_worth_keeping]
+    fields.update((column.key, "detail") for column in left[:_DETAILS_MAXIMUM])
+
+
+def _left(columns: list[_Column], fields: dict[str, str]) -> list[_Column]:
+    return [column for column in columns if column.key not in fields]
 
 
 def _shows(column: _Column, field: str) -> bool:

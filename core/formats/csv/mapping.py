@@ -123,16 +123,30 @@ def plan(mapping: Mapping[str, Any], positions: Mapping[str, list[int]], width: 
 
 
 def _column(name: str, entry: Any, positions: Mapping[str, list[int]], width: int) -> Column | None:
+    """A column of the mapping; None where it is passed over."""
+    found = _positions(name, positions, width)
+    if entry is None:
+        return None
+    if isinstance(entry, str):
+        entry = {"field": entry}
+    _check_entry(name, entry)
+    values = {str(word).strip().casefold(): value for word, value in (entry.get("values") or {}).items()}
+    return Column(name.strip(), tuple(found), entry["field"], values, entry.get("prefix") or "")
+
+
+def _positions(name: str, positions: Mapping[str, list[int]], width: int) -> list[int]:
+    """Where a column stands that the mapping names, or numbers."""
     found = positions.get(name.strip())
     if found is None and name.strip().isdecimal() and len(name) < 9 and 1 <= int(name) <= width:
         found = [int(name) - 1]
     if found is None:
         known = ", ".join(f"“{known}”" for known in list(positions)[:30]) or f"1 to {width}"
         raise refused(f"The file has no column “{name}”; its columns are {known}.")
-    if entry is None:
-        return None
-    if isinstance(entry, str):
-        entry = {"field": entry}
+    return found
+
+
+def _check_entry(name: str, entry: Any) -> None:
+    """Refuses what a mapping cannot say of a column."""
     if not isinstance(entry, Mapping) or "field" not in entry:
         raise refused(f"The column “{name}” needs a field, or an object with “field” and “values”.")
     for key in entry:
@@ -147,8 +161,6 @@ def _column(name: str, entry: Any, positions: Mapping[str, list[int]], width: in
         raise refused(f"The “prefix” of the column “{name}” is a text.")
     for word, value in values.items():
         _check_value(name, field_name, word, value)
-    folded = {str(word).strip().casefold(): value for word, value in values.items()}
-    return Column(name.strip(), tuple(found), field_name, folded, prefix)
 
 
 def _check_value(name: str, field_name: str, word: Any, value: Any) -> None:

@@ -9,7 +9,7 @@
 """
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import datetime, tzinfo
 from functools import partial
 from typing import Any, BinaryIO
@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 from core.formats.csv.damage import Damaged
 from core.formats.csv.guessing import NOTHING, guess, has_header
 from core.formats.csv.headers import first_records, positions_of, text_of
-from core.formats.csv.mapping import OTHERS, Column, Plan, plan, refused, wants_header
+from core.formats.csv.mapping import OFTEN, OTHERS, Column, Plan, plan, refused, wants_header
 from core.formats.csv.records import Records
 from core.formats.csv.rows import too_many_cells
 from core.formats.dates import parse_due, parse_moment
@@ -25,6 +25,7 @@ from core.formats.parsed_task import ParsedTask
 from core.formats.rows import BadRow, Certainty, FileReport, Format, Head, ReadOptions, Row, Rows
 from core.formats.values import WrongValue
 from core.formats.words import priority_of, status_of
+from core.tasks.fields import STATUSES
 
 _OTHER_FORMS = ("{", "[", "<", "BEGIN:", "%PDF", "PK\x03")
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f]")
@@ -94,82 +95,79 @@ def _names_columns(sample: list[list[str]], mapping: Any) -> bool:
     return has_header(sample)
 
 
+_ReadCell = Callable[[ParsedTask, Column, str], Any]
+"""Reads a cell: returns the value of its field; None where there is none, or it went into the task itself."""
+
+
 class _Reader:
     """Makes tasks of a file's rows."""
 
     def __init__(self, by: Plan, time_zone: tzinfo, *, is_guess: bool) -> None:
-        self._plan = by
         self._time_zone = time_zone
         self._is_guess = is_guess
-        self._columns = {column.field: column.name for column in by.columns}
+        self._names = {column.field: column.name for column in by.columns}
+        self._constants = {name: value for name, value in by.constants.items() if name not in ("labels", "description")}
+        self._labels = by.constants.get("labels") or ()
+        self._description = by.constants.get("description") or ""
         if by.date_pattern is not None:
             pattern = by.date_pattern
-            self._parse: Callable[[str, tzinfo], str] = partial(_by_pattern, pattern=pattern)
+            self._parse_moment: Callable[[str, tzinfo], str] = partial(_by_pattern, pattern=pattern)
             self._parse_due: Callable[[str, tzinfo], str] = partial(_by_pattern, pattern=pattern, is_due=True)
         else:
-            self._parse = partial(parse_moment, day_first=by.day_first)
+            self._parse_moment = partial(parse_moment, day_first=by.day_first)
             self._parse_due = partial(parse_due, day_first=by.day_first)
-        self._readers: dict[str, Callable[[ParsedTask, Column, str], Any]] = {
+        readers: dict[str, _ReadCell] = {
             "priority": self._priority,
             "status": self._status,
             "due_date": self._date,
             "created_at": self._date,
             "completed_at": self._date,
+            "labels": self._add_labels,
+            "external_id": _add_address,
+            "description": _add_text,
+            "detail": _add_detail,
+            "note": _add_note,
+            "parent": _set_parent,
+            "source": _add_source,
         }
+        self._title = next(column for column in by.columns if column.field == "title")
+        self._external_id = next((column for column in by.columns if column.field == "external_id"), None)
+        self._columns = [(column, readers[column.field]) for column in by.columns if column is not self._title]
 
     def row(self, number: int, cells: list[str]) -> Row | BadRow:
         """The task that a record becomes."""
         try:
-            return self._draft(cells).row(number, cells, self._columns)
+            return self._parse(cells).row(number, cells, self._names)
         except WrongValue as wrong:
             return BadRow(number, wrong.column, wrong.message, cells)
 
-    def _draft(self, cells: list[str]) -> ParsedTask:
-        title = self._first("title", cells)
-        if title is None:
-            raise WrongValue(self._columns["title"], "The title is empty.")
-        external_id = self._first("external_id", cells) or ""
-        draft = ParsedTask(title, external_id)
-        constants = self._plan.constants
-        values = {name: value for name, value in constants.items() if name not in ("labels", "description")}
-        for label in constants.get("labels") or ():
-            draft.label(label)
-        bodies = []
-        for column in self._plan.columns:
-            field = column.field
+    def _parse(self, cells: list[str]) -> ParsedTask:
+        title = _first(self._title, cells)
+        if not title:
+            raise WrongValue(self._title.name, "The title is empty.")
+        task = ParsedTask(title, _first(self._external_id, cells) if self._external_id is not None else "")
+        for label in self._labels:
+            task.label(label)
+        values = self._constants.copy()
+        for column, read in self._columns:
             for cell in _said(column, cells):
-                if field in self._readers:
-                    value = self._readers[field](draft, column, cell)
-                    if value is not None:
-                        values[field] = value
-                elif field == "labels":
-                    self._add_labels(draft, column, cell)
-                elif field == "description":
-                    bodies.append(cell)
-                elif field == "detail":
-                    draft.fact(f"Column {column.name}" if column.name.isdecimal() else column.name, cell)
-                elif field == "note":
-                    draft.comment(cell)
-                elif field == "parent":
-                    draft.parent = cell
-                elif field == "source" or (field == "external_id" and cell.startswith(("https://", "http://"))):
-                    draft.fact("Source", cell)
-        draft.body = "\n\n".join(bodies) or constants.get("description") or ""
-        completed_at = values.get("completed_at")
-        if completed_at is not None:
-            if "status" not in self._columns:
-                values["status"] = "completed"
-            elif values.get("status") != "completed":
-                # Cancelled, or opened again.
-                draft.fact("Closed", values.pop("completed_at"))
-        draft.set(**values)
-        return draft
+                value = read(task, column, cell)
+                if value is not None:
+                    values[column.field] = value
+        task.body = task.body or self._description
+        self._settle_completion(task, values)
+        task.set(**values)
+        return task
 
-    def _first(self, field: str, cells: list[str]) -> str | None:
-        for column in self._plan.columns:
-            if column.field == field:
-                return next((column.prefix + cell for cell in _said(column, cells)), None)
-        return None
+    def _settle_completion(self, task: ParsedTask, values: dict[str, Any]) -> None:
+        """What has a time of completion is completed, unless a status says otherwise."""
+        if values.get("completed_at") is None:
+            return
+        if "status" not in self._names:
+            values["status"] = "completed"
+        elif values.get("status") != "completed":
+            # Cancelled, or opened again.
+            task.fact("Closed", values.pop("completed_at"))
 
     def _mapped(self, column: Column, cell: str) -> tuple[bool, Any]:
         """Whether the mapping says what a word means, and what."""
@@ -180,7 +178,7 @@ class _Reader:
             return True, column.values[OTHERS]
         return False, None
 
-    def _priority(self, draft: ParsedTask, column: Column, cell: str) -> Any:
+    def _priority(self, task: ParsedTask, column: Column, cell: str) -> Any:
         is_mapped, value = self._mapped(column, cell)
         if is_mapped or cell.casefold() in NOTHING:
             return value
@@ -188,29 +186,28 @@ class _Reader:
             return int(cell)
         known = priority_of(cell)
         if known is None:
-            if not self._is_guess:
-                raise WrongValue(
-                    column.name,
-                    f"“{cell[:60]}” is no priority: 1 (highest) to 10, or a word such as high; the mapping's values can"
-                    " tell what others mean.",
-                )
-            draft.fact(column.name, cell)
+            self._refuse(task, column, cell, "is no priority: 1 (highest) to 10, or a word such as high")
         return known
 
-    def _status(self, draft: ParsedTask, column: Column, cell: str) -> Any:
+    def _status(self, task: ParsedTask, column: Column, cell: str) -> Any:
         is_mapped, value = self._mapped(column, cell)
         if is_mapped or cell.casefold() in NOTHING:
             return value
         known = status_of(cell)
         if known is None:
-            if not self._is_guess:
-                raise WrongValue(
-                    column.name,
-                    f"“{cell[:60]}” is no known status: pending, in_progress, blocked, completed, cancelled, or a word"
-                    " such as done; the mapping's values can tell what others mean.",
-                )
-            draft.fact(column.name, cell)
+            statuses = ", ".join(STATUSES)
+            self._refuse(task, column, cell, f"is no known status: {statuses}, or a word such as done")
         return known
+
+    def _refuse(self, task: ParsedTask, column: Column, cell: str, problem: str) -> None:
+        """A word that nobody knows fails its row by a mapping; by a guess it stands in the description.
+
+        Raises:
+            WrongValue: there is a mapping.
+        """
+        if not self._is_guess:
+            raise WrongValue(column.name, f"“{cell[:60]}” {problem}; the mapping's values can tell what others mean.")
+        task.fact(column.name, cell)
 
     def _date(self, _: ParsedTask, column: Column, cell: str) -> str | None:
         is_mapped, value = self._mapped(column, cell)
@@ -221,7 +218,7 @@ class _Reader:
         if cell.casefold() in NOTHING:
             return None
         try:
-            return (self._parse_due if column.field == "due_date" else self._parse)(cell, self._time_zone)
+            return (self._parse_due if column.field == "due_date" else self._parse_moment)(cell, self._time_zone)
         except ValueError as error:
             raise WrongValue(column.name, str(error)) from None
 
@@ -236,13 +233,40 @@ class _Reader:
                 draft.label(value if is_mapped else label)
 
 
-def _said(column: Column, cells: list[str]) -> Iterator[str]:
+def _said(column: Column, cells: list[str]) -> list[str]:
     """What stands in a column, or in all those of its name; for a scalar field only the first that says something."""
-    for position in column.positions:
-        if position < len(cells) and (cell := cells[position].strip()):
-            yield cell
-            if column.field not in ("description", "labels", "detail", "note"):
-                return
+    found = [cell for position in column.positions if position < len(cells) and (cell := cells[position].strip())]
+    return found if column.field in OFTEN else found[:1]
+
+
+def _first(column: Column, cells: list[str]) -> str:
+    return next((column.prefix + cell for cell in _said(column, cells)), "")
+
+
+def _add_text(task: ParsedTask, _: Column, cell: str) -> None:
+    task.body = f"{task.body}\n\n{cell}" if task.body else cell
+
+
+def _add_detail(task: ParsedTask, column: Column, cell: str) -> None:
+    task.fact(f"Column {column.name}" if column.name.isdecimal() else column.name, cell)
+
+
+def _add_note(task: ParsedTask, _: Column, cell: str) -> None:
+    task.comment(cell)
+
+
+def _set_parent(task: ParsedTask, _: Column, cell: str) -> None:
+    task.parent = cell
+
+
+def _add_source(task: ParsedTask, _: Column, cell: str) -> None:
+    task.fact("Source", cell)
+
+
+def _add_address(task: ParsedTask, _: Column, cell: str) -> None:
+    """An external id that is an address also tells the source."""
+    if cell.startswith(("https://", "http://")):
+        task.fact("Source", cell)
 
 
 def _by_pattern(text: str, time_zone: tzinfo, *, pattern: str, is_due: bool = False) -> str:

@@ -112,6 +112,16 @@ def _parse(item: Element, options: ReadOptions) -> ParsedTask:
     _set_status(item, task, options)
     for label in item.iterfind("labels/label"):
         task.label(text_of(label))
+    _add_facts(item, task)
+    people = _people(item)
+    for comment in item.iterfind("comments/comment"):
+        when = moment(comment.get("created") or "", "comments", zone)
+        author = comment.get("author") or ""
+        task.comment(text_of_html(comment.text or ""), when, people.get(author, author))
+    return task
+
+
+def _add_facts(item: Element, task: ParsedTask) -> None:
     task.fact("Type", text_of(item, "type"))
     for name, heading in _LISTS:
         task.fact(heading, ", ".join(text_of(one) for one in item.iterfind(name)))
@@ -129,12 +139,6 @@ def _parse(item: Element, options: ReadOptions) -> ParsedTask:
     for attachment in item.iterfind("attachments/attachment"):
         task.fact("Attachment", f"{attachment.get('name') or ''} (not imported)")
     task.fact("Source", text_of(item, "link"))
-    people = _people(item)
-    for comment in item.iterfind("comments/comment"):
-        when = moment(comment.get("created") or "", "comments", zone)
-        author = comment.get("author") or ""
-        task.comment(text_of_html(comment.text or ""), when, people.get(author, author))
-    return task
 
 
 def _people(item: Element) -> dict[str, str]:
