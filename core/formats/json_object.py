@@ -5,7 +5,7 @@ from datetime import tzinfo
 from typing import Any
 
 from core.formats.dates import parse_due
-from core.formats.parsed_task import ParsedTask
+from core.formats.parsed_task import ParsedTask, row_of
 from core.formats.rows import BadRow, Row, excerpt
 from core.formats.values import WrongValue, moment, one_line
 
@@ -104,7 +104,4 @@ def row_of_object(
         columns: field → member that it comes from.
         parse: makes the task; may raise `WrongValue`.
     """
-    try:
-        return parse(JsonObject(content)).row(number, excerpt(content), columns)
-    except WrongValue as wrong:
-        return BadRow(number, wrong.column or None, wrong.message, excerpt(content))
+    return row_of(number, excerpt(content), columns, lambda: parse(JsonObject(content)))

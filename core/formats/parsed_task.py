@@ -2,13 +2,13 @@
 
 import contextlib
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
-from typing import Any
+from typing import Any, ParamSpec
 
 from core.formats.description import description_of
-from core.formats.rows import Row, Values
-from core.formats.values import one_line, trimmed
+from core.formats.rows import BadRow, Row, Values
+from core.formats.values import WrongValue, one_line, trimmed
 from core.tasks.fields import (
     DEFAULT_STATUS,
     EXTERNAL_ID_MAXIMUM,
@@ -19,6 +19,8 @@ from core.tasks.fields import (
 )
 from core.tasks.recurrence import require_next_date
 from core.tasks.rules import RECURRENCE_MAXIMUM, RecurrenceInvalid, normalized
+
+P = ParamSpec("P")
 
 UNTITLED = "(untitled)"
 """The title of an item whose program lets it have none."""
@@ -120,6 +122,28 @@ class ParsedTask:
         if description:
             fields["description"] = description
         return Row(number, fields, values, columns)
+
+
+def row_of(
+    number: int,
+    values: Values,
+    columns: Mapping[str, str],
+    parse: Callable[P, ParsedTask],
+    *args: P.args,
+    **kwargs: P.kwargs,
+) -> Row | BadRow:
+    """The row of a task, or what is wrong with it.
+
+    Args:
+        number: of the row.
+        values: the row as it stands in the file.
+        columns: field → the file's own name of it.
+        parse: makes the task of the other arguments; may raise `WrongValue`.
+    """
+    try:
+        return parse(*args, **kwargs).row(number, values, columns)
+    except WrongValue as wrong:
+        return BadRow(number, wrong.column or None, wrong.message, values)
 
 
 def fitting_id(text: str) -> str:

@@ -91,12 +91,16 @@ def is_wrapped(text: str) -> bool:
     if sum(line.endswith(";;") for line in rows) >= 0.5 * sum(map(bool, rows)):
         return True
     # Nothing was torn: the lines that have quotes in them stand in quotes, with the cells of a row inside.
-    if not all(line.endswith('"') and '""' in line[1:-1] for line in quoted):
-        return False
-    wholes = [cells[0] for line in quoted for cells in lenient_records(line, ",", False) if len(cells) == 1]
-    return len(wholes) == len(quoted) and any(
-        len(cells) == width for whole in wholes for cells in islice(lenient_records(whole, ",", False), 1)
-    )
+    wholes = [_quoted_whole(line) for line in quoted]
+    return all(wholes) and any(len(next(lenient_records(whole, ",", False), [])) == width for whole in wholes)
+
+
+def _quoted_whole(line: str) -> str:
+    """What a line holds that is one cell in quotes, with quotes inside; empty where it is none."""
+    if not (line.endswith('"') and '""' in line[1:-1]):
+        return ""
+    cells = next(lenient_records(line, ",", False), [])
+    return cells[0] if len(cells) == 1 else ""
 
 
 def unwrapped(line: str) -> str:

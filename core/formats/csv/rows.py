@@ -4,32 +4,28 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from core.formats.csv.damage import Damaged
 from core.formats.csv.records import Records
-from core.formats.parsed_task import ParsedTask
+from core.formats.parsed_task import ParsedTask, row_of
 from core.formats.rows import BadRow, Rows
-from core.formats.values import WrongValue
 
 
 def parsed_rows(
-    records: Records, width: int, parse: Callable[[list[str]], ParsedTask], columns: Mapping[str, str]
+    records: Records, width: int | None, parse: Callable[[list[str]], ParsedTask], columns: Mapping[str, str]
 ) -> Rows:
     """A row a record.
 
     Args:
         records: behind the header.
-        width: how many cells the header has.
+        width: how many cells the header has; None: the file has none.
         parse: what a record's cells become; raises `WrongValue`.
         columns: field → the file's own name of its column.
     """
     for number, cells in records.numbered():
         if isinstance(cells, Damaged):
             yield cells.as_bad_row(number)
-        elif message := too_many_cells(cells, width):
+        elif width is not None and (message := too_many_cells(cells, width)):
             yield BadRow(number, None, message, cells)
         else:
-            try:
-                yield parse(cells).row(number, cells, columns)
-            except WrongValue as wrong:
-                yield BadRow(number, wrong.column or None, wrong.message, cells)
+            yield row_of(number, cells, columns, parse, cells)
 
 
 def too_many_cells(cells: list[str], width: int) -> str | None:

@@ -14,15 +14,14 @@ from datetime import datetime, tzinfo
 from functools import partial
 from typing import Any, BinaryIO
 
-from core.formats.csv.damage import Damaged
 from core.formats.csv.guessing import NOTHING, guess, has_header
 from core.formats.csv.headers import first_records, positions_of, text_of
 from core.formats.csv.mapping import OFTEN, OTHERS, Column, Plan, plan, refused, wants_header
 from core.formats.csv.records import Records
-from core.formats.csv.rows import too_many_cells
+from core.formats.csv.rows import parsed_rows
 from core.formats.dates import parse_due, parse_moment
 from core.formats.parsed_task import ParsedTask
-from core.formats.rows import BadRow, Certainty, FileReport, Format, Head, ReadOptions, Row, Rows
+from core.formats.rows import Certainty, FileReport, Format, Head, ReadOptions, Rows
 from core.formats.values import WrongValue
 from core.formats.words import priority_of, status_of
 from core.tasks.fields import STATUSES
@@ -65,22 +64,19 @@ def _read(stream: BinaryIO, options: ReadOptions, report: FileReport) -> Rows:
         header = [str(number) for number in range(1, width + 1)]
         report.columns = header
     if mapping is None:
-        mapping = guess(header if has_names else None, sample)
-        if mapping is None:
-            if not sample:
-                # Nothing to guess from: what there is tells what is wrong.
-                for _ in records.numbered():
-                    break
-            raise refused("It cannot be guessed which column is the title; say so with a mapping.")
-        report.mapping = mapping
+        mapping = report.mapping = _guessed(header if has_names else None, sample, records)
     reader = _Reader(plan(mapping, positions, width), options.time_zone, is_guess=report.mapping is not None)
-    for number, cells in records.numbered():
-        if isinstance(cells, Damaged):
-            yield cells.as_bad_row(number)
-        elif has_names and (message := too_many_cells(cells, width)):
-            yield BadRow(number, None, message, cells)
-        else:
-            yield reader.row(number, cells)
+    yield from parsed_rows(records, width if has_names else None, reader.parse, reader.names)
+
+
+def _guessed(header: list[str] | None, sample: list[list[str]], records: Records) -> dict[str, Any]:
+    mapping = guess(header, sample)
+    if mapping is None:
+        if not sample:
+            # Nothing to guess from: what there is tells what is wrong.
+            next(records.numbered(), None)
+        raise refused("It cannot be guessed which column is the title; say so with a mapping.")
+    return mapping
 
 
 def _names_columns(sample: list[list[str]], mapping: Any) -> bool:
@@ -100,12 +96,16 @@ _ReadCell = Callable[[ParsedTask, Column, str], Any]
 
 
 class _Reader:
-    """Makes tasks of a file's rows."""
+    """Makes tasks of a file's rows.
+
+    Attributes:
+        names: field → name of its column.
+    """
 
     def __init__(self, by: Plan, time_zone: tzinfo, *, is_guess: bool) -> None:
         self._time_zone = time_zone
         self._is_guess = is_guess
-        self._names = {column.field: column.name for column in by.columns}
+        self.names = {column.field: column.name for column in by.columns}
         self._constants = {name: value for name, value in by.constants.items() if name not in ("labels", "description")}
         self._labels = by.constants.get("labels") or ()
         self._description = by.constants.get("description") or ""
@@ -134,14 +134,12 @@ class _Reader:
         self._external_id = next((column for column in by.columns if column.field == "external_id"), None)
         self._columns = [(column, readers[column.field]) for column in by.columns if column is not self._title]
 
-    def row(self, number: int, cells: list[str]) -> Row | BadRow:
-        """The task that a record becomes."""
-        try:
-            return self._parse(cells).row(number, cells, self._names)
-        except WrongValue as wrong:
-            return BadRow(number, wrong.column, wrong.message, cells)
+    def parse(self, cells: list[str]) -> ParsedTask:
+        """The task that a record becomes.
 
-    def _parse(self, cells: list[str]) -> ParsedTask:
+        Raises:
+            WrongValue: a cell of it is wrong.
+        """
         title = _first(self._title, cells)
         if not title:
             raise WrongValue(self._title.name, "The title is empty.")
@@ -163,7 +161,7 @@ class _Reader:
         """What has a time of completion is completed, unless a status says otherwise."""
         if values.get("completed_at") is None:
             return
-        if "status" not in self._names:
+        if "status" not in self.names:
             values["status"] = "completed"
         elif values.get("status") != "completed":
             # Cancelled, or opened again.
@@ -222,7 +220,7 @@ class _Reader:
         except ValueError as error:
             raise WrongValue(column.name, str(error)) from None
 
-    def _add_labels(self, draft: ParsedTask, column: Column, cell: str) -> None:
+    def _add_labels(self, task: ParsedTask, column: Column, cell: str) -> None:
         if cell.casefold() in NOTHING:
             return
         # Also as a list of JSON or Python, which scripts write.
@@ -230,7 +228,7 @@ class _Reader:
             label = part.strip().strip("'\"")
             is_mapped, value = self._mapped(column, label)
             if label and (not is_mapped or value is not None):
-                draft.label(value if is_mapped else label)
+                task.label(value if is_mapped else label)
 
 
 def _said(column: Column, cells: list[str]) -> list[str]:

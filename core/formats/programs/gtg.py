@@ -14,16 +14,14 @@ from typing import BinaryIO
 from xml.etree.ElementTree import Element
 
 from core.formats.dates import parse_due, parse_moment
-from core.formats.parsed_task import ParsedTask
+from core.formats.parsed_task import ParsedTask, row_of
 from core.formats.rows import (
-    BadRow,
     Certainty,
     FileReport,
     Format,
     Head,
     ImportRefused,
     ReadOptions,
-    Row,
     Rows,
     excerpt,
 )
@@ -71,7 +69,8 @@ def read(stream: BinaryIO, options: ReadOptions, report: FileReport) -> Rows:
         refused = problem
     parents = {child: task.values["title"] for task in tasks for child in task.subtasks}
     for number, task in enumerate(tasks, start=1):
-        yield _row(number, task, parents, options)
+        values = excerpt({name: value for name, value in task.values.items() if value})
+        yield row_of(number, values, _COLUMNS, _parse, task, parents, options)
     if refused is not None:
         raise refused
     if not tasks:
@@ -104,14 +103,6 @@ def _read(element: Element, tag_names: dict[str, str]) -> _Task:
     tags += [tag_names.get(text_of(tag), text_of(tag)) for tag in element.iterfind("tags/tag")]
     subtasks = [text_of(child) for child in (*element.iterfind("subtask"), *element.iterfind("subtasks/sub"))]
     return _Task(element.get("id") or "", values, tags, subtasks)
-
-
-def _row(number: int, task: _Task, parents: dict[str, str], options: ReadOptions) -> Row | BadRow:
-    values_shown = excerpt({name: value for name, value in task.values.items() if value})
-    try:
-        return _parse(task, parents, options).row(number, values_shown, _COLUMNS)
-    except WrongValue as wrong:
-        return BadRow(number, wrong.column, wrong.message, values_shown)
 
 
 def _parse(task: _Task, parents: dict[str, str], options: ReadOptions) -> ParsedTask:

@@ -23,7 +23,7 @@ from typing import BinaryIO
 from icalendar.prop import vDuration
 
 from core.formats.dates import parse_due, parse_moment
-from core.formats.parsed_task import ParsedTask
+from core.formats.parsed_task import ParsedTask, row_of
 from core.formats.rows import (
     BadRow,
     Certainty,
@@ -142,11 +142,8 @@ class _Reader:
             values = excerpt(to_do.values())
             if component.problem is not None:
                 yield BadRow(number, None, f"The to-do in line {component.line:,}: {component.problem}", values)
-                continue
-            try:
-                yield self._parse(to_do).row(number, values, _COLUMNS)
-            except WrongValue as wrong:
-                yield BadRow(number, wrong.column, wrong.message, values)
+            else:
+                yield row_of(number, values, _COLUMNS, self._parse, to_do)
         self._held.clear()
         self.held_bytes = 0
 

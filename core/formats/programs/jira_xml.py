@@ -16,16 +16,14 @@ from xml.etree.ElementTree import Element
 
 from core.formats.dates import parse_due
 from core.formats.html_text import text_of_html
-from core.formats.parsed_task import ParsedTask
+from core.formats.parsed_task import ParsedTask, row_of
 from core.formats.rows import (
-    BadRow,
     Certainty,
     FileReport,
     Format,
     Head,
     ImportRefused,
     ReadOptions,
-    Row,
     Rows,
     excerpt,
 )
@@ -82,18 +80,18 @@ def read(stream: BinaryIO, options: ReadOptions, report: FileReport) -> Rows:
     except ImportRefused as problem:
         refused = problem
     for number, (found, values) in enumerate(issues, start=1):
-        yield _row(number, found, values, titles)
+        yield row_of(number, excerpt(values), _COLUMNS, _with_parent, found, titles)
     if refused is not None:
         raise refused
     if not issues:
         raise ImportRefused("import-empty", "The file holds no issues.")
 
 
-def _row(number: int, found: ParsedTask | WrongValue, values: dict[str, str], titles: dict[str, str]) -> Row | BadRow:
+def _with_parent(found: ParsedTask | WrongValue, titles: dict[str, str]) -> ParsedTask:
     if isinstance(found, WrongValue):
-        return BadRow(number, found.column, found.message, excerpt(values))
+        raise found
     found.parent = titles.get(found.parent, found.parent)
-    return found.row(number, excerpt(values), _COLUMNS)
+    return found
 
 
 def _parse(item: Element, options: ReadOptions) -> ParsedTask:

@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 from core.formats.csv.damage import Damaged
 from core.formats.csv.headers import first_records, positions_of
 from core.formats.csv.records import Records
-from core.formats.csv.rows import too_many_cells
+from core.formats.csv.rows import sampled, too_many_cells
 from core.formats.dates import day_order, parse_due, parse_moment
 from core.formats.rows import BadRow, Certainty, FileReport, Format, Head, ImportRefused, ReadOptions, Row, Rows
 
@@ -87,27 +87,8 @@ def _read(stream: BinaryIO, options: ReadOptions, report: FileReport) -> Rows:
     header = [name.casefold() for name in records.header()]
     positions = positions_of(header, report)
     _check(header, positions)
-    day_first = day_order(
-        record[position]
-        for name in _DATES & positions.keys()
-        for position in positions[name]
-        for record in records.sample
-        if position < len(record)
-    )
-    converters: dict[str, Callable[[str], Any]] = {
-        "title": _text,
-        "description": _text,
-        "external_id": _text,
-        "priority": _priority,
-        "status": str.strip,
-        "labels": _labels,
-        "recurrence": _text,
-        "recurrence_from": str.strip,
-        "due_date": _reader(parse_due, options, day_first),
-        "created_at": _reader(parse_moment, options, day_first),
-        "completed_at": _reader(parse_moment, options, day_first),
-        "id": str.strip,
-    }
+    day_first = day_order(sampled(records, {name: where[0] for name, where in positions.items()}, _DATES))
+    converters = _converters(options, day_first)
     plan = [(position, name, converters[name]) for position, name in enumerate(header) if name and name not in _IGNORED]
     width = len(header)
     has_id = "id" in positions
@@ -133,6 +114,25 @@ def _read(stream: BinaryIO, options: ReadOptions, report: FileReport) -> Rows:
         if has_id and (id_ := fields.pop("id", None)) and "external_id" not in fields:
             fields["external_id"] = f"tenfold:{id_}"
         yield Row(number, fields, cells)
+
+
+def _converters(options: ReadOptions, day_first: bool | None) -> dict[str, Callable[[str], Any]]:
+    """Column → what makes its field of a cell that is not empty; raises ValueError."""
+    moment = _reader(parse_moment, options, day_first)
+    return {
+        "title": _text,
+        "description": _text,
+        "external_id": _text,
+        "priority": _priority,
+        "status": str.strip,
+        "labels": _labels,
+        "recurrence": _text,
+        "recurrence_from": str.strip,
+        "due_date": _reader(parse_due, options, day_first),
+        "created_at": moment,
+        "completed_at": moment,
+        "id": str.strip,
+    }
 
 
 def _check(header: list[str], positions: dict[str, list[int]]) -> None:

@@ -40,8 +40,7 @@ def shape_of(text: str) -> Shape:
     if beginning not in ("{", "["):
         return Shape()
     shape = Shape("array" if beginning == "[" else "object")
-    stack: list[str] = []  # the opening brackets
-    paths = [""]
+    path = _Path()
     name = ""  # the last string, which a colon makes a member's name
     for token in _TOKEN.finditer(text):
         mark = token.group()[0]
@@ -50,24 +49,54 @@ def shape_of(text: str) -> Shape:
                 break
             name = token.group()[1:-1]
         elif mark == ":":
-            if stack and stack[-1] == "{":
-                shape.members.setdefault(paths[-1], set()).add(name)
+            if path.is_in_object:
+                shape.members.setdefault(path.text, set()).add(name)
         elif mark in "{[":
-            if len(stack) == _DEPTH_MAXIMUM:
+            if path.depth == _DEPTH_MAXIMUM:
                 break
-            if stack:
-                parent = paths[-1]
-                paths.append(parent + "[]" if stack[-1] == "[" else f"{parent}.{name}" if parent else name)
-            else:
-                paths = [""]
-            stack.append(mark)
-        elif mark in "}]" and stack:
-            stack.pop()
-            if stack:
-                paths.pop()
+            path.enter(mark, name)
+        elif mark in "}]":
+            path.leave()
     if shape.top == "object" and _is_lines(text):
         shape.top = "lines"
     return shape
+
+
+class _Path:
+    """Where in a JSON text we are, as the paths of a `Shape` tell it."""
+
+    def __init__(self) -> None:
+        self._brackets: list[str] = []
+        self._paths = [""]
+
+    @property
+    def text(self) -> str:
+        return self._paths[-1]
+
+    @property
+    def depth(self) -> int:
+        return len(self._brackets)
+
+    @property
+    def is_in_object(self) -> bool:
+        return self._brackets[-1:] == ["{"]
+
+    def enter(self, bracket: str, name: str) -> None:
+        """Goes into an object or an array, which is the member of that name, if it is one."""
+        if not self._brackets:
+            self._paths = [""]
+        elif self.is_in_object:
+            self._paths.append(f"{self.text}.{name}" if self.text else name)
+        else:
+            self._paths.append(self.text + "[]")
+        self._brackets.append(bracket)
+
+    def leave(self) -> None:
+        """Goes out of it; one bracket too many does no harm."""
+        if self._brackets:
+            self._brackets.pop()
+            if self._brackets:
+                self._paths.pop()
 
 
 def _is_lines(text: str) -> bool:

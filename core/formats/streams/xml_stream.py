@@ -1,6 +1,6 @@
 """XML of which only one element of a kind at a time is in memory; without entities and anything from outside."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import BinaryIO
 from xml.etree.ElementTree import Element, ParseError
 
@@ -51,49 +51,60 @@ def xml_elements(
     """
     if encoding is not None:
         stream = as_utf8(stream, encoding)
-    depth = 0
-    inside = 0  # the depth of the wanted element that we are in
-    count = 0
     try:
-        for event, element in iterparse(_InLargeBlocks(limited(stream)), events=("start", "end"), forbid_dtd=True):
-            if event == "start":
-                if depth == 0 and element.tag not in roots:
-                    wanted = " or ".join(f"<{root}>" for root in roots)
-                    raise ImportRefused(
-                        "import-wrong-format", f"The outermost element is <{str(element.tag)[:50]}>, not {wanted}."
-                    )
-                depth += 1
-                if not inside and element.tag in names:
-                    inside = depth
-                count += 1
-                if count > _ELEMENTS_MAXIMUM:
-                    raise ImportRefused(
-                        "import-too-large", f"The file has more than {_ELEMENTS_MAXIMUM:,} elements. Split it."
-                    )
-                if depth > _DEPTH_MAXIMUM:
-                    raise ImportRefused("import-unreadable", f"More than {_DEPTH_MAXIMUM} elements inside each other.")
-            else:
-                if inside == depth:
-                    yield element
-                    inside = 0
-                if not inside:
-                    element.clear()
-                depth -= 1
+        yield from _wanted(
+            iterparse(_InLargeBlocks(limited(stream)), events=("start", "end"), forbid_dtd=True), names, roots
+        )
     except ParseError as problem:
-        line, column = problem.position
-        place = f"at line {line:,}, column {column + 1:,}"
-        what = str(problem).partition(":")[0]
-        if what in _BREAKS_OFF:
-            detail = f"The file breaks off {place}: it is not whole. Send it again."
-        else:
-            detail = f"Not well-formed XML {place}: {what}."
-        raise ImportRefused("import-unreadable", detail) from None
+        raise _unreadable(problem) from None
     except DefusedXmlException:
         raise ImportRefused(
             "import-unreadable", "The file has a document type, which may define entities: take its DOCTYPE out."
         ) from None
     except (LookupError, ValueError) as problem:  # what expat says of encodings
         raise ImportRefused("import-unreadable", f"The XML cannot be read: {problem}.") from None
+
+
+def _wanted(events: Iterable[tuple[str, Element]], names: Collection[str], roots: Collection[str]) -> Iterator[Element]:
+    depth = 0
+    inside = 0  # the depth of the wanted element that we are in
+    count = 0
+    for event, element in events:
+        if event == "start":
+            if depth == 0:
+                _require_root(element, roots)
+            depth += 1
+            count += 1
+            if not inside and element.tag in names:
+                inside = depth
+            if count > _ELEMENTS_MAXIMUM:
+                raise ImportRefused(
+                    "import-too-large", f"The file has more than {_ELEMENTS_MAXIMUM:,} elements. Split it."
+                )
+            if depth > _DEPTH_MAXIMUM:
+                raise ImportRefused("import-unreadable", f"More than {_DEPTH_MAXIMUM} elements inside each other.")
+        else:
+            if inside == depth:
+                yield element
+                inside = 0
+            if not inside:
+                element.clear()
+            depth -= 1
+
+
+def _require_root(element: Element, roots: Collection[str]) -> None:
+    if element.tag not in roots:
+        wanted = " or ".join(f"<{root}>" for root in roots)
+        raise ImportRefused("import-wrong-format", f"The outermost element is <{str(element.tag)[:50]}>, not {wanted}.")
+
+
+def _unreadable(problem: ParseError) -> ImportRefused:
+    line, column = problem.position
+    where = f"at line {line:,}, column {column + 1:,}"
+    what = str(problem).partition(":")[0]
+    if what in _BREAKS_OFF:
+        return ImportRefused("import-unreadable", f"The file breaks off {where}: it is not whole. Send it again.")
+    return ImportRefused("import-unreadable", f"Not well-formed XML {where}: {what}.")
 
 
 def text_of(element: Element, path: str = ".") -> str:
