@@ -1,9 +1,11 @@
 """What a format reads out of a file, row by row; the vocabulary of every module in `core.formats`."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import tzinfo
-from typing import Any, BinaryIO, Literal
+from typing import Any, BinaryIO, Literal, TypeVar
+
+T = TypeVar("T")
 
 _EXCERPT_MAXIMUM = 500
 
@@ -69,6 +71,16 @@ class ImportRefused(Exception):
         self.extra = extra
 
 
+def until_refused(items: Iterable[T]) -> tuple[list[T], ImportRefused | None]:
+    """All items of a file that has to be held, and what ended the reading: those before it are rows all the same."""
+    found: list[T] = []
+    try:
+        found.extend(items)
+    except ImportRefused as refused:
+        return found, refused
+    return found, None
+
+
 @dataclass(frozen=True, slots=True)
 class ReadOptions:
     """What the client said about its file.
@@ -101,6 +113,10 @@ class FileReport:
     columns: list[str] | None = None
     mapping: dict[str, Any] | None = None
     ignored: dict[str, int] = field(default_factory=dict)
+
+    def ignore(self, reason: str) -> None:
+        """Counts a record that is passed over."""
+        self.ignored[reason] = self.ignored.get(reason, 0) + 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from core.formats.streams.text import wide_encoding
 _HEAD = 32 * 1024
 
 
-def text_of(head: Head) -> str:
+def head_text(head: Head) -> str:
     """A file's beginning as text, also where it is UTF-16 and does not say so."""
     encoding = wide_encoding(head.data[:4096])
     text = head.text if encoding is None else head.data[: 2 * _HEAD].decode(encoding, errors="replace")
@@ -18,13 +18,18 @@ def text_of(head: Head) -> str:
 
 def first_records(head: Head) -> list[list[str]]:
     """The first ten records of a file, split where that gives most columns; blanks around cells are off."""
-    text = text_of(head)
+    text = head_text(head)
     best: list[list[str]] = []
     for delimiter in DELIMITERS:
         records = list(islice(lenient_records(text, delimiter, False), 10))
         if max(map(len, records), default=0) > max(map(len, best), default=0):
             best = records
     return [[cell.strip(" \t\r\n\ufeff") for cell in record] for record in best if not is_blank(record)]
+
+
+def upper_positions(header: list[str]) -> dict[str, int]:
+    """Column, in capitals → its position; of a name that is repeated, the first."""
+    return {name.upper(): position for position, name in reversed(list(enumerate(header)))}
 
 
 def positions_of(header: list[str], report: FileReport) -> dict[str, list[int]]:

@@ -15,7 +15,7 @@ from functools import partial
 from typing import Any, BinaryIO
 
 from core.formats.csv.guessing import NOTHING, guess, has_header
-from core.formats.csv.headers import first_records, positions_of, text_of
+from core.formats.csv.headers import first_records, head_text, positions_of
 from core.formats.csv.mapping import OFTEN, OTHERS, Column, Plan, plan, refused, wants_header
 from core.formats.csv.records import Records
 from core.formats.csv.rows import parsed_rows
@@ -32,7 +32,7 @@ _CSV_NAMES = (".csv", ".tsv", ".tab", ".csv.gz", ".tsv.gz", ".csv.zst", ".tsv.zs
 
 
 def _recognise(head: Head) -> Certainty:
-    text = text_of(head).lstrip("\ufeff \r\n\t")
+    text = head_text(head).lstrip("\ufeff \r\n\t")
     if text.startswith(_OTHER_FORMS) or _CONTROL.search(text.partition("\n")[0]):
         return 0
     if head.filename.endswith(_CSV_NAMES):

@@ -51,7 +51,7 @@ def read(stream: BinaryIO, options: ReadOptions, report: FileReport) -> Rows:
         if number == 1 and not ({"title", "number"} & content.keys()):
             raise ImportRefused("import-wrong-format", "A list of GitHub's issues is expected, each with its title.")
         if _is_pull_request(content) and not options.include_pull_requests:
-            report.ignored[PULL_REQUESTS] = report.ignored.get(PULL_REQUESTS, 0) + 1
+            report.ignore(PULL_REQUESTS)
             continue
         yield _row(number, content, options)
     if is_empty:

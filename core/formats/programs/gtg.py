@@ -24,6 +24,7 @@ from core.formats.rows import (
     ReadOptions,
     Rows,
     excerpt,
+    until_refused,
 )
 from core.formats.streams.xml_stream import text_of, xml_elements
 from core.formats.values import WrongValue, moment
@@ -61,12 +62,7 @@ def recognise(head: Head) -> Certainty:
 
 def read(stream: BinaryIO, options: ReadOptions, report: FileReport) -> Rows:
     """A row a task. All are held, because a parent may come later than its children."""
-    tasks: list[_Task] = []
-    refused = None
-    try:
-        tasks.extend(_tasks(stream, options))
-    except ImportRefused as problem:
-        refused = problem
+    tasks, refused = until_refused(_tasks(stream, options))
     parents = {child: task.values["title"] for task in tasks for child in task.subtasks}
     for number, task in enumerate(tasks, start=1):
         values = excerpt({name: value for name, value in task.values.items() if value})

@@ -26,6 +26,7 @@ from core.formats.rows import (
     ReadOptions,
     Rows,
     excerpt,
+    until_refused,
 )
 from core.formats.streams.xml_stream import text_of, xml_elements
 from core.formats.values import WrongValue, moment
@@ -65,26 +66,29 @@ def recognise(head: Head) -> Certainty:
 
 def read(stream: BinaryIO, options: ReadOptions, report: FileReport) -> Rows:
     """A row an issue."""
-    issues: list[tuple[ParsedTask | WrongValue, dict[str, str]]] = []
     titles: dict[str, str] = {}
-    refused = None
-    try:
-        for item in xml_elements(stream, options.encoding, ("item",), ("rss",)):
-            values = {child.tag: text_of(child) for child in item if text_of(child)}
-            try:
-                task = _parse(item, options)
-                titles[text_of(item, "key")] = task.title
-                issues.append((task, values))
-            except WrongValue as wrong:
-                issues.append((wrong, values))
-    except ImportRefused as problem:
-        refused = problem
+    issues, refused = until_refused(_issues(stream, options, titles))
     for number, (found, values) in enumerate(issues, start=1):
         yield row_of(number, excerpt(values), _COLUMNS, _with_parent, found, titles)
     if refused is not None:
         raise refused
     if not issues:
         raise ImportRefused("import-empty", "The file holds no issues.")
+
+
+def _issues(
+    stream: BinaryIO, options: ReadOptions, titles: dict[str, str]
+) -> Iterator[tuple[ParsedTask | WrongValue, dict[str, str]]]:
+    """Each issue, or what is wrong with it, with its texts; `titles` gets its title by its key."""
+    for item in xml_elements(stream, options.encoding, ("item",), ("rss",)):
+        values = {child.tag: text_of(child) for child in item if text_of(child)}
+        try:
+            task = _parse(item, options)
+        except WrongValue as wrong:
+            yield wrong, values
+        else:
+            titles[text_of(item, "key")] = task.title
+            yield task, values
 
 
 def _with_parent(found: ParsedTask | WrongValue, titles: dict[str, str]) -> ParsedTask:

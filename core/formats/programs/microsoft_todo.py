@@ -57,7 +57,7 @@ def read(stream: BinaryIO, options: ReadOptions, report: FileReport) -> Rows:
     number = 0
     for list_name, entry in _tasks(entries):
         if isinstance(entry, dict) and "@removed" in entry:
-            report.ignored[REMOVED] = report.ignored.get(REMOVED, 0) + 1
+            report.ignore(REMOVED)
             continue
         number += 1
         yield row_of_object(number, entry, _COLUMNS, partial(_parse, list_name=list_name, options=options))

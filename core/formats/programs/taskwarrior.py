@@ -14,7 +14,17 @@ from typing import Any, BinaryIO
 
 from core.formats.json_object import JsonObject, row_of_object
 from core.formats.parsed_task import ParsedTask
-from core.formats.rows import BadRow, Certainty, FileReport, Format, Head, ImportRefused, ReadOptions, Rows
+from core.formats.rows import (
+    BadRow,
+    Certainty,
+    FileReport,
+    Format,
+    Head,
+    ImportRefused,
+    ReadOptions,
+    Rows,
+    until_refused,
+)
 from core.formats.streams.json_shape import shape_of
 from core.formats.streams.json_stream import json_items, limited
 from core.formats.values import WrongValue
@@ -42,12 +52,7 @@ def recognise(head: Head) -> Certainty:
 
 def read(stream: BinaryIO, options: ReadOptions, report: FileReport) -> Rows:
     """A row a task. All are held, because a dependency may come later than what depends on it."""
-    refused = None
-    found: list[tuple[int, dict[str, Any]] | BadRow] = []
-    try:
-        found.extend(json_items(limited(stream), options.encoding))
-    except ImportRefused as problem:
-        refused = problem
+    found, refused = until_refused(json_items(limited(stream), options.encoding))
     tasks: dict[str, dict[str, Any]] = {}
     for one in found:
         if not isinstance(one, BadRow):

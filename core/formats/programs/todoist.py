@@ -16,7 +16,7 @@ from datetime import tzinfo
 from typing import BinaryIO
 
 from core.formats.csv.damage import Damaged
-from core.formats.csv.headers import first_records, positions_of
+from core.formats.csv.headers import first_records, positions_of, upper_positions
 from core.formats.csv.records import Records
 from core.formats.csv.rows import by_name, sampled
 from core.formats.dates import day_order, parse_due
@@ -51,7 +51,7 @@ def _read(stream: BinaryIO, options: ReadOptions, report: FileReport) -> Rows:
     records = Records(stream, options)
     header = records.header()
     positions_of(header, report)
-    positions = {name.upper(): position for position, name in reversed(list(enumerate(header)))}
+    positions = upper_positions(header)
     if not {"TYPE", "CONTENT"} <= positions.keys():
         raise ImportRefused("import-wrong-format", "A Todoist CSV has columns TYPE and CONTENT; this header has not.")
     day_first = day_order(sampled(records, positions, _DATE_COLUMNS))
@@ -86,7 +86,7 @@ def _read(stream: BinaryIO, options: ReadOptions, report: FileReport) -> Rows:
             reason = {"note": "notes without a task", "meta": "settings of the view"}.get(
                 kind, "records of other types"
             )
-            report.ignored[reason] = report.ignored.get(reason, 0) + 1
+            report.ignore(reason)
     yield from project.finish()
 
 

@@ -13,7 +13,7 @@ from datetime import tzinfo
 from functools import partial
 from typing import BinaryIO
 
-from core.formats.csv.headers import first_records, positions_of
+from core.formats.csv.headers import first_records, positions_of, upper_positions
 from core.formats.csv.records import Records
 from core.formats.csv.rows import by_name, parsed_rows, sampled
 from core.formats.dates import day_order, parse_due, parse_moment
@@ -66,7 +66,7 @@ def _read(stream: BinaryIO, options: ReadOptions, report: FileReport) -> Rows:
     records = Records(stream, options)
     header = records.header()
     positions_of(header, report)
-    positions = {name.upper(): position for position, name in reversed(list(enumerate(header)))}
+    positions = upper_positions(header)
     if "TASK" not in positions:
         raise ImportRefused("import-wrong-format", "A Toodledo CSV has a column TASK; this header has none.")
     day_first = day_order(sampled(records, positions, _DATES))

@@ -174,7 +174,7 @@ class _Nesting:
     def __init__(self, report: FileReport) -> None:
         self.open: Component | None = None
         self.is_calendar = False
-        self._ignored = report.ignored
+        self._report = report
 
     def begin(self, line: bytes, number: int) -> Component | None:
         """Heeds a BEGIN; returns the component that it cuts short."""
@@ -190,8 +190,7 @@ class _Nesting:
         elif name in _READ:
             self.open = Component(name, number)
         elif name in _IGNORED:
-            reason = _IGNORED[name]
-            self._ignored[reason] = self._ignored.get(reason, 0) + 1
+            self._report.ignore(_IGNORED[name])
         return cut
 
     def end(self, line: bytes) -> Component | None:
