@@ -20,7 +20,7 @@ from core.errors import DatabaseUnavailable, QueueUnavailable, StorageUnavailabl
 from core.formats.registry import FORMATS, recognise
 from core.formats.rows import Head
 from core.ids import job_id_for_key, new_job_id
-from core.imports.errorfile import error_csv
+from core.imports.error_file import error_csv
 from core.imports.queries import (
     all_errors,
     columns_of,

@@ -20,7 +20,7 @@ from core import metrics
 from core.database.faults import is_transient
 from core.errors import ObjectGone, StorageUnavailable
 from core.formats.rows import ImportRefused
-from core.imports.chunkbuilder import Chunk
+from core.imports.chunk_builder import Chunk
 from core.imports.claims import ClaimedImport, Counts
 from core.imports.reading import ImportReader, read_options, too_many_errors
 from core.imports.reading_turns import ReadingTurns

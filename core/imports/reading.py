@@ -11,8 +11,8 @@ from zoneinfo import ZoneInfo
 from core.formats.registry import FORMATS
 from core.formats.rows import BadRow, FileReport, ImportRefused, ReadOptions, Row, Rows
 from core.formats.streams.decompress import is_compressed, open_decompressed
+from core.imports.chunk_builder import Chunk, ChunkBuilder
 from core.imports.reading_turns import ReadingTurns, Turn
-from core.imports.chunkbuilder import Chunk, ChunkBuilder
 from core.imports.rows import OnConflict, columns_of
 
 CHUNK_ROWS = 10_000

@@ -7,7 +7,7 @@ but makes no tasks.
 from core.database.locks import Lock, locked, number_of
 from core.database.pools import Connection, Pool
 from core.formats.rows import FileReport, ImportRefused
-from core.imports.chunkbuilder import Chunk
+from core.imports.chunk_builder import Chunk
 from core.imports.claims import ClaimedImport, Counts, counts_of
 from core.imports.writes.rowerrors import as_json, keep_errors
 from core.imports.writes.taskrows import CHUNK_SECONDS, write_rows

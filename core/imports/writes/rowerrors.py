@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 
 from core.database.pools import Connection
-from core.imports.chunkbuilder import MESSAGE_MAXIMUM
+from core.imports.chunk_builder import MESSAGE_MAXIMUM
 from core.imports.claims import ClaimedImport, Counts
 from core.imports.rows import RowError
 from core.imports.writes.taskrows import CHUNK_SECONDS

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from core.database.faults import is_data_fault, is_missing_reference
 from core.database.pools import Connection
 from core.database.transactions import savepoint
-from core.imports.chunkbuilder import Chunk
+from core.imports.chunk_builder import Chunk
 from core.imports.claims import ClaimedImport, Counts
 from core.imports.rows import (
     FIELD_BITS,

@@ -7,7 +7,7 @@ import pytest
 
 from core.formats.rows import FileReport
 from core.imports import reading
-from core.imports.chunkbuilder import Chunk
+from core.imports.chunk_builder import Chunk
 from core.imports.claims import ClaimedImport
 from core.imports.writes import chunks
 from core.imports.writes.work import claim_import

@@ -8,7 +8,7 @@ import asyncpg
 import pytest
 
 from core.imports import reading
-from core.imports.chunkbuilder import Chunk
+from core.imports.chunk_builder import Chunk
 from core.imports.writes import chunks
 from core.imports.writes.work import claim_import, release_import
 from tests.harness import eventually
