@@ -1,8 +1,6 @@
 """Events that many channels want: their deliveries are made later, a few at a time, each once."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from dataclasses import replace
 from typing import Any
 
 import asyncpg
@@ -23,19 +21,6 @@ from worker.runner import Services
 from worker.writes.slices import FIRST_SLICE_OPERATIONS
 
 MANY = 200
-
-
-@pytest.fixture
-async def services(services: Services) -> Services:
-    """Whose deliveries may go to this machine."""
-    return replace(services, settings=replace(services.settings, allow_private_targets=True))
-
-
-@pytest.fixture
-async def owner(services: Services) -> AsyncIterator[asyncpg.Connection]:
-    async with connection(services.settings.database_url) as owner:
-        await owner.execute("DELETE FROM fan_outs; DELETE FROM events")
-        yield owner
 
 
 async def channels(owner: asyncpg.Connection, user_id: int, number: int = 3, **columns: Any) -> list[int]:

@@ -17,12 +17,6 @@ PATIENCE = 0.7
 
 
 @pytest.fixture
-async def hook() -> AsyncIterator[Receiver]:
-    async with receiver() as found:
-        yield found
-
-
-@pytest.fixture
 async def client() -> AsyncIterator[WebhookClient]:
     """One that may send to this machine."""
     found = WebhookClient(allow_private=True, timeout_seconds=PATIENCE)
