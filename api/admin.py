@@ -14,8 +14,8 @@ from api.endpoints import Endpoint
 from api.errors import Problem
 from api.http import json_response, not_found
 from api.keys import IDENTITY, POOL
-from api.long_jobs import Job, begin
-from api.submission import build_command, queued_job, read_idempotency_key
+from api.long_jobs import Job
+from api.writes.submission import begin, build_command, queued_job, read_idempotency_key
 from core import clock
 from core.bounds import RequestSchema
 from core.commands import Command

@@ -14,8 +14,8 @@ from api.errors import Problem, Unauthenticated
 from api.http import NO_STORE, json_response
 from api.keys import ADDRESS, GATEWAY, GUESS_LIMITS, PASSWORDS, POOL, SETTINGS, TOKENS
 from api.limits import count_registration
-from api.submission import RETRY_AFTER, answer, build_command, perform
 from api.tokens import RefreshClaims, TokenInvalid
+from api.writes.submission import RETRY_AFTER, answer, build_command, perform
 from core import clock
 from core.commands import Command, Outcome
 from core.users.queries import Credentials, credentials_of, logged_in_from

@@ -12,7 +12,7 @@ from api.endpoints import Endpoint
 from api.errors import Problem
 from api.http import NO_STORE, WholeNumber, invalid, json_response, not_found, page_by_id, path_id, read_query
 from api.keys import IDENTITY, POOL, SECRETS, SETTINGS
-from api.submission import build_command, perform
+from api.writes.submission import build_command, perform
 from core import clock
 from core.bounds import RequestSchema, String
 from core.channels.queries import ListedChannel, list_channels, read_channel

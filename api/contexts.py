@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator
 from aiohttp import web
 
 from api.authority import visible_outcome
-from api.gateway import Gateway
 from api.keys import (
     CACHE,
     CACHE_CLIENT,
@@ -30,6 +29,7 @@ from api.keys import (
 from api.limits import GuessLimits
 from api.passwords import PasswordService
 from api.uploads import UploadsUnderWay
+from api.writes.gateway import Gateway
 from core import metrics
 from core.cache import CacheInvalidator, PageCache
 from core.commands import Command, Outcome

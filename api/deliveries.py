@@ -7,7 +7,7 @@ from api.bodies import read_body
 from api.endpoints import Endpoint
 from api.http import CommaSeparated, WholeNumber, json_response, not_found, page_by_id, path_id, read_query
 from api.keys import IDENTITY, POOL, SETTINGS
-from api.submission import build_command, perform
+from api.writes.submission import build_command, perform
 from core.bounds import RequestSchema, String
 from core.deliveries.queries import ListedDelivery, list_deliveries, read_delivery
 from core.deliveries.schemas import DELIVERY_STATES, Delivery

@@ -14,8 +14,8 @@ from api.files import StoredFile, file_response
 from api.filters import TaskFilters, sort_name, task_filter, user_id_filter
 from api.http import JSON, CommaSeparated, WholeNumber, not_found, read_query
 from api.keys import IDENTITY, POOL, STORAGE
-from api.long_jobs import Job, begin, find_job, not_ready, page_of_jobs, path_job_id, when_ended
-from api.submission import build_command, perform, queued_job
+from api.long_jobs import Job, find_job, not_ready, page_of_jobs, path_job_id, when_ended
+from api.writes.submission import begin, build_command, perform, queued_job
 from core.bounds import RequestSchema, String, refuse_longer
 from core.errors import ObjectGone
 from core.exports.queries import list_exports, read_export, read_export_file

@@ -12,9 +12,9 @@ from api.endpoints import Endpoint
 from api.http import invalid, page_limit, page_response, read_query
 from api.import_schemas import Import, ImportListQuery, ImportPage, ImportQuery, RowErrorPage
 from api.keys import IDENTITY, POOL, SETTINGS, STORAGE, UPLOADS
-from api.long_jobs import begin, find_job, page_of_jobs, path_job_id, when_ended
-from api.submission import build_command, perform, queued_job, read_idempotency_key
+from api.long_jobs import find_job, page_of_jobs, path_job_id, when_ended
 from api.uploads import quota_problem, receive, refused
+from api.writes.submission import begin, build_command, perform, queued_job, read_idempotency_key
 from core.database.reads import within
 from core.errors import DatabaseUnavailable, QueueUnavailable, StorageUnavailable
 from core.formats.registry import FORMATS, recognise

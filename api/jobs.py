@@ -1,9 +1,8 @@
 """Jobs: what became of writes that the client did not wait for, and of long work."""
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import Any
 
 import orjson
 from aiohttp import web
@@ -15,18 +14,18 @@ from api.endpoints import Endpoint
 from api.errors import Problem, Unauthenticated
 from api.http import CommaSeparated, WholeNumber, not_found, page_limit, page_response, read_query
 from api.keys import CACHE_CLIENT, IDENTITY, POOL, QUEUE, SETTINGS
-from api.long_jobs import Job, listed_as_queued, path_job_id, position, row_or_queued, when_ended
-from api.submission import build_command, perform, queued_job
-from core import lanes
+from api.long_jobs import Job, path_job_id, position, when_ended
+from api.writes.submission import build_command, perform, queued_job
 from core.bounds import RequestSchema, String
 from core.cache import CacheInvalidator
 from core.commands import ANONYMOUS
 from core.errors import QueueUnavailable
+from core.jobs.pending import PendingJob, PendingJobs
 from core.jobs.queries import JobView, ListedJob, list_jobs, read_job
 from core.jobs.queues import LONG_WORK
 from core.jobs.tables import FINAL_STATES, STATES
 from core.pagination import encode_cursor, scope_digest
-from core.redis.clients import REDIS_FAULTS, reply
+from core.redis.clients import REDIS_FAULTS
 
 NOT_A_KIND = "Not a kind of job, such as task.create."
 KIND_PATTERN = r"^[a-z_]{1,32}(\.[a-z_]{1,32})?\Z"
@@ -93,13 +92,12 @@ async def list_own_jobs(request: web.Request) -> web.Response:
     scope = scope_digest("jobs", kinds, states)
     after = position(given["cursor"], scope) if "cursor" in given else None
     user_id = request[IDENTITY].user_id
-    # Read before the rows: a job that is carried out in between is then in both, and not in neither.
-    listed = await _listed_as_queued(request, user_id)
+    pending = await PendingJobs(request.app[QUEUE]).of_user(user_id)
     jobs = await list_jobs(request.app[POOL], user_id, kinds=kinds, states=states, after=after, limit=limit + 1)
     done = {job.id for job in jobs}
-    if not done.isdisjoint(listed):
+    if not done.isdisjoint(pending):
         await _forget_pages(request)
-    waiting = _queued_jobs({job_id: listed[job_id] for job_id in listed.keys() - done}, kinds, states, after)
+    waiting = _waiting_jobs([pending[job_id] for job_id in pending.keys() - done], kinds, states, after)
     merged = sorted([*jobs, *waiting], key=lambda job: (_comparable(job.created_at), job.id), reverse=True)
     page = merged[:limit]
     cursor = encode_cursor(scope, page[-1].created_at, page[-1].id) if len(merged) > limit else None
@@ -114,10 +112,13 @@ async def _find_job(request: web.Request, job_id: str) -> JobView:
     identity = request.get(IDENTITY)
     user_id = identity.user_id if identity else ANONYMOUS
 
-    async def queued() -> JobView | None:
-        return await _queued_job(request, user_id, job_id)
-
-    job = await row_or_queued(lambda: read_job(request.app[POOL], user_id, job_id), queued)
+    pending = PendingJobs(request.app[QUEUE])
+    job = await pending.row_or_listed(
+        user_id,
+        job_id,
+        lambda: read_job(request.app[POOL], user_id, job_id),
+        lambda found: JobView(_queued(found), "queued", found.kind),
+    )
     if job is not None:
         job = _anonymised(job) if identity is None else await visible_job(request, job, job_id)
     if job is None:
@@ -126,7 +127,7 @@ async def _find_job(request: web.Request, job_id: str) -> JobView:
         raise not_found("There is no such job.")
     if job.state in FINAL_STATES:
         with contextlib.suppress(QueueUnavailable):  # then the cache is passed by
-            if await queued() is not None:
+            if await pending.find(user_id, job_id) is not None:
                 await _forget_pages(request)
     return job
 
@@ -141,11 +142,7 @@ def _anonymised(job: JobView) -> JobView:
 
 
 async def _forget_pages(request: web.Request) -> None:
-    """Drops the caller's cached pages, before a job is told that has ended and is still listed as queued.
-
-    A worker first drops the pages, then takes the job off the list. It may have died in between, and whoever learns the
-    outcome here must not read an older page afterwards.
-    """
+    """Before a job is told that has ended and is still pending: no page may contradict it (rule 3 of `PendingJobs`)."""
     invalidator = CacheInvalidator(request.app[CACHE_CLIENT], request.app[QUEUE])
     identity = request.get(IDENTITY)
     with contextlib.suppress(*REDIS_FAULTS):  # then the cache is passed by
@@ -155,50 +152,25 @@ async def _forget_pages(request: web.Request) -> None:
             await invalidator.forget_users([identity.user_id])
 
 
-async def _queued_job(request: web.Request, user_id: int, job_id: str) -> JobView | None:
-    """The job as the list of what waits in the lanes has it.
-
-    Raises:
-        QueueUnavailable: the list cannot be read, so it is not known whether there is such a job.
-    """
-    content = await listed_as_queued(request, user_id, job_id)
-    if content is None:
-        return None
-    body = orjson.dumps(queued_job(job_id, content["kind"], content["created_at"])).decode()
-    return JobView(body, "queued", content["kind"])
-
-
-async def _listed_as_queued(request: web.Request, user_id: int) -> dict[str, bytes]:
-    """Job id → what the list of queued jobs says of it, for all of the user's; empty where the queue is away."""
-    queue = request.app[QUEUE]
-    name = lanes.pending_jobs_of(user_id)
-    try:
-        ids = [member.decode() for member in await reply(queue.smembers(name))]
-        listed = await reply(queue.hmget(lanes.PENDING_JOBS, ids)) if ids else []
-        done = [job_id for job_id, content in zip(ids, listed, strict=True) if content is None]
-        if done:
-            await reply(queue.srem(name, *done))
-    except REDIS_FAULTS:
-        return {}
-    return {job_id: content for job_id, content in zip(ids, listed, strict=True) if content is not None}
-
-
-def _queued_jobs(
-    listed: dict[str, bytes],
+def _waiting_jobs(
+    pending: Iterable[PendingJob],
     kinds: Sequence[str] | None,
     states: Sequence[str] | None,
     after: tuple[str, str] | None,
 ) -> list[ListedJob]:
+    """Those that the filters want and that stand behind a place."""
     if states is not None and "queued" not in states:
         return []
     found = []
-    for job_id, raw in listed.items():
-        content: dict[str, Any] = orjson.loads(raw)
-        place = (_comparable(content["created_at"]), job_id)
-        if (kinds is None or content["kind"] in kinds) and (after is None or place < (_comparable(after[0]), after[1])):
-            body = orjson.dumps(queued_job(job_id, content["kind"], content["created_at"])).decode()
-            found.append(ListedJob(body, content["created_at"], job_id))
+    for job in pending:
+        place = (_comparable(job.created_at), job.id)
+        if (kinds is None or job.kind in kinds) and (after is None or place < (_comparable(after[0]), after[1])):
+            found.append(ListedJob(_queued(job), job.created_at, job.id))
     return found
+
+
+def _queued(job: PendingJob) -> str:
+    return orjson.dumps(queued_job(job.id, job.kind, job.created_at)).decode()
 
 
 def _comparable(moment: str) -> datetime:

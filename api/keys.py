@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from arq.connections import ArqRedis
     from redis.asyncio import Redis
 
-    from api.gateway import Gateway
     from api.limits import GuessLimits
     from api.passwords import PasswordService
     from api.tokens import Tokens
     from api.uploads import UploadsUnderWay
+    from api.writes.gateway import Gateway
 
 
 SETTINGS: web.AppKey[Settings] = web.AppKey("settings", Settings)

@@ -7,7 +7,7 @@ from api.bodies import read_json
 from api.endpoints import Endpoint
 from api.http import WholeNumber, page_by_id, path_id, read_query
 from api.keys import IDENTITY, POOL, SETTINGS
-from api.submission import build_command, perform
+from api.writes.submission import build_command, perform
 from core.bounds import RequestSchema, String
 from core.notifications.queries import ListedNotification, list_notifications
 from core.notifications.schemas import Notification, NotificationUpdate

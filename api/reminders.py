@@ -6,7 +6,7 @@ from api.bodies import read_json
 from api.endpoints import Endpoint
 from api.http import json_response, not_found, path_id
 from api.keys import IDENTITY, POOL
-from api.submission import build_command, perform
+from api.writes.submission import build_command, perform
 from core.reminders.queries import read_reminders
 from core.reminders.schemas import Reminders, SetReminders
 from core.tasks.queries import Caller

@@ -15,7 +15,7 @@ from api.field_errors import FIELDS_MAXIMUM, Room
 from api.http import invalid, json_response, not_found, path_id, validate
 from api.keys import CACHE, IDENTITY, POOL
 from api.limits import charge
-from api.submission import build_command, perform
+from api.writes.submission import build_command, perform
 from core.cache import Miss
 from core.commands import problem
 from core.loop_turns import Turns

@@ -7,7 +7,7 @@ from api.endpoints import Endpoint
 from api.errors import Problem, Unauthenticated
 from api.http import json_response
 from api.keys import GUESS_LIMITS, IDENTITY, PASSWORDS, POOL
-from api.submission import answer, build_command, perform, read_idempotency_key
+from api.writes.submission import answer, build_command, perform, read_idempotency_key
 from core.jobs.queries import find_outcome
 from core.users.queries import own_password_hash, read_profile
 from core.users.schemas import ProfileUpdate, User

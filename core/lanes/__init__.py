@@ -5,7 +5,6 @@ batches as many of their own. `user_id` picks the lane, so one user's commands o
 process took them.
 """
 
-from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -21,8 +20,6 @@ _BATCHES = "batches-"
 _STREAM = "tenfold:lane:"
 DEAD_LETTERS = "tenfold:lane:dead"
 DEAD_LETTERS_MAXIMUM = 10_000
-PENDING_JOBS = "tenfold:pending"
-"""A hash: job id → what `GET /jobs/{id}` answers while the job waits in its lane. Only jobs answered 202."""
 
 STALE_SECONDS = 30.0
 """A lane whose oldest entry is older than this is not drained as it should be."""
@@ -87,23 +84,6 @@ def tries_key(lane: str) -> str:
 def outcomes_channel(origin: str) -> str:
     """Where the API process `origin` hears what became of its commands."""
     return f"tenfold:outcomes:{origin}"
-
-
-def pending_jobs_of(user_id: int) -> str:
-    """A set: the ids in `PENDING_JOBS` that belong to the user; may name some that are done."""
-    return f"tenfold:pending:{user_id}"
-
-
-async def strike_off(queue: ArqRedis, jobs: Iterable[tuple[int, str]]) -> None:
-    """Takes jobs, each (user, job id), off both lists of what is queued."""
-    ids_of: dict[int, list[str]] = defaultdict(list)
-    for user_id, job_id in jobs:
-        ids_of[user_id].append(job_id)
-    pipeline = queue.pipeline(transaction=False)
-    for user_id, job_ids in ids_of.items():
-        pipeline.hdel(PENDING_JOBS, *job_ids)
-        pipeline.srem(pending_jobs_of(user_id), *job_ids)
-    await pipeline.execute()
 
 
 async def keep_dead_letter(queue: ArqRedis, letter: Mapping[Any, Any]) -> None:

@@ -11,6 +11,7 @@ from core import lanes
 from core.commands import Command, Effect, Entry, UnreadableEntry, decode_entry
 from core.database.pools import Pool
 from core.ids import is_job_id
+from core.jobs.pending import PendingJobs
 from core.jobs.writes import record_jobs
 from core.redis.clients import reply
 
@@ -123,7 +124,7 @@ async def _drop(
     if len(named) == len(commands):
         await queue.xdel(lanes.stream(lane), entry_id)
         await queue.delete(lanes.tries_key(lane))
-        await lanes.strike_off(queue, [(command.user_id, command.id) for command in named])
+        await PendingJobs(queue).strike_off((command.user_id, command.id) for command in named)
     await lanes.call_drain(queue, lane)
     return Dropped(lane, dropped, before)
 

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 from arq.connections import ArqRedis
 
-from api import gateway
+from api.writes import gateway, promises
 from core import lanes
+from core.jobs.pending import PENDING
 from core.redis.link import Argument, Link
 from tests.api.problems import assert_problem
 from tests.conftest import MakeService
@@ -220,7 +221,7 @@ async def test_a_job_that_was_promised_is_found_by_any_process_whatever_died_mea
     service = await make_service(on=breakable_servers, with_worker=False, WRITE_WAIT_SECONDS="2")
     pending = asyncio.create_task(service.alice.post("/tasks", task_fields()))
     async with service.queue() as queue:
-        await eventually(lambda: queue.hlen(lanes.PENDING_JOBS))  # long before the wait is over
+        await eventually(lambda: queue.hlen(PENDING))  # long before the wait is over
     async with away(breakable_servers.queue):
         accepted = await pending
         assert_accepted(accepted, "task.create")
@@ -235,13 +236,13 @@ async def test_a_job_that_was_promised_is_found_by_any_process_whatever_died_mea
     job = await alice.get(address, headers={"Prefer": "wait=5"})
     assert job.json["state"] == "succeeded"
     async with other.queue() as queue:
-        assert await queue.hlen(lanes.PENDING_JOBS) == 0
+        assert await queue.hlen(PENDING) == 0
 
 
 async def test_a_queue_that_goes_away_with_the_entry_is_waited_for_and_then_nothing_is_promised(
     make_service: MakeService, breakable_servers: Servers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gateway, "LIST_AFTER_SECONDS", 3600.0)  # it goes away before the job can be listed
+    monkeypatch.setattr(promises, "LIST_AFTER_SECONDS", 3600.0)  # it goes away before the job can be listed
     monkeypatch.setattr(gateway, "LISTING_SECONDS", 3.0)
     service = await make_service(on=breakable_servers, with_worker=False, WRITE_WAIT_SECONDS="1")
     stream = lanes.stream(lanes.lane_of_user(service.alice.id, service.settings.write_lanes))
@@ -270,13 +271,11 @@ async def test_what_was_listed_and_carried_out_in_time_does_not_stay_on_the_list
     service = await make_service(with_worker=False, WRITE_WAIT_SECONDS="10")
     pending = asyncio.create_task(service.alice.post("/tasks", task_fields()))
     async with service.queue() as queue:
-        await eventually(lambda: queue.hlen(lanes.PENDING_JOBS))
+        await eventually(lambda: queue.hlen(PENDING))
         await service.worker.start()
         assert (await pending).status == 201
 
         async def is_empty() -> bool:
-            return await queue.hlen(lanes.PENDING_JOBS) == 0 and not await queue.exists(
-                lanes.pending_jobs_of(service.alice.id)
-            )
+            return await queue.hlen(PENDING) == 0 and not await queue.exists(f"{PENDING}:{service.alice.id}")
 
         await eventually(is_empty)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import asyncpg
 
 from core import lanes
+from core.jobs.pending import PENDING
 from core.redis.clients import reply
 from tests.faults.actor import Actor
 from tests.faults.harness import Installation
@@ -140,7 +141,7 @@ async def _replay(actor: Actor, writes: list[Write]) -> list[str]:
 async def _faults_in_queue(system: Installation, dead_letters: int) -> list[str]:
     async with system.queue_client() as queue:
         dead = await queue.xrange(lanes.DEAD_LETTERS)
-        pending = await reply(queue.hgetall(lanes.PENDING_JOBS))
+        pending = await reply(queue.hgetall(PENDING))
     faults = [] if len(dead) == dead_letters else [f"{len(dead)} dead letters, must be {dead_letters}: {dead[:3]}"]
     return faults + [f"done, and still listed as queued: {json.loads(content)}" for content in pending.values()]
 

@@ -14,6 +14,7 @@ import pytest
 from core import clock, lanes
 from core.commands import Command, encode_batch
 from core.ids import new_job_id
+from core.jobs.pending import PENDING
 from tests.faults.checks import check_everything
 from tests.faults.client import Client
 from tests.faults.conftest import Measure
@@ -39,7 +40,7 @@ async def test_without_any_fault_the_ledger_is_right(system: Installation, measu
         await running.finish()
         await system.wait_until_quiet()
         async with system.queue_client() as queue:  # those who were told 202 leave nothing behind
-            assert await queue.keys(f"{lanes.PENDING_JOBS}*") == []
+            assert await queue.keys(f"{PENDING}*") == []
         await check_everything(system, running)
         assert set(running.ledger.answers()) <= ANSWERS
         measure("writes", len(running.ledger.writes))

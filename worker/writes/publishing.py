@@ -6,6 +6,7 @@ from typing import Any
 
 from core import clock, lanes
 from core.commands import encode_outcomes
+from core.jobs.pending import PendingJobs
 from core.jobs.queues import LONG_WORK, call_bulk, call_maintenance, call_time
 from worker.runner import Services
 from worker.writes.operations import Applied
@@ -31,10 +32,10 @@ async def publish(services: Services, lane: str, origins: Mapping[int, str], app
             ("PUBLISH", lanes.outcomes_channel(origin), encode_outcomes(lane, message))
             for origin, message in messages.items()
         ),
-        ("HDEL", lanes.PENDING_JOBS, *(done.command.id for done in applied)),
+        PendingJobs.striking(done.command.id for done in applied),
     )
     if promised:  # few are, else a user's own list would not be worth a round trip
-        await lanes.strike_off(services.queue, ((done.command.user_id, done.command.id) for done in applied))
+        await PendingJobs(services.queue).strike_off((done.command.user_id, done.command.id) for done in applied)
     await _call_those_who_go_on(services, applied)
     _log_writes(services, applied)
 

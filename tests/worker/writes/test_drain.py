@@ -15,6 +15,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from core import lanes, metrics
 from core.cache import SUSPECT_FLAG, CacheInvalidator, Miss, PageCache
 from core.commands import Command, Outcome, decode_outcomes, encode_batch
+from core.jobs.pending import PENDING
 from core.jobs.queues import WRITES_QUEUE
 from core.redis.clients import cache_client
 from core.settings import Settings
@@ -336,10 +337,10 @@ async def test_nothing_is_told_where_neither_cache_nor_flag_can_be_reached(
 
 async def test_a_finished_job_is_taken_off_the_list_of_queued_ones(services: Services, alice: int) -> None:
     one, other = create(alice), create(alice)
-    await services.queue.hset(lanes.PENDING_JOBS, mapping={one.id: "x", other.id: "y"})
+    await services.queue.hset(PENDING, mapping={one.id: "x", other.id: "y"})
     await append(services, one)
     await drain_lane(services, LANE)
-    assert await services.queue.hkeys(lanes.PENDING_JOBS) == [other.id.encode()]
+    assert await services.queue.hkeys(PENDING) == [other.id.encode()]
 
 
 async def queued_drains(services: Services) -> list[bytes]:

@@ -11,25 +11,24 @@ import os
 import secrets
 import time
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 
-import orjson
 from arq.connections import ArqRedis
 from prometheus_client import Counter
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from api.lanes import Company, LaneWriter, Submission, listing_as_queued, require_fsynced
+from api.writes.lane_group import LaneGroup
+from api.writes.lane_writer import LaneWriter, Submission
+from api.writes.promises import NOT_LISTED, Promises
 from core import lanes, metrics
 from core.cache import CacheInvalidator
 from core.commands import Command, Outcome, decode_outcomes
 from core.database.reads import within
 from core.deferred import Deferred
 from core.errors import DatabaseUnavailable, QueueUnavailable
-from core.jobs.outcomes import key_reuse
 from core.logs import get_logger
 from core.outages import Outage
-from core.quotas.refusals import quota_exceeded
-from core.redis.clients import QUEUE_REPLY_SECONDS, REDIS_FAULTS, end_tasks, reply
+from core.redis.clients import QUEUE_REPLY_SECONDS, REDIS_FAULTS, end_tasks
 from core.redis.link import Link
 from core.settings import Settings
 
@@ -38,16 +37,12 @@ SUBSCRIBE_SECONDS = 2.0
 PING_SECONDS = 5.0
 TICK_SECONDS = 0.02
 REPEAT_SECONDS = 0.25
-# What is not answered by then is listed as queued, so that its job can be promised whatever dies in the meantime.
-LIST_AFTER_SECONDS = 0.25
 # How long a queue server that went away with the entry is waited for, before its client is told that it is not known.
 LISTING_SECONDS = 5.0
 LISTING_PAUSE_SECONDS = 0.2
 
 _ACCEPTED = metrics.GATEWAY_ANSWERS.labels("accepted")
 _TOLD = metrics.GATEWAY_ANSWERS.labels("outcome")
-
-_NOT_LISTED: tuple[type[Exception], ...] = (*REDIS_FAULTS, QueueUnavailable)
 
 log = get_logger()
 
@@ -85,22 +80,24 @@ class Gateway:
         self._find_outcome = find_outcome
         self._deferred = deferred
         self._link = Link(queue, timeout=QUEUE_REPLY_SECONDS)
+        self._promises = Promises(queue, self._link, maximum=settings.quota_waiting_jobs)
         self._write_lanes = settings.write_lanes
-        self._waiting_jobs_maximum = settings.quota_waiting_jobs
-        self._promising: defaultdict[int, int] = defaultdict(int)
-        companies: dict[str, Company] = defaultdict(Company)
-        self._lanes = {
-            lane: LaneWriter(lane, queue, self._link, settings, self.origin, companies[lanes.kind_of_lane(lane)])
-            for lane in lanes.lane_names(settings.write_lanes)
-        }
+        self._groups = self._grouped_lanes(settings)
+        self._group_of = {lane: group for group in self._groups for lane in group.lanes}
         self._tokens = itertools.count(1)
-        self._pending: dict[int, Submission] = {}
+        self._submitted: dict[int, Submission] = {}
         self._closing = False
         self._busy = asyncio.Event()
         self._subscribed = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
-        self._listing: asyncio.Task[None] | None = None
-        self._striking: set[asyncio.Task[None]] = set()
+
+    def _grouped_lanes(self, settings: Settings) -> list[LaneGroup]:
+        writers: defaultdict[str, list[LaneWriter]] = defaultdict(list)
+        for lane in lanes.lane_names(settings.write_lanes):
+            writers[lanes.kind_of_lane(lane)].append(
+                LaneWriter(lane, self._queue, self._link, self.origin, maximum_entries=settings.write_lane_max_entries)
+            )
+        return [LaneGroup(group, maximum_waiting=settings.write_buffer_max_commands) for group in writers.values()]
 
     async def start(self) -> None:
         """Starts to listen; waits a moment for the subscription, but not for a queue that is away."""
@@ -114,11 +111,10 @@ class Gateway:
         self._closing = True
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout):
-                while self._pending:
+                while self._submitted:
                     await asyncio.sleep(TICK_SECONDS)
-        looking = [lane.looking for lane in self._lanes.values() if lane.looking is not None]
-        listing = [self._listing] if self._listing is not None else []
-        await end_tasks([*self._tasks, *looking, *listing, *self._striking])
+        calls = [task for group in self._groups for task in group.tasks()]
+        await end_tasks([*self._tasks, *calls, *self._promises.tasks()])
         await self._link.close()
 
     async def submit(self, command: Command, *, wait: float, respond_async: bool = False) -> Outcome | None:
@@ -139,43 +135,36 @@ class Gateway:
         started = time.monotonic()
         if self._closing:
             raise QueueUnavailable("the service is shutting down")
-        if respond_async and command.fingerprint is not None:
-            # Who does not wait would not hear from the worker that it is a repeat, or another request's key.
-            earlier: Outcome | None = None
-            with contextlib.suppress(DatabaseUnavailable):
-                earlier = await within(REPEAT_SECONDS, self._found(command))
-            earlier = earlier or await self._refusal_of_reuse(command)
-            if earlier is not None:
-                _TOLD.inc()
-                return earlier
-        if respond_async and self._waiting_jobs_maximum and command.user_id:
-            return await self._promise_if_few(command, started=started, wait=wait)
-        return await self._submit(command, started=started, wait=wait, respond_async=respond_async)
-
-    async def _promise_if_few(self, command: Command, *, started: float, wait: float) -> Outcome | None:
-        """Promises what a user wants who has few promises that are still to be kept.
-
-        Whoever waits for his outcomes has no more of them than connections.
-        """
-        user_id = command.user_id
-        self._promising[user_id] += 1  # before anybody asks: those who come together must not all find room
-        try:
-            refusal = await self._refusal_of_many(command)
+        if not respond_async:
+            return await self._submit(command, started=started, wait=wait, respond_async=False)
+        if command.fingerprint is not None and (earlier := await self._outcome_of_repeat(command)) is not None:
+            _TOLD.inc()
+            return earlier
+        if not self._promises.are_limited(command):
+            return await self._submit(command, started=started, wait=wait, respond_async=True)
+        with self._promises.wanted(command.user_id):
+            refusal = await self._promises.refusal_of_many(command)
             if refusal is not None:
                 _TOLD.inc()
                 return refusal
             return await self._submit(command, started=started, wait=wait, respond_async=True)
-        finally:
-            self._promising[user_id] -= 1
-            if not self._promising[user_id]:
-                del self._promising[user_id]
+
+    async def _outcome_of_repeat(self, command: Command) -> Outcome | None:
+        """Who does not wait would not hear from the worker that it is a repeat, or another request's key."""
+        earlier: Outcome | None = None
+        with contextlib.suppress(DatabaseUnavailable):
+            earlier = await within(REPEAT_SECONDS, self._found(command))
+        return earlier or await self._promises.refusal_of_reuse(command)
 
     async def _submit(self, command: Command, *, started: float, wait: float, respond_async: bool) -> Outcome | None:
-        lane = self._lane_for(command)
+        lane = lanes.lane_of(command, self._write_lanes)
+        group = self._group_of[lane]
         command.token = next(self._tokens)
         submission = Submission(
             command,
+            command.token,
             command.encode(),
+            lane,
             respond_async,
             asyncio.get_running_loop().create_future(),
             deadline=started + max(wait, 0.0),
@@ -183,44 +172,42 @@ class Gateway:
         )
         self._busy.set()
         try:
-            lane.add(submission)
-            self._pending[command.token] = submission
+            group.add(submission, time.monotonic())
+            self._submitted[command.token] = submission
             outcome = await submission.answered
             if outcome is None and not respond_async:
                 outcome = await self._outcome_after_all(submission)
             elif submission.listed and outcome is not None:
-                self._strike_off(command)
+                self._promises.strike_off(command)
         except QueueUnavailable:
             metrics.GATEWAY_ANSWERS.labels("refused").inc()
             raise
         finally:
-            self._pending.pop(command.token, None)
-            lane.settled(command.token)
+            self._submitted.pop(command.token, None)
+            if not submission.is_settled:
+                group.settled(lane, [command.token], time.monotonic())
         answers = _ACCEPTED if outcome is None else _TOLD
         self._deferred.add(_record_answer, (answers, time.monotonic() - started))
         return outcome
 
-    def _lane_for(self, command: Command) -> LaneWriter:
-        return self._lanes[lanes.lane_of(command, self._write_lanes)]
-
     async def _tick_forever(self) -> None:
         """One clock for all that wait: a timer for each request would cost more than the wait is worth."""
         while True:
-            if not self._pending:
+            if not self._submitted:
                 self._busy.clear()
                 await self._busy.wait()
             await asyncio.sleep(TICK_SECONDS)
             now = time.monotonic()
-            for submission in list(self._pending.values()):
+            for submission in list(self._submitted.values()):
                 if submission.appended and now >= submission.deadline:
                     submission.resolve(None)
                 elif not submission.appended and now >= submission.give_up_at:
-                    self._lane_for(submission.command).withdraw(submission)
+                    self._group_of[submission.lane].withdraw(submission)
                     submission.refuse("the queue did not take the write in time")
-            self._list_what_waits_long(now)
-            metrics.GATEWAY_BUFFERED.set(sum(map(len, self._lanes.values())))
-            for lane in self._lanes.values():
-                lane.look_after()
+            self._promises.list_what_waits_long(self._submitted.values(), now)
+            metrics.GATEWAY_BUFFERED.set(sum(map(len, self._groups)))
+            for group in self._groups:
+                group.look_after()
 
     async def _listen_forever(self) -> None:
         outage = Outage("queue server, to hear outcomes")
@@ -248,24 +235,26 @@ class Gateway:
 
     def _hear(self, message: bytes) -> None:
         try:
-            name, outcomes = decode_outcomes(message)
-            lane = self._lanes[name]
+            lane, outcomes = decode_outcomes(message)
+            group = self._group_of[lane]
         except (ValueError, TypeError, LookupError):
             log.exception("an outcome could not be read")
             return
-        lane.heard()
+        now = time.monotonic()
+        group.heard(lane, now)
         for outcome in outcomes:
-            submission = self._pending.get(outcome.token)
+            submission = self._submitted.get(outcome.token)
             if submission is not None:
                 # Who asked not to wait is promised it, also where the outcome is heard before the queue's own word.
                 submission.resolve(None if submission.respond_async else outcome)
-            lane.settled(outcome.token)
+                submission.is_settled = True
+        group.settled(lane, [outcome.token for outcome in outcomes], now)
 
     # -- learning an outcome another way ------------------------------------------------------------------
 
     async def _look_up_pending(self) -> None:
         """After the subscription was interrupted: outcomes may have been published to nobody."""
-        for submission in list(self._pending.values()):
+        for submission in list(self._submitted.values()):
             if submission.appended and not submission.answered.done():
                 try:
                     outcome = await self._found(submission.command)
@@ -275,10 +264,10 @@ class Gateway:
                     submission.resolve(outcome)
 
     async def _outcome_after_all(self, submission: Submission) -> Outcome | None:
-        """When the wait is over: listed as queued first and looked up second.
+        """When the wait is over: the job is listed first and looked up second.
 
-        A worker that finishes in between takes the job off the list again. Nobody is promised a job that is not on the
-        list: if the queue server went away after it took the entry, it is waited for, and the outcome may come instead.
+        Nobody is promised a job that is not listed: if the queue server went away after it took the entry, it is waited
+        for, and the outcome may come instead.
 
         Raises:
             QueueUnavailable: the queue server did not come back, so it is not known what becomes of the command.
@@ -286,17 +275,17 @@ class Gateway:
         command = submission.command
         give_up_at = time.monotonic() + LISTING_SECONDS
         while True:
-            refusal = await self._refusal_of_reuse(command)
+            refusal = await self._promises.refusal_of_reuse(command)
             if refusal is not None:
                 return refusal
-            with contextlib.suppress(*_NOT_LISTED):
-                await self._list([submission])
+            with contextlib.suppress(*NOT_LISTED):
+                await self._promises.list([submission])
             outcome: Outcome | None = None
             with contextlib.suppress(DatabaseUnavailable):
                 outcome = await self._found(command)
             if outcome is not None:
                 metrics.GATEWAY_ANSWERS.labels("found_late").inc()
-                self._strike_off(command)
+                self._promises.strike_off(command)
                 return outcome
             if submission.listed:
                 return None
@@ -317,78 +306,3 @@ class Gateway:
             except REDIS_FAULTS:
                 return None  # neither cache nor queue is there: better 202 than an answer that reads contradict
         return outcome
-
-    async def _refusal_of_many(self, command: Command) -> Outcome | None:
-        """What a user is told who has promises enough that are still to be kept.
-
-        Raises:
-            QueueUnavailable: they cannot be counted, nor could the command be put on the queue.
-        """
-        limit = self._waiting_jobs_maximum
-        try:
-            [waiting] = await self._link.send(("SCARD", lanes.pending_jobs_of(command.user_id)))
-        except REDIS_FAULTS as error:
-            raise QueueUnavailable("the queue cannot take the write") from error
-        if waiting + self._promising[command.user_id] <= limit:
-            return None
-        refusal = quota_exceeded("waiting_jobs", limit=limit, used=max(waiting, limit))
-        return Outcome(command.id, refusal.status_code, error=refusal.error)
-
-    async def _refusal_of_reuse(self, command: Command) -> Outcome | None:
-        """What a worker will say of it, where a write with the same key and of another request is still queued."""
-        if command.fingerprint is None:
-            return None
-        try:
-            listed = await reply(self._queue.hget(lanes.PENDING_JOBS, command.id))
-        except REDIS_FAULTS:
-            return None
-        # One listed by an older version does not say.
-        if listed is None or orjson.loads(listed).get("fingerprint", command.fingerprint) == command.fingerprint:
-            return None
-        refusal = key_reuse()
-        return Outcome(command.id, refusal.status_code, error=refusal.error)
-
-    # -- the list of what is queued -----------------------------------------------------------------------
-
-    def _list_what_waits_long(self, now: float) -> None:
-        """Before anybody's wait is over: what is promised then is on the list already, also if the queue goes away."""
-        if self._listing is not None and not self._listing.done():
-            return
-        waiting = [
-            submission
-            for submission in self._pending.values()
-            if submission.appended and not submission.listed and now - submission.appended_at >= LIST_AFTER_SECONDS
-        ]
-        if waiting:
-            self._listing = asyncio.create_task(self._list_in_time(waiting), name="list of queued jobs")
-
-    async def _list_in_time(self, waiting: Sequence[Submission]) -> None:
-        with contextlib.suppress(*_NOT_LISTED):
-            await self._list(waiting)
-            for submission in waiting:
-                if submission.answered.done():  # a worker may have taken it off the list before it was there
-                    self._strike_off(submission.command)
-
-    async def _list(self, submissions: Sequence[Submission]) -> None:
-        """Lists jobs as queued, and makes sure that all that this process has appended is on disk.
-
-        Raises:
-            redis.RedisError, OSError: the queue server cannot be reached.
-            QueueUnavailable: its disk does not hold what it took.
-        """
-        unlisted = [submission for submission in submissions if not submission.listed]
-        if unlisted:
-            replies = await self._link.send(*listing_as_queued([submission.command for submission in unlisted]))
-            require_fsynced(replies[-1])
-            for submission in unlisted:
-                submission.listed = True
-
-    def _strike_off(self, command: Command) -> None:
-        """Takes a job off the list whose outcome is known; if that fails it stays, and its row is found first."""
-        task = asyncio.create_task(self._strike_off_if_possible(command), name="strike off")
-        self._striking.add(task)
-        task.add_done_callback(self._striking.discard)
-
-    async def _strike_off_if_possible(self, command: Command) -> None:
-        with contextlib.suppress(*REDIS_FAULTS):
-            await lanes.strike_off(self._queue, [(command.user_id, command.id)])

@@ -1,4 +1,4 @@
-"""When a lane appends what waits: at once, with an answer, or with the company that is on its way."""
+"""When a lane of the real queue gets its entries: at once, with an answer, or with others who are on their way."""
 
 import asyncio
 import itertools
@@ -8,8 +8,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import pytest
 import redis
 
-from api import lanes as writers
-from api.lanes import Company, LaneWriter, Submission
+from api.writes.gathering import Bounds
+from api.writes.lane_group import LaneGroup
+from api.writes.lane_writer import LaneWriter, Submission
 from core import lanes
 from core.commands import Command, decode_entry
 from core.errors import QueueUnavailable
@@ -26,32 +27,33 @@ NEVER = 3600.0
 class Lanes:
     """Lanes of one process, appending to the real queue; nobody drains them."""
 
-    def __init__(self, settings: Settings, count: int) -> None:
+    def __init__(self, settings: Settings, count: int, bounds: Bounds) -> None:
         self.url = settings.queue_redis_url
         self.queue = queue_client(self.url)
         self._link = Link(self.queue, timeout=10)
-        company = Company()
-        self.writers = [
-            LaneWriter(str(number), self.queue, self._link, settings, "here", company) for number in range(count)
-        ]
+        names = map(str, range(count))
+        lane_writers = [LaneWriter(name, self.queue, self._link, "here", maximum_entries=10_000) for name in names]
+        self.group = LaneGroup(lane_writers, maximum_waiting=10_000, bounds=bounds)
         self._tokens = itertools.count(1)
 
     def add(self, lane: int, count: int = 1) -> list[int]:
         """Adds commands; returns their tokens."""
-        submissions = [self.submission() for _ in range(count)]
+        submissions = [self.submission(lane) for _ in range(count)]
         for submission in submissions:
-            self.writers[lane].add(submission)
-        return [submission.command.token for submission in submissions]
+            self.put(submission)
+        return [submission.token for submission in submissions]
 
-    def submission(self) -> Submission:
+    def put(self, submission: Submission) -> None:
+        self.group.add(submission, time.monotonic())
+
+    def submission(self, lane: int = 0) -> Submission:
         token = next(self._tokens)
         command = Command(new_job_id(), "task.create", 1, {}, "2026-01-01T00:00:00.000000+00:00", token=token)
         answered = asyncio.get_running_loop().create_future()
-        return Submission(command, command.encode(), False, answered, NEVER, NEVER)
+        return Submission(command, token, command.encode(), str(lane), False, answered, NEVER, NEVER)
 
     def settle(self, lane: int, tokens: list[int]) -> None:
-        for token in tokens:
-            self.writers[lane].settled(token)
+        self.group.settled(str(lane), tokens, time.monotonic())
 
     def has(self, lane: int, *sizes: int) -> Callable[[], Awaitable[bool]]:
         """Whether the lane's entries are of these sizes."""
@@ -75,29 +77,36 @@ class Lanes:
         self.settle(lane, tokens)
 
     async def close(self) -> None:
-        await end_tasks(writer.looking for writer in self.writers if writer.looking is not None)
+        await end_tasks(self.group.tasks())
         await self._link.close()
         await self.queue.aclose(close_connection_pool=True)
 
 
-@pytest.fixture
-def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(writers, "GATHER_SECONDS", NEVER)
-    monkeypatch.setattr(writers, "COMPANY_SECONDS", NEVER)
+MakeLanes = Callable[..., Lanes]
 
 
 @pytest.fixture
-async def one(settings: Settings, patient: None) -> AsyncIterator[Lanes]:
-    lane = Lanes(settings, 1)
-    yield lane
-    await lane.close()
+async def make_lanes(settings: Settings) -> AsyncIterator[MakeLanes]:
+    """Makes so many lanes; no timer releases what waits unless a bound of the policy is given."""
+    made: list[Lanes] = []
+
+    def make(count: int = 1, **bounds: float) -> Lanes:
+        made.append(Lanes(settings, count, Bounds(**{"overdue_seconds": NEVER, "return_seconds": NEVER, **bounds})))
+        return made[-1]
+
+    yield make
+    for lanes_ in made:
+        await lanes_.close()
 
 
 @pytest.fixture
-async def two(settings: Settings, patient: None) -> AsyncIterator[Lanes]:
-    both = Lanes(settings, 2)
-    yield both
-    await both.close()
+def one(make_lanes: MakeLanes) -> Lanes:
+    return make_lanes()
+
+
+@pytest.fixture
+def two(make_lanes: MakeLanes) -> Lanes:
+    return make_lanes(2)
 
 
 async def test_two_entries_are_under_way_and_what_follows_waits_for_an_answer(one: Lanes) -> None:
@@ -119,8 +128,8 @@ async def test_commands_of_one_turn_of_an_idle_lane_go_together(one: Lanes) -> N
 
 async def test_what_was_taken_back_in_the_same_turn_does_not_go(one: Lanes) -> None:
     submission = one.submission()
-    one.writers[0].add(submission)
-    one.writers[0].withdraw(submission)
+    one.put(submission)
+    one.group.withdraw(submission)
     await one.stays(0)
     one.add(0)
     await eventually(one.has(0, 1))
@@ -134,10 +143,8 @@ async def test_an_entry_goes_when_nearly_half_of_those_who_were_answered_have_co
     await eventually(one.has(0, 32, 15))
 
 
-async def test_of_a_large_crowd_an_entry_goes_before_half_have_come(
-    one: Lanes, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(writers, "WORTHWHILE_COMMANDS", 8)
+async def test_of_a_large_crowd_an_entry_goes_before_half_have_come(make_lanes: MakeLanes) -> None:
+    one = make_lanes(worthwhile_commands=8)
     await one.answer(0, 32)
     one.add(0, 7)
     await one.stays(0, 32)
@@ -145,9 +152,8 @@ async def test_of_a_large_crowd_an_entry_goes_before_half_have_come(
     await eventually(one.has(0, 32, 8))
 
 
-async def test_a_large_crowd_is_divided(one: Lanes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(writers, "WORTHWHILE_COMMANDS", 4)
-    monkeypatch.setattr(writers, "ENTRY_MAXIMUM_COMMANDS", 8)
+async def test_a_large_crowd_is_divided(make_lanes: MakeLanes) -> None:
+    one = make_lanes(worthwhile_commands=4, entry_commands=8)
     tokens = one.add(0, 20)
     await one.stays(0, 8, 8)
     one.settle(0, tokens[:8])
@@ -168,7 +174,7 @@ async def test_halves_take_turns(one: Lanes) -> None:
     await eventually(one.has(0, 32, 15, 15, 15))
 
 
-async def test_an_entry_is_on_its_way_in_the_turn_in_which_the_last_of_its_company_came(one: Lanes) -> None:
+async def test_an_entry_is_on_its_way_in_the_turn_in_which_the_last_who_was_expected_came(one: Lanes) -> None:
     await one.answer(0, 32)
     one.add(0, 14)
     await asyncio.sleep(0)
@@ -203,36 +209,33 @@ async def test_a_lone_client_is_not_waited_for(one: Lanes) -> None:
     await eventually(one.has(0, 1, 1))
 
 
-async def test_who_does_not_come_is_not_waited_for_long(one: Lanes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(writers, "COMPANY_SECONDS", 0.01)
+async def test_who_does_not_come_is_not_waited_for_long(make_lanes: MakeLanes) -> None:
+    one = make_lanes(return_seconds=0.01)
     await one.answer(0, 32)
     one.add(0)
     await eventually(one.has(0, 32, 1))
 
 
-async def test_who_did_not_come_is_forgotten(one: Lanes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(writers, "COMPANY_SECONDS", 0.01)
+async def test_who_did_not_come_is_forgotten(make_lanes: MakeLanes) -> None:
+    one = make_lanes(return_seconds=0.01)
     await one.answer(0, 32)
     alone = one.add(0)
     await eventually(one.has(0, 32, 1))
-    monkeypatch.setattr(writers, "COMPANY_SECONDS", NEVER)
     one.settle(0, alone)
     one.add(0)
     await eventually(one.has(0, 32, 1, 1))
 
 
-async def test_an_answer_that_does_not_come_holds_nobody_up(one: Lanes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(writers, "GATHER_SECONDS", 0.01)
+async def test_an_answer_that_does_not_come_holds_nobody_up(make_lanes: MakeLanes) -> None:
+    one = make_lanes(overdue_seconds=0.01)
     for _ in range(3):
         one.add(0)
         await asyncio.sleep(0.05)
     await eventually(one.has(0, 1, 1, 1))
 
 
-async def test_after_one_answer_others_that_do_not_come_hold_nobody_up(
-    one: Lanes, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(writers, "GATHER_SECONDS", 0.01)
+async def test_after_one_answer_others_that_do_not_come_hold_nobody_up(make_lanes: MakeLanes) -> None:
+    one = make_lanes(overdue_seconds=0.01)
     unanswered = []
     for _ in range(3):
         unanswered.append(one.add(0))
@@ -246,7 +249,7 @@ async def test_after_one_answer_others_that_do_not_come_hold_nobody_up(
 async def test_who_went_away_before_a_refusal_is_not_counted_twice(one: Lanes) -> None:
     await one.queue.set(lanes.stream("0"), "not a stream")
     gone = one.submission()
-    one.writers[0].add(gone)
+    one.put(gone)
     await asyncio.sleep(0)
     one.settle(0, [gone.command.token])
     with pytest.raises(QueueUnavailable):
@@ -259,10 +262,8 @@ async def test_who_went_away_before_a_refusal_is_not_counted_twice(one: Lanes) -
     await one.stays(0, 1, 1)
 
 
-async def test_while_an_entry_is_not_in_the_queue_what_comes_is_gathered(
-    two: Lanes, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(writers, "GATHER_SECONDS", 0.01)
+async def test_while_an_entry_is_not_in_the_queue_what_comes_is_gathered(make_lanes: MakeLanes) -> None:
+    two = make_lanes(2, overdue_seconds=0.01)
     two.add(1)
     await eventually(two.has(1, 1))  # the link is open
     await two.queue.execute_command("CLIENT", "PAUSE", 5000, "WRITE")
@@ -279,9 +280,9 @@ async def test_while_an_entry_is_not_in_the_queue_what_comes_is_gathered(
 async def test_what_cannot_be_appended_is_refused_and_what_waited_behind_it_is_tried(two: Lanes) -> None:
     await two.queue.set(lanes.stream("0"), "not a stream")
     first, second = two.submission(), two.submission()
-    two.writers[0].add(first)
+    two.put(first)
     await asyncio.sleep(0)
-    two.writers[0].add(second)
+    two.put(second)
     for submission in (first, second):
         with pytest.raises(QueueUnavailable):
             await asyncio.wait_for(submission.answered, 5)

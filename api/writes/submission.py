@@ -1,6 +1,7 @@
 """From a handler to the gateway and back: preferences, idempotency keys, and how an outcome is answered."""
 
 import re
+from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple
 
 import orjson
@@ -13,6 +14,8 @@ from api.keys import BODY, GATEWAY, IDENTITY, JOB_ID, REQUEST_ID, SETTINGS, TOKE
 from core import clock
 from core.commands import ANONYMOUS, Command, Outcome
 from core.ids import job_id_for_key, new_job_id
+from core.jobs.queries import JobView
+from core.jobs.tables import FINAL_STATES
 
 # RFC 8941 string or bare: 1 to 255 visible ASCII characters.
 _KEY = re.compile(r"[\x21-\x7e]{1,255}\Z")
@@ -136,6 +139,42 @@ async def perform(request: web.Request, command: Command) -> web.Response:
     if preference.applied is not None and (outcome is None or not preference.respond_async):
         response.headers["Preference-Applied"] = preference.applied
     return response
+
+
+async def begin(
+    request: web.Request,
+    command: Command,
+    *,
+    queued: bytes,
+    read: Callable[[], Awaitable[JobView | None]],
+    path: str | None = None,
+) -> web.Response:
+    """Submits the command that begins a long job, and answers 202 with the job as body.
+
+    Args:
+        request: its `Prefer` says how long to wait until the job is on record.
+        command: its id becomes the job's.
+        queued: the job as JSON while no worker has claimed it.
+        read: reads the job, for a command that was carried out before.
+        path: of the collection that the job belongs to; the command's kind in plural unless given.
+    """
+    preference = read_preference(request, longest=request.app[SETTINGS].write_wait_seconds)
+    outcome = await request.app[GATEWAY].submit(command, wait=preference.wait, respond_async=preference.respond_async)
+    headers = {"Location": f"{path or f'/{command.kind}s'}/{command.id}", **RETRY_AFTER}
+    if preference.applied is not None:
+        headers["Preference-Applied"] = preference.applied
+    body: bytes | str = queued
+    if outcome is not None and outcome.replayed:
+        headers["Idempotent-Replayed"] = "true"
+        work = await read()
+        if work is None:
+            return answer(request, outcome)
+        body = work.body
+        if work.state in FINAL_STATES:
+            del headers["Retry-After"]
+    elif outcome is not None and outcome.error is not None:
+        return answer(request, outcome)
+    return json_response(body, status=202, headers=headers)
 
 
 def answer(request: web.Request, outcome: Outcome) -> web.Response:
