@@ -31,7 +31,7 @@ def test_every_path_that_a_document_names_exists_but_those_that_its_reader_shall
     named = paths_in(document)
     to_be_made = set(re.findall(f"Make `({PATH})`", text_of(document)))
     assert named, f"{document} names no path"
-    assert {path for path in named if not (ROOT / path).exists()} == to_be_made
+    assert {path for path in named if not (ROOT / path).exists()} <= to_be_made
 
 
 def test_decisions_are_numbered_without_a_gap_and_each_stands_in_the_index() -> None:
