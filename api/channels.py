@@ -5,16 +5,16 @@ import base64
 
 import orjson
 from aiohttp import web
-from marshmallow import Schema, fields, validate
+from marshmallow import Schema, fields
 
 from api.bodies import read_body, read_json
 from api.endpoints import Endpoint
 from api.errors import Problem
-from api.http import NO_STORE, WholeNumber, invalid, json_response, not_found, page_by_id, path_id, read_query
+from api.http import NO_STORE, invalid, json_response, not_found, path_id, read_query
 from api.keys import IDENTITY, POOL, SECRETS, SETTINGS
+from api.pages import PageQuery, page_by_id
 from api.writes.submission import build_command, perform
 from core import clock
-from core.bounds import RequestSchema, String
 from core.channels.queries import ListedChannel, list_channels, read_channel
 from core.channels.schemas import Channel, ChannelCreate, ChannelUpdate, ChannelWithSecret
 from core.channels.signatures import Secret
@@ -23,13 +23,6 @@ from core.commands import Command
 from core.deliveries.schemas import Delivery
 from core.errors import TargetRefused
 from core.pagination import scope_digest
-
-
-class ChannelListQuery(RequestSchema):
-    """How the list of channels is paged."""
-
-    limit = WholeNumber(validate=validate.Range(min=1))
-    cursor = String(validate=validate.Length(1, 512), metadata={"description": "`next_cursor` of the page before"})
 
 
 class ChannelPage(Schema):
@@ -41,7 +34,7 @@ class ChannelPage(Schema):
 
 _CREATE = ChannelCreate()
 _UPDATE = ChannelUpdate()
-_LIST_QUERY = ChannelListQuery()
+_LIST_QUERY = PageQuery()
 
 
 async def create_channel(request: web.Request) -> web.Response:
@@ -199,7 +192,7 @@ routes = [
         list_own_channels,
         "List the caller's channels, oldest first",
         {200: ChannelPage},
-        query=ChannelListQuery,
+        query=PageQuery,
         problems=(400,),
     ),
     Endpoint("GET", "/channels/{id}", get_channel, "Read a channel", {200: Channel}, problems=(404,)),

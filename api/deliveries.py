@@ -5,8 +5,9 @@ from marshmallow import Schema, fields, validate
 
 from api.bodies import read_body
 from api.endpoints import Endpoint
-from api.http import CommaSeparated, WholeNumber, json_response, not_found, page_by_id, path_id, read_query
+from api.http import CommaSeparated, WholeNumber, json_response, not_found, path_id, read_query
 from api.keys import IDENTITY, POOL, SETTINGS
+from api.pages import cursor_field, limit_field, page_by_id
 from api.writes.submission import build_command, perform
 from core.bounds import RequestSchema, String
 from core.deliveries.queries import ListedDelivery, list_deliveries, read_delivery
@@ -31,8 +32,8 @@ class DeliveryListQuery(RequestSchema):
         metadata={"description": "one, or several separated by commas"},
     )
     channel_id = WholeNumber(validate=validate.Range(min=1, max=MAXIMUM_ID))
-    limit = WholeNumber(validate=validate.Range(min=1))
-    cursor = String(validate=validate.Length(1, 512), metadata={"description": "`next_cursor` of the page before"})
+    limit = limit_field()
+    cursor = cursor_field()
 
 
 _LIST_QUERY = DeliveryListQuery()

@@ -15,8 +15,9 @@ from api.filters import TaskFilters, sort_name, task_filter, user_id_filter
 from api.http import JSON, CommaSeparated, WholeNumber, not_found, read_query
 from api.keys import IDENTITY, POOL, STORAGE
 from api.long_jobs import Job, find_job, not_ready, page_of_jobs, path_job_id, when_ended
+from api.pages import PageQuery
 from api.writes.submission import begin, build_command, perform, queued_job
-from core.bounds import RequestSchema, String, refuse_longer
+from core.bounds import String, refuse_longer
 from core.errors import ObjectGone
 from core.exports.queries import list_exports, read_export, read_export_file
 from core.exports.schemas import FORMATS, file_name
@@ -68,13 +69,6 @@ def _as_parameter(field: fields.Field[Any] | None, value: Any) -> Any:
     return value
 
 
-class ExportListQuery(RequestSchema):
-    """How the list of exports is paged."""
-
-    limit = WholeNumber(validate=validate.Range(min=1))
-    cursor = String(validate=validate.Length(1, 512), metadata={"description": "`next_cursor` of the page before"})
-
-
 class Export(Job):
     """An export: its job, what was ordered, and the file."""
 
@@ -102,7 +96,7 @@ class ExportPage(Schema):
 
 
 _CREATE = ExportCreate()
-_LIST_QUERY = ExportListQuery()
+_LIST_QUERY = PageQuery()
 
 
 # -- ordering -------------------------------------------------------------------------------------------------
@@ -223,7 +217,7 @@ routes = [
         list_own_exports,
         "List the caller's exports, newest first",
         {200: ExportPage},
-        query=ExportListQuery,
+        query=PageQuery,
         problems=(400,),
         description="They are told of for a week after their files have expired.",
     ),

@@ -1,9 +1,9 @@
-"""How a handler reads queries and paths, pages, and answers."""
+"""How a handler reads queries and paths, and answers."""
 
 import collections
 import re
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from typing import Any, Protocol
+from collections.abc import Iterable
+from typing import Any
 
 from aiohttp import web
 from marshmallow import RAISE, Schema, ValidationError, fields
@@ -12,8 +12,6 @@ from api.errors import Problem
 from api.field_errors import Room
 from core.bounds import List
 from core.ids import MAXIMUM_ID
-from core.pagination import decode_cursor, encode_cursor
-from core.settings import Settings
 
 JSON = "application/json"
 MERGE_PATCH = "application/merge-patch+json"
@@ -97,18 +95,6 @@ def repeated_names(names: Iterable[str]) -> list[str]:
     return sorted(name for name, count in collections.Counter(names).items() if count > 1)
 
 
-def page_limit(given: dict[str, Any], settings: Settings) -> int:
-    """How many items a page shall have.
-
-    Raises:
-        Problem: 422, more than MAX_PAGE_SIZE.
-    """
-    limit: int = given.get("limit", settings.default_page_size)
-    if limit > settings.max_page_size:
-        raise invalid({"limit": [f"Must be at most {settings.max_page_size}."]})
-    return limit
-
-
 def refuse_query(request: web.Request) -> None:
     """For endpoints without query parameters.
 
@@ -151,52 +137,3 @@ def json_response(body: bytes | str, *, status: int = 200, headers: dict[str, st
         status=status,
         headers={"Content-Type": "application/json; charset=utf-8", **(headers or {})},
     )
-
-
-def page_response(request: web.Request, items: str, next_cursor: str | None) -> web.Response:
-    """A page: the body as the contract has it, and the next page as a link (RFC 8288)."""
-    cursor = "null" if next_cursor is None else f'"{next_cursor}"'
-    headers = {}
-    if next_cursor is not None:
-        following = request.rel_url.without_query_params("cursor", "last_id").extend_query(cursor=next_cursor)
-        headers["Link"] = f'<{following}>; rel="next"'
-    return json_response(f'{{"items":{items},"next_cursor":{cursor}}}', headers=headers)
-
-
-class Listed(Protocol):
-    """One of a list that is ordered by ids: finished JSON, and its place."""
-
-    @property
-    def body(self) -> str: ...
-
-    @property
-    def id(self) -> int: ...
-
-
-async def page_by_id(
-    request: web.Request,
-    given: dict[str, Any],
-    settings: Settings,
-    scope: str,
-    read: Callable[[int | None, int], Awaitable[Sequence[Listed]]],
-) -> web.Response:
-    """A page of a list that is ordered by ids.
-
-    Args:
-        request: of the caller.
-        given: the validated query.
-        settings: `default_page_size`, `max_page_size`.
-        scope: the digest of the list and its filters.
-        read: the list behind an id (None: from its beginning), up to a number.
-
-    Raises:
-        Problem: 422, the limit is too high.
-        CursorInvalid: the cursor is damaged, or of another list.
-        DatabaseUnavailable: the database cannot answer.
-    """
-    limit = page_limit(given, settings)
-    place = decode_cursor(given["cursor"], scope, int)[0] if "cursor" in given else None
-    found = await read(place, limit + 1)
-    page = found[:limit]
-    cursor = encode_cursor(scope, page[-1].id) if len(found) > limit else None
-    return page_response(request, f"[{','.join(one.body for one in page)}]", cursor)

@@ -108,13 +108,6 @@ class ImportQuery(RequestSchema):
     pull_requests = fields.Boolean(metadata={"description": "`true`: GitHub's pull requests become tasks, too"})
 
 
-class ImportListQuery(RequestSchema):
-    """How a list of imports, or of errors, is paged."""
-
-    limit = WholeNumber(validate=validate.Range(min=1))
-    cursor = String(validate=validate.Length(1, 512), metadata={"description": "`next_cursor` of the page before"})
-
-
 class Import(Job):
     """An import: its job, the file, and what became of its rows: `read = created + updated + skipped + failed`."""
 

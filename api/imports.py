@@ -9,10 +9,11 @@ from aiohttp.abc import AbstractStreamWriter
 
 from api.bodies import read_body
 from api.endpoints import Endpoint
-from api.http import invalid, page_limit, page_response, read_query
-from api.import_schemas import Import, ImportListQuery, ImportPage, ImportQuery, RowErrorPage
+from api.http import invalid, read_query
+from api.import_schemas import Import, ImportPage, ImportQuery, RowErrorPage
 from api.keys import IDENTITY, POOL, SETTINGS, STORAGE, UPLOADS
 from api.long_jobs import find_job, page_of_jobs, path_job_id, when_ended
+from api.pages import PageQuery, page_limit, page_response
 from api.uploads import quota_problem, receive, refused
 from api.writes.submission import begin, build_command, perform, queued_job, read_idempotency_key
 from core.database.reads import within
@@ -43,7 +44,7 @@ log = get_logger()
 
 
 _QUERY = ImportQuery()
-_LIST_QUERY = ImportListQuery()
+_LIST_QUERY = PageQuery()
 
 
 # -- ordering -------------------------------------------------------------------------------------------------
@@ -288,7 +289,7 @@ routes = [
         list_own_imports,
         "List the caller's imports, newest first",
         {200: ImportPage},
-        query=ImportListQuery,
+        query=PageQuery,
         problems=(400,),
         description="Those that have ended are kept for `JOB_RETENTION_HOURS` (24 unless set).",
     ),
@@ -312,7 +313,7 @@ routes = [
         list_import_errors,
         "List what is wrong with rows of an import",
         {200: RowErrorPage},
-        query=ImportListQuery,
+        query=PageQuery,
         problems=(400, 404),
         description="With `Accept: text/csv` all of them as a file: for a CSV the rows that failed as they were, and "
         "`error`, ready to be mended and sent again; else `row`, `column`, `error` and `values`. The first 100 000 "

@@ -12,9 +12,10 @@ from api.authority import visible_job, visible_jobs
 from api.bodies import read_body
 from api.endpoints import Endpoint
 from api.errors import Problem, Unauthenticated
-from api.http import CommaSeparated, WholeNumber, not_found, page_limit, page_response, read_query
+from api.http import CommaSeparated, not_found, read_query
 from api.keys import CACHE_CLIENT, IDENTITY, POOL, QUEUE, SETTINGS
 from api.long_jobs import Job, path_job_id, position, when_ended
+from api.pages import cursor_field, limit_field, page_limit, page_response
 from api.writes.submission import build_command, perform, queued_job
 from core.bounds import RequestSchema, String
 from core.cache import CacheInvalidator
@@ -49,11 +50,8 @@ class JobListQuery(RequestSchema):
         validate=validate.Length(1, len(STATES)),
         metadata={"description": "one, or several with commas"},
     )
-    limit = WholeNumber(validate=validate.Range(min=1))
-    cursor = String(
-        validate=validate.Length(1, 512),
-        metadata={"description": "`next_cursor` of the page before, with the same filters"},
-    )
+    limit = limit_field()
+    cursor = cursor_field(of_the_same="filters")
 
 
 class JobPage(Schema):

@@ -11,8 +11,9 @@ from marshmallow import Schema, fields, validate
 
 from api.endpoints import ProblemSchema
 from api.errors import Problem
-from api.http import json_response, not_found, page_limit, page_response
+from api.http import json_response, not_found
 from api.keys import IDENTITY, POOL, QUEUE, SETTINGS
+from api.pages import page_limit, page_response
 from api.writes.submission import RETRY_AFTER, read_preference
 from core.database.read_pool import ReadPool
 from core.errors import CursorInvalid

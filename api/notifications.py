@@ -1,14 +1,15 @@
 """Notifications inside the service, over HTTP."""
 
 from aiohttp import web
-from marshmallow import Schema, fields, validate
+from marshmallow import Schema, fields
 
 from api.bodies import read_json
 from api.endpoints import Endpoint
-from api.http import WholeNumber, page_by_id, path_id, read_query
+from api.http import path_id, read_query
 from api.keys import IDENTITY, POOL, SETTINGS
+from api.pages import cursor_field, limit_field, page_by_id
 from api.writes.submission import build_command, perform
-from core.bounds import RequestSchema, String
+from core.bounds import RequestSchema
 from core.notifications.queries import ListedNotification, list_notifications
 from core.notifications.schemas import Notification, NotificationUpdate
 from core.pagination import scope_digest
@@ -27,8 +28,8 @@ class NotificationListQuery(RequestSchema):
     unread = fields.Boolean(
         truthy={"true"}, falsy={"false"}, metadata={"description": "`true`: only those that were not read yet"}
     )
-    limit = WholeNumber(validate=validate.Range(min=1))
-    cursor = String(validate=validate.Length(1, 512), metadata={"description": "`next_cursor` of the page before"})
+    limit = limit_field()
+    cursor = cursor_field()
 
 
 _LIST_QUERY = NotificationListQuery()

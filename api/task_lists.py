@@ -7,9 +7,9 @@ from marshmallow import Schema, ValidationError, fields, validate, validates_sch
 
 from api.endpoints import Endpoint
 from api.filters import TaskFilters, sort_name, task_filter, user_id_filter
-from api.http import WholeNumber, page_limit, page_response, read_query
+from api.http import WholeNumber, read_query
 from api.keys import CACHE, IDENTITY, LIST_QUERIES, POOL, SETTINGS
-from core.bounds import String
+from api.pages import cursor_field, limit_field, page_limit, page_response
 from core.cache import Miss
 from core.ids import MAXIMUM_ID
 from core.settings import Settings
@@ -22,14 +22,8 @@ QUERIES_REMEMBERED = 4096
 class TaskListQuery(TaskFilters):
     """How a list of tasks is narrowed, ordered and paged."""
 
-    limit = WholeNumber(
-        validate=validate.Range(min=1),
-        metadata={"description": "DEFAULT_PAGE_SIZE unless given, MAX_PAGE_SIZE at the most"},
-    )
-    cursor = String(
-        validate=validate.Length(1, 512),
-        metadata={"description": "`next_cursor` of the page before, with the same filters and sort"},
-    )
+    limit = limit_field("DEFAULT_PAGE_SIZE unless given, MAX_PAGE_SIZE at the most")
+    cursor = cursor_field(of_the_same="filters and sort")
     last_id = WholeNumber(
         validate=validate.Range(1, MAXIMUM_ID),
         metadata={"description": "start after this task, in the same sort", "format": "int64"},
