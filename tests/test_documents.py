@@ -40,3 +40,22 @@ def test_decisions_are_numbered_without_a_gap_and_each_stands_in_the_index() -> 
     assert [int(heading.split(".")[0]) for heading in headings] == list(range(1, len(headings) + 1))
     index = re.findall(r"^- \[(.+)\]\(#(.+)\)$", decisions, re.MULTILINE)
     assert sorted(index) == sorted((heading, anchor(heading)) for heading in headings)
+
+
+def the_map(tier: str) -> str:
+    """A tier's lines of the map."""
+    _, _, drawn = text_of("ARCHITECTURE.md").partition("\n## The map\n")
+    lines = drawn.split("```")[1].splitlines()
+    begin = next(number for number, line in enumerate(lines) if line.startswith(f"{tier}/"))
+    end = next((number for number, line in enumerate(lines[begin + 1 :], begin + 1) if line[0] != " "), len(lines))
+    return "\n".join(lines[begin:end])
+
+
+@pytest.mark.parametrize("tier", ["core", "api", "worker"])
+def test_every_module_of_a_tier_is_on_the_map_and_every_file_on_the_map_is_in_its_tier(tier: str) -> None:
+    drawn = the_map(tier)
+    modules = {path.name for path in (ROOT / tier).glob("[!_]*.py")}
+    packages = {f"{path.parent.name}/" for path in (ROOT / tier).glob("*/__init__.py")}
+    assert {name for name in modules | packages if not re.search(rf"(?<![\w/]){name}", drawn)} == set()
+    files = {path.name for path in (ROOT / tier).rglob("*.py")}
+    assert set(re.findall(r"\w+\.py", drawn)) <= files
