@@ -26,12 +26,25 @@ BOUNDED = (
 )
 """The beginning of a transaction that takes locks: a process that is frozen in the middle of it does not keep them."""
 
-FRESH_PLANS = "SET LOCAL plan_cache_mode = 'force_custom_plan'"
-"""The beginning of a transaction whose statements are planned each time that they are executed.
+_FRESH_PLANS = "SET LOCAL plan_cache_mode = 'force_custom_plan'"
+"""For transactions whose statements are planned each time that they are executed.
 
 A connection keeps a statement's plan until its tables are analyzed. That of a queue would mostly be one for an empty
 table, and from one moment to the next there are a hundred thousand rows.
 """
+
+
+@contextlib.asynccontextmanager
+async def bounded_transaction(pool: Pool, *, fresh_plans: bool = False) -> AsyncIterator[Connection]:
+    """A transaction that takes locks: the server ends it when it lasts too long.
+
+    Args:
+        pool: of workers.
+        fresh_plans: whether its statements are planned anew, for tables that are empty now and large a moment later.
+    """
+    async with pool.acquire() as connection, connection.transaction():
+        await connection.execute(f"{BOUNDED}; {_FRESH_PLANS}" if fresh_plans else BOUNDED)
+        yield connection
 
 
 @contextlib.asynccontextmanager

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from core.channels.targets import WEBHOOK, host_of
-from core.deliveries.writes.work import ClaimedDelivery
+from core.deliveries.writes.claims import ClaimedDelivery
 from worker.deliveries.apprise import PROCESSES_MAXIMUM
 from worker.deliveries.limits import STALLED_PACE, STALLED_SECONDS, Channel, Group
 

@@ -10,7 +10,7 @@ from collections import Counter, deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from core.deliveries.writes.work import ClaimedDelivery
+from core.deliveries.writes.claims import ClaimedDelivery
 
 # What is claimed ahead for those that take things quickly: so much that they never wait for the next claim.
 AHEAD_OF_A_QUICK_CHANNEL = 512

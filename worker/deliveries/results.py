@@ -8,7 +8,8 @@ from core.channels.targets import WEBHOOK
 from core.deliveries.attempts import Attempt
 from core.deliveries.messages import wanted_at
 from core.deliveries.schedule import next_delay, quiet_until
-from core.deliveries.writes.work import ClaimedDelivery, Result
+from core.deliveries.writes.claims import ClaimedDelivery
+from core.deliveries.writes.results import Result
 
 GIVEN_BACK_SECONDS = 1.0
 

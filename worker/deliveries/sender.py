@@ -14,15 +14,9 @@ from dataclasses import dataclass, field
 from core import clock, metrics
 from core.database.faults import is_transient
 from core.deliveries.attempts import Attempt
+from core.deliveries.writes.claims import LEASE_SECONDS, ClaimedDelivery, claim_deliveries, still_wanted
 from core.deliveries.writes.fan_outs import fan_out
-from core.deliveries.writes.work import (
-    LEASE_SECONDS,
-    ClaimedDelivery,
-    Result,
-    claim_deliveries,
-    record_results,
-    still_wanted,
-)
+from core.deliveries.writes.results import Result, record_results
 from core.errors import SecretsUnavailable
 from core.jobs.queues import call_time
 from core.leases import new_lease_owner

@@ -7,7 +7,7 @@ from core.channels.signatures import Secret, signed_headers, signing_secrets
 from core.channels.targets import WEBHOOK
 from core.deliveries.attempts import Attempt
 from core.deliveries.messages import message_of, webhook_body
-from core.deliveries.writes.work import ClaimedDelivery
+from core.deliveries.writes.claims import ClaimedDelivery
 from core.encryption import SecretBox
 from core.errors import SecretsUnavailable
 from core.logs import get_logger

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from core.database.pools import Pool
-from core.database.transactions import BOUNDED, FRESH_PLANS
+from core.database.transactions import bounded_transaction
 
 DELIVERIES_AT_ONCE = 1000
 _CHANNELS_OF_AN_EVENT = 50  # a guess: the true number is known only when they are read
@@ -73,8 +73,7 @@ async def fan_out(pool: Pool, *, after_user: int, at_once: int = DELIVERIES_AT_O
     Returns:
         None: there are no such events, or others are at work on all of them.
     """
-    async with pool.acquire() as connection, connection.transaction():
-        await connection.execute(f"{BOUNDED}; {FRESH_PLANS}")
+    async with bounded_transaction(pool, fresh_plans=True) as connection:
         row = await connection.fetchrow(_FAN_OUT, after_user, at_once)
         if row is None and after_user:
             row = await connection.fetchrow(_FAN_OUT, 0, at_once)

@@ -9,7 +9,7 @@ from typing import Any
 from core.commands import Effect
 from core.database.locks import Lock, number_of, statement
 from core.database.pools import Connection, Pool
-from core.database.transactions import BOUNDED
+from core.database.transactions import bounded_transaction
 from core.reminders.queries import REMINDERS_JSON
 
 PLANNED_AT_ONCE = 500
@@ -94,8 +94,7 @@ async def plan_for_changed_user(pool: Pool) -> int | None:
     Returns:
         How many tasks were looked at; None: there is no such user, or others do this for all of them.
     """
-    async with pool.acquire() as connection, connection.transaction():
-        await connection.execute(BOUNDED)
+    async with bounded_transaction(pool) as connection:
         user = await connection.fetchrow(_NEXT_USER)
         if user is None:
             return None

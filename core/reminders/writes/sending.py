@@ -15,7 +15,7 @@ import orjson
 
 from core.database.locks import PER_USER, Lock
 from core.database.pools import Connection, Pool
-from core.database.transactions import BOUNDED, FRESH_PLANS
+from core.database.transactions import bounded_transaction
 from core.notifications.texts import digest_text, reminder_text
 from core.tasks.columns import task_json
 from core.tasks.recurrence import zone_named
@@ -171,8 +171,7 @@ async def send_due(pool: Pool, now: datetime, *, digest_over: int) -> Sent:
     """
     sent, rows, late = Sent(), _Rows(), now - LATE
     has_enough_at = time.monotonic() + DIGESTING_SECONDS
-    async with pool.acquire() as connection, connection.transaction():
-        await connection.execute(f"{BOUNDED}; {FRESH_PLANS}")
+    async with bounded_transaction(pool, fresh_plans=True) as connection:
         users = [row["user_id"] for row in await connection.fetch(_USERS, now)]
         if users:
             of_digests = [row["user_id"] for row in await connection.fetch(_OF_DIGESTS, users, late, digest_over)]

@@ -12,8 +12,9 @@ import pytest
 
 from core import clock
 from core.deliveries.schedule import RETRY_SECONDS
-from core.deliveries.writes.work import Result as Recorded
-from core.deliveries.writes.work import claim_deliveries, record_results
+from core.deliveries.writes.claims import claim_deliveries
+from core.deliveries.writes.results import Result as Recorded
+from core.deliveries.writes.results import record_results
 from tests.receivers import Receiver, message_ids
 from tests.worker.commands import apply, command
 from tests.worker.deliveries.harness import channel, channel_row, events, make_due, row_of, states

@@ -12,7 +12,7 @@ import pytest
 from aiohttp import web
 
 from core import clock
-from core.deliveries.writes.work import Claim, claim_deliveries
+from core.deliveries.writes.claims import Claim, claim_deliveries
 from core.encryption import SecretBox
 from core.redis.clients import end_tasks
 from tests.harness import insert_user
@@ -293,7 +293,7 @@ async def test_claims_are_planned_for_as_much_as_there_is_now(services: Services
 async def test_a_claim_goes_on_where_the_last_one_ended(
     services: Services, owner: asyncpg.Connection, alice: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("core.deliveries.writes.work.CHANNELS_A_CLAIM", 2)
+    monkeypatch.setattr("core.deliveries.writes.claims.CHANNELS_A_CLAIM", 2)
     channels = [await channel(services, owner, alice, "http://127.0.0.1/") for _ in range(3)]
     for channel_id in channels:
         await events(owner, alice, channel_id)

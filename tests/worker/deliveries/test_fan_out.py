@@ -8,8 +8,8 @@ import pytest
 
 from core import clock, metrics
 from core.channels.signatures import Secret
+from core.deliveries.writes.claims import claim_deliveries, still_wanted
 from core.deliveries.writes.fan_outs import fan_out
-from core.deliveries.writes.work import claim_deliveries, still_wanted
 from core.encryption import SecretBox
 from core.maintenance.writes.purges import purge_events
 from tests.harness import connection, eventually

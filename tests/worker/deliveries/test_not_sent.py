@@ -10,8 +10,9 @@ from aiohttp import web
 
 from core import clock
 from core.channels.writes import purge_deleted_channels
-from core.deliveries.writes.work import DISABLED_AFTER_DAYS, claim_deliveries, record_results
-from core.deliveries.writes.work import Result as Recorded
+from core.deliveries.writes.claims import claim_deliveries
+from core.deliveries.writes.results import DISABLED_AFTER_DAYS, record_results
+from core.deliveries.writes.results import Result as Recorded
 from tests.receivers import Received, Receiver
 from tests.worker.commands import apply, command, insert_task
 from tests.worker.deliveries.harness import channel, channel_row, events, row_of, states
