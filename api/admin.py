@@ -18,7 +18,8 @@ from api.long_jobs import Job
 from api.writes.submission import begin, build_command, queued_job, read_idempotency_key
 from core import clock
 from core.bounds import RequestSchema
-from core.commands import Command
+from core.commands.kinds import ORDER_MAINTENANCE
+from core.commands.wire import Command
 from core.jobs.queries import find_outcome, read_job
 from core.maintenance.queries import list_maintenance
 from core.maintenance.schedule import NAMES
@@ -181,7 +182,7 @@ async def _find_partition(request: web.Request) -> Partition:
 
 
 def _command(request: web.Request, name: str, arguments: dict[str, Any]) -> Command:
-    return build_command(request, "maintenance", {"name": name, "arguments": arguments})
+    return build_command(request, ORDER_MAINTENANCE.of({"name": name, "arguments": arguments}))
 
 
 async def _is_repeat(request: web.Request, command: Command) -> bool:

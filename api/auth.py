@@ -17,7 +17,17 @@ from api.limits import count_registration
 from api.tokens import RefreshClaims, TokenInvalid
 from api.writes.submission import RETRY_AFTER, answer, build_command, perform
 from core import clock
-from core.commands import Command, Outcome
+from core.commands.effects import Outcome
+from core.commands.kinds import (
+    OPEN_SESSION,
+    REGISTER_USER,
+    REVOKE_SESSION,
+    ROTATE_SESSION,
+    OpenSession,
+    RegisterUser,
+    RotateSession,
+)
+from core.commands.wire import Command
 from core.users.queries import Credentials, credentials_of, logged_in_from
 from core.users.schemas import Login, PasswordForm, Refresh, Register, TokenPair, User, can_be_username
 
@@ -34,10 +44,10 @@ async def register(request: web.Request) -> web.Response:
     wanted = await read_json(request, _REGISTER)
     await count_registration(request)
     password_hash = await request.app[PASSWORDS].hash(wanted["password"])
-    payload = {"username": wanted["username"], "email": wanted["email"], "password_hash": password_hash}
+    payload: RegisterUser = {"username": wanted["username"], "email": wanted["email"], "password_hash": password_hash}
     # Without a user the key is kept apart by the name: nobody else's repeat can hit it by accident.
     scope = f"register:{wanted['username'].lower()}:"
-    return await perform(request, build_command(request, "user.register", payload, scope=scope))
+    return await perform(request, build_command(request, REGISTER_USER.of(payload), scope=scope))
 
 
 async def login(request: web.Request) -> web.Response:
@@ -63,13 +73,13 @@ async def _log_in(request: web.Request, username: str, password: str) -> web.Res
     found = await guess.judged(_matching_credentials(request, username, password))
     if found is None:
         raise _wrong_credentials()
-    payload = {
+    payload: OpenSession = {
         "session_id": str(uuid.uuid4()),
         "expires_at": _session_end(request).isoformat(),
         "role": found.role,
         "place": place,
     }
-    command = build_command(request, "session.open", payload, user_id=found.user_id)
+    command = build_command(request, OPEN_SESSION.of(payload), user_id=found.user_id)
     outcome = await _outcome_of(request, command)
     if outcome.error is not None:
         return answer(request, outcome)
@@ -93,12 +103,12 @@ def _wrong_credentials() -> Problem:
 async def refresh(request: web.Request) -> web.Response:
     """`POST /auth/refresh`: exchanges a refresh token; one that was exchanged before ends its whole family."""
     claims = await _read_refresh(request)
-    payload = {
+    payload: RotateSession = {
         "session_id": claims.session_id,
         "generation": claims.generation,
         "expires_at": _session_end(request).isoformat(),
     }
-    command = build_command(request, "session.rotate", payload, user_id=claims.user_id)
+    command = build_command(request, ROTATE_SESSION.of(payload), user_id=claims.user_id)
     outcome = await _outcome_of(request, command)
     if outcome.error is not None:
         return answer(request, outcome)
@@ -108,7 +118,7 @@ async def refresh(request: web.Request) -> web.Response:
 async def logout(request: web.Request) -> web.Response:
     """`POST /auth/logout`: ends the family of a refresh token."""
     claims = await _read_refresh(request)
-    command = build_command(request, "session.revoke", {"session_id": claims.session_id}, user_id=claims.user_id)
+    command = build_command(request, REVOKE_SESSION.of({"session_id": claims.session_id}), user_id=claims.user_id)
     return await perform(request, command)
 
 

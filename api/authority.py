@@ -11,14 +11,13 @@ from aiohttp import web
 
 from api.keys import IDENTITY, POOL
 from core.authority import holds_others, seen_outcome, tells_of_others, without_others
-from core.commands import Command, Outcome
+from core.commands.effects import Outcome
+from core.commands.kinds import SET_REMINDERS
+from core.commands.wire import Command
 from core.database.read_pool import ReadPool
 from core.jobs.queries import JobView, ListedJob
 from core.reminders.queries import jobs_of_others_tasks
 from core.users.queries import current_role
-
-_REMINDERS = "task.reminders"
-"""The kind of job whose result does not say whose the task is."""
 
 
 async def still_admin(request: web.Request) -> bool:
@@ -41,7 +40,7 @@ async def visible_outcome(pool: ReadPool, command: Command, outcome: Outcome) ->
         DatabaseUnavailable: the database cannot answer.
     """
     user_id = command.user_id
-    if command.kind == _REMINDERS and outcome.result is not None:
+    if command.kind == SET_REMINDERS.name and outcome.result is not None:
         if await jobs_of_others_tasks(pool, user_id, [command.id]) and not await _is_admin(pool, user_id):
             return Outcome(**seen_outcome(asdict(outcome), user_id, is_of_other=True))
     elif (holds_others(outcome.result, user_id) or tells_of_others(outcome.error, user_id)) and not await _is_admin(
@@ -90,7 +89,7 @@ async def _visible_bodies(request: web.Request, bodies: dict[str, str]) -> dict[
 
 
 def _is_about_reminders(body: str) -> bool:
-    return f'"kind":"{_REMINDERS}"' in body and '"result":null' not in body
+    return f'"kind":"{SET_REMINDERS.name}"' in body and '"result":null' not in body
 
 
 def _without_others(body: str, user_id: int) -> str | None:

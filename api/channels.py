@@ -19,7 +19,17 @@ from core.channels.queries import ListedChannel, list_channels, read_channel
 from core.channels.schemas import Channel, ChannelCreate, ChannelUpdate, ChannelWithSecret
 from core.channels.signatures import Secret
 from core.channels.targets import WEBHOOK, Target, read_target, require_public
-from core.commands import Command
+from core.commands.kinds import (
+    CREATE_CHANNEL,
+    DELETE_CHANNEL,
+    ROTATE_SECRET,
+    TEST_CHANNEL,
+    UPDATE_CHANNEL,
+    CreateChannel,
+    RotateSecret,
+    UpdateChannel,
+)
+from core.commands.wire import Command
 from core.deliveries.schemas import Delivery
 from core.errors import TargetRefused
 from core.pagination import scope_digest
@@ -41,16 +51,18 @@ async def create_channel(request: web.Request) -> web.Response:
     """`POST /channels`."""
     given = await read_json(request, _CREATE)
     target = await _target(request, given["url"], given.get("kind"))
-    command = build_command(request, "channel.create", {})
+    payload: CreateChannel = {
+        "kind": target.kind,
+        "url": _sealed(request, target.url, "url"),
+        "masked": target.masked,
+        "secret": None,
+        "events": given["events"],
+        "quiet_hours": given["quiet_hours"],
+    }
+    command = build_command(request, CREATE_CHANNEL.of(payload))
     secret = _new_secret(request, command) if target.kind == WEBHOOK else None
-    command.payload.update(
-        kind=target.kind,
-        url=_sealed(request, target.url, "url"),
-        masked=target.masked,
-        secret=None if secret is None else _sealed(request, secret.dump(), "secret"),
-        events=given["events"],
-        quiet_hours=given["quiet_hours"],
-    )
+    if secret is not None:
+        payload["secret"] = _sealed(request, secret.dump(), "secret")
     return await _perform(request, command, secret)
 
 
@@ -77,28 +89,35 @@ async def update_channel(request: web.Request) -> web.Response:
     """`PATCH /channels/{id}`."""
     channel_id = _path_id(request)
     given = await read_json(request, _UPDATE)
-    payload = {"id": channel_id, **{name: given[name] for name in ("events", "quiet_hours", "state") if name in given}}
+    payload: UpdateChannel = {"id": channel_id}
+    if "events" in given:
+        payload["events"] = given["events"]
+    if "quiet_hours" in given:
+        payload["quiet_hours"] = given["quiet_hours"]
+    if "state" in given:
+        payload["state"] = given["state"]
     if "url" in given:
         channel = await read_channel(request.app[POOL], request[IDENTITY].user_id, channel_id)
         if channel is None:
             raise _no_such_channel()
         target = await _target(request, given["url"], channel.kind)
-        payload |= {"url": _sealed(request, target.url, "url"), "masked": target.masked}
-    return await perform(request, build_command(request, "channel.update", payload))
+        payload["url"] = _sealed(request, target.url, "url")
+        payload["masked"] = target.masked
+    return await perform(request, build_command(request, UPDATE_CHANNEL.of(payload)))
 
 
 async def delete_channel(request: web.Request) -> web.Response:
     """`DELETE /channels/{id}`: with all its deliveries."""
     channel_id = _path_id(request)
     await read_body(request)
-    return await perform(request, build_command(request, "channel.delete", {"id": channel_id}))
+    return await perform(request, build_command(request, DELETE_CHANNEL.of({"id": channel_id})))
 
 
 async def test_channel(request: web.Request) -> web.Response:
     """`POST /channels/{id}/test`: answers with the delivery, which is on its way."""
     channel_id = _path_id(request)
     await read_body(request)
-    return await perform(request, build_command(request, "channel.test", {"id": channel_id}))
+    return await perform(request, build_command(request, TEST_CHANNEL.of({"id": channel_id})))
 
 
 async def rotate_secret(request: web.Request) -> web.Response:
@@ -111,9 +130,10 @@ async def rotate_secret(request: web.Request) -> web.Response:
     if channel.kind != WEBHOOK:
         raise Problem("no-secret", "Only webhooks are signed, and have a secret.")
     _require_key(request)
-    command = build_command(request, "channel.rotate", {"id": channel_id})
+    payload: RotateSecret = {"id": channel_id, "secret": ""}
+    command = build_command(request, ROTATE_SECRET.of(payload))
     secret = _new_secret(request, command)
-    command.payload["secret"] = _sealed(request, secret.dump(), "secret")
+    payload["secret"] = _sealed(request, secret.dump(), "secret")
     return await _perform(request, command, secret)
 
 
@@ -144,8 +164,8 @@ def _sealed(request: web.Request, text: str, purpose: str) -> str:
 
 
 def _new_secret(request: web.Request, command: Command) -> Secret:
-    """It follows from the command's id: a request that is repeated with its key gets the same, which is stored nowhere
-    but in the channel."""
+    """It follows from the command's id, and comes into the payload when that is known. A request that is repeated with
+    its key gets the same, which is stored nowhere but in the channel."""
     return Secret.of(request.app[SECRETS].derive("webhook secret", f"{command.user_id}:{command.id}"), clock.now())
 
 

@@ -32,7 +32,8 @@ from api.uploads import UploadsUnderWay
 from api.writes.gateway import Gateway
 from core import metrics
 from core.cache import CacheInvalidator, PageCache
-from core.commands import Command, Outcome
+from core.commands.effects import Outcome
+from core.commands.wire import Command
 from core.database.pools import api_pool, pool_counts
 from core.database.read_pool import ReadPool
 from core.database.reads import within

@@ -10,6 +10,7 @@ from api.keys import IDENTITY, POOL, SETTINGS
 from api.pages import cursor_field, limit_field, page_by_id
 from api.writes.submission import build_command, perform
 from core.bounds import RequestSchema, String
+from core.commands.kinds import REDELIVER
 from core.deliveries.queries import ListedDelivery, list_deliveries, read_delivery
 from core.deliveries.schemas import DELIVERY_STATES, Delivery
 from core.ids import MAXIMUM_ID
@@ -65,7 +66,7 @@ async def redeliver(request: web.Request) -> web.Response:
     """`POST /deliveries/{id}/redeliver`: it begins anew, whatever became of it."""
     delivery_id = path_id(request, noun="delivery")
     await read_body(request)
-    return await perform(request, build_command(request, "delivery.redeliver", {"id": delivery_id}))
+    return await perform(request, build_command(request, REDELIVER.of({"id": delivery_id})))
 
 
 routes = [

@@ -7,7 +7,7 @@ import orjson
 from aiohttp import web
 
 from api.field_errors import Room, shortened
-from core.commands import REJECTIONS
+from core.commands.effects import REJECTIONS
 from core.errors import AnchorGone, CursorInvalid, DatabaseUnavailable, QueueUnavailable, StorageUnavailable
 
 PROBLEM_JSON = "application/problem+json"

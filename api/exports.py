@@ -1,5 +1,6 @@
 """Exports over HTTP: ordered as a command, written by a worker, fetched from the store of files."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import orjson
@@ -18,6 +19,7 @@ from api.long_jobs import Job, find_job, not_ready, page_of_jobs, path_job_id, w
 from api.pages import PageQuery
 from api.writes.submission import begin, build_command, perform, queued_job
 from core.bounds import String, refuse_longer
+from core.commands.kinds import BEGIN_EXPORT, CANCEL_EXPORT, BeginExport
 from core.errors import ObjectGone
 from core.exports.queries import list_exports, read_export, read_export_file
 from core.exports.schemas import FORMATS, file_name
@@ -110,8 +112,8 @@ async def create_export(request: web.Request) -> web.Response:
     filters = {name: value for name, value in given.items() if name != "sort_by_priority"}
     if "sort" in given or "sort_by_priority" in given:
         filters["sort"] = sort_name(given)
-    payload = {"format": export_format, "filters": filters, "all_users": request[IDENTITY].is_admin}
-    command = build_command(request, "export", payload)
+    payload: BeginExport = {"format": export_format, "filters": filters, "all_users": request[IDENTITY].is_admin}
+    command = build_command(request, BEGIN_EXPORT.of(payload))
     return await begin(
         request,
         command,
@@ -120,7 +122,7 @@ async def create_export(request: web.Request) -> web.Response:
     )
 
 
-def _queued(export_id: str, created_at: str, payload: dict[str, Any]) -> bytes:
+def _queued(export_id: str, created_at: str, payload: Mapping[str, Any]) -> bytes:
     """An export that nobody has taken up yet."""
     return orjson.dumps(
         {
@@ -139,7 +141,7 @@ async def delete_export(request: web.Request) -> web.Response:
     """`DELETE /exports/{id}`: cancels an export, or deletes the file of one that has succeeded."""
     export_id = path_job_id(request, noun="export")
     await read_body(request)
-    return await perform(request, build_command(request, "export.cancel", {"id": export_id, "with_file": True}))
+    return await perform(request, build_command(request, CANCEL_EXPORT.of({"id": export_id, "with_file": True})))
 
 
 # -- reading --------------------------------------------------------------------------------------------------

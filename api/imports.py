@@ -1,5 +1,6 @@
 """Imports over HTTP: a file is stored as it arrives, an import ordered as a command, and carried on by workers."""
 
+from collections import abc
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -16,6 +17,7 @@ from api.long_jobs import find_job, page_of_jobs, path_job_id, when_ended
 from api.pages import PageQuery, page_limit, page_response
 from api.uploads import quota_problem, receive, refused
 from api.writes.submission import begin, build_command, perform, queued_job, read_idempotency_key
+from core.commands.kinds import BEGIN_IMPORT, CANCEL_IMPORT, BeginImport
 from core.database.reads import within
 from core.errors import DatabaseUnavailable, QueueUnavailable, StorageUnavailable
 from core.formats.registry import FORMATS, recognise
@@ -93,7 +95,7 @@ async def _take_and_order(request: web.Request, given: dict[str, Any], take: Cal
         upload = await receive(request, writer, _inspector(given), maximum_bytes=maximum_bytes, take=take)
     dry_run = given.pop("dry_run", False)
     given.pop("format", None)
-    payload = {
+    payload: BeginImport = {
         "format": upload.format,
         "filename": upload.filename,
         "dry_run": dry_run,
@@ -103,7 +105,7 @@ async def _take_and_order(request: web.Request, given: dict[str, Any], take: Cal
         "bytes": upload.bytes,
     }
     stands_for_body = orjson.dumps([upload.digest, upload.format, dry_run, given], option=orjson.OPT_SORT_KEYS)
-    command = build_command(request, "import", payload, body=stands_for_body)
+    command = build_command(request, BEGIN_IMPORT.of(payload), body=stands_for_body)
     response: web.Response | None = None
     try:
         response = await begin(
@@ -156,7 +158,7 @@ async def _drop(request: web.Request, name: str) -> None:
         log.warning("an upload stays for now", object=name, error=repr(error.__cause__))
 
 
-def _queued(import_id: str, created_at: str, payload: dict[str, Any]) -> bytes:
+def _queued(import_id: str, created_at: str, payload: abc.Mapping[str, Any]) -> bytes:
     """An import that nobody has taken up yet."""
     return orjson.dumps(
         {
@@ -184,7 +186,7 @@ async def cancel_import(request: web.Request) -> web.Response:
     """`DELETE /imports/{id}`: what was imported so far stays."""
     import_id = path_job_id(request, noun="import")
     await read_body(request)
-    return await perform(request, build_command(request, "import.cancel", {"id": import_id}))
+    return await perform(request, build_command(request, CANCEL_IMPORT.of({"id": import_id})))
 
 
 # -- reading --------------------------------------------------------------------------------------------------

@@ -19,11 +19,11 @@ from api.pages import cursor_field, limit_field, page_limit, page_response
 from api.writes.submission import build_command, perform, queued_job
 from core.bounds import RequestSchema, String
 from core.cache import CacheInvalidator
-from core.commands import ANONYMOUS
+from core.commands.kinds import LONG_WORK
+from core.commands.wire import ANONYMOUS
 from core.errors import QueueUnavailable
 from core.jobs.pending import PendingJob, PendingJobs
 from core.jobs.queries import JobView, ListedJob, list_jobs, read_job
-from core.jobs.queues import LONG_WORK
 from core.jobs.tables import FINAL_STATES, STATES
 from core.pagination import encode_cursor, scope_digest
 from core.redis.clients import REDIS_FAULTS
@@ -76,7 +76,7 @@ async def cancel_job(request: web.Request) -> web.Response:
     await read_body(request)
     job = await _find_job(request, job_id)
     if job.kind in LONG_WORK:
-        return await perform(request, build_command(request, f"{job.kind}.cancel", {"id": job_id}))
+        return await perform(request, build_command(request, LONG_WORK[job.kind].of({"id": job_id})))
     if job.state in FINAL_STATES:
         raise Problem("job-not-cancellable", f"The job has ended already: {job.state}.")
     raise Problem("job-not-cancellable", "A single write cannot be cancelled: it will be carried out in a moment.")

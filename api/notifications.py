@@ -10,6 +10,7 @@ from api.keys import IDENTITY, POOL, SETTINGS
 from api.pages import cursor_field, limit_field, page_by_id
 from api.writes.submission import build_command, perform
 from core.bounds import RequestSchema
+from core.commands.kinds import MARK_NOTIFICATION
 from core.notifications.queries import ListedNotification, list_notifications
 from core.notifications.schemas import Notification, NotificationUpdate
 from core.pagination import scope_digest
@@ -53,8 +54,8 @@ async def mark_notification(request: web.Request) -> web.Response:
     """`PATCH /notifications/{id}`."""
     notification_id = path_id(request, noun="notification")
     given = await read_json(request, _UPDATE)
-    payload = {"id": notification_id, "read": given["read"]}
-    return await perform(request, build_command(request, "notification.update", payload))
+    asked = MARK_NOTIFICATION.of({"id": notification_id, "read": given["read"]})
+    return await perform(request, build_command(request, asked))
 
 
 routes = [

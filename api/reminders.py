@@ -7,6 +7,7 @@ from api.endpoints import Endpoint
 from api.http import json_response, not_found, path_id
 from api.keys import IDENTITY, POOL
 from api.writes.submission import build_command, perform
+from core.commands.kinds import SET_REMINDERS, SetTaskReminders
 from core.reminders.queries import read_reminders
 from core.reminders.schemas import Reminders, SetReminders
 from core.tasks.queries import Caller
@@ -26,10 +27,11 @@ async def get_reminders(request: web.Request) -> web.Response:
 async def set_reminders(request: web.Request) -> web.Response:
     """`PUT /tasks/{id}/reminders`."""
     task_id = path_id(request)
-    payload = {"id": task_id, **await read_json(request, _SET)}
+    given = await read_json(request, _SET)
+    payload: SetTaskReminders = {"id": task_id, "reminders": given["reminders"]}
     if request[IDENTITY].is_admin:
         payload["any_owner"] = True
-    return await perform(request, build_command(request, "task.reminders", payload))
+    return await perform(request, build_command(request, SET_REMINDERS.of(payload)))
 
 
 routes = [

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from aiohttp import web
 from marshmallow import Schema, ValidationError, fields
@@ -17,7 +17,18 @@ from api.keys import CACHE, IDENTITY, POOL
 from api.limits import charge
 from api.writes.submission import build_command, perform
 from core.cache import Miss
-from core.commands import problem
+from core.commands.effects import problem
+from core.commands.kinds import (
+    CREATE_TASK,
+    DELETE_TASK,
+    UPDATE_TASK,
+    WRITE_BATCH,
+    BatchedOperation,
+    BatchedRefusal,
+    DeleteTask,
+    UpdateTask,
+    WriteBatch,
+)
 from core.loop_turns import Turns
 from core.tasks.queries import Caller, read_task
 from core.tasks.schemas import BATCH_MAXIMUM, Batch, Task, TaskCreate, TaskUpdate
@@ -99,22 +110,26 @@ def read_conditions(request: web.Request) -> list[int] | None:
 async def create_task(request: web.Request) -> web.Response:
     """`POST /tasks`."""
     wanted = await _read_fields(request, load_create)
-    return await perform(request, build_command(request, "task.create", {"fields": wanted}))
+    return await perform(request, build_command(request, CREATE_TASK.of({"fields": wanted})))
 
 
 async def update_task(request: web.Request) -> web.Response:
     """`PUT` and `PATCH /tasks/{id}`: a merge patch."""
     task_id = path_id(request)
     changes = await _read_fields(request, load_update)
-    payload = {"id": task_id, "fields": changes, "if_versions": read_conditions(request)}
-    return await perform(request, build_command(request, "task.update", _for_admin(request, payload)))
+    payload: UpdateTask = {"id": task_id, "fields": changes, "if_versions": read_conditions(request)}
+    if request[IDENTITY].is_admin:
+        payload["any_owner"] = True
+    return await perform(request, build_command(request, UPDATE_TASK.of(payload)))
 
 
 async def delete_task(request: web.Request) -> web.Response:
     """`DELETE /tasks/{id}`."""
-    payload = {"id": path_id(request), "if_versions": read_conditions(request)}
+    payload: DeleteTask = {"id": path_id(request), "if_versions": read_conditions(request)}
+    if request[IDENTITY].is_admin:
+        payload["any_owner"] = True
     await read_body(request)
-    return await perform(request, build_command(request, "task.delete", _for_admin(request, payload)))
+    return await perform(request, build_command(request, DELETE_TASK.of(payload)))
 
 
 async def write_batch(request: web.Request) -> web.Response:
@@ -125,19 +140,18 @@ async def write_batch(request: web.Request) -> web.Response:
         await charge(request, -(-min(len(asked), BATCH_MAXIMUM) // OPERATIONS_A_HIT))
     batch = validate(_BATCH, content)
     room = Room()
-    operations, turns = [], Turns()
+    operations: list[BatchedOperation] = []
+    turns = Turns()
     for item in batch["operations"]:
         operations.append(_operation(item, room))
         await turns.give()  # an invalid or recurring one takes a hundred times as long as others
-    payload = {"operations": operations}
-    return await perform(request, build_command(request, "task.batch", _for_admin(request, payload)))
+    payload: WriteBatch = {"operations": operations}
+    if request[IDENTITY].is_admin:
+        payload["any_owner"] = True
+    return await perform(request, build_command(request, WRITE_BATCH.of(payload)))
 
 
-def _for_admin(request: web.Request, payload: dict[str, Any]) -> dict[str, Any]:
-    return {**payload, "any_owner": True} if request[IDENTITY].is_admin else payload
-
-
-def _operation(item: Any, room: Room) -> dict[str, Any]:
+def _operation(item: Any, room: Room) -> BatchedOperation:
     """The operation for the worker; or a problem, which tells as much of what is wrong as there is room for."""
     faults = None if room.fields else faults_of_operation(item)
     if faults:
@@ -149,10 +163,10 @@ def _operation(item: Any, room: Room) -> dict[str, Any]:
     if "id" in operation:
         version = operation.pop("if_version", None)
         operation["if_versions"] = None if version is None else [version]
-    return operation
+    return cast("BatchedOperation", operation)
 
 
-def _refused(told: dict[str, Any]) -> dict[str, Any]:
+def _refused(told: dict[str, Any]) -> BatchedRefusal:
     return {"error": problem("validation-error", "This operation is not valid.", **told)}
 
 

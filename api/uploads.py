@@ -22,7 +22,7 @@ from api.bodies import broken_body, media_type
 from api.encodings import PIECE_BYTES, decoded_pieces, refuse_encoding
 from api.errors import Problem
 from api.http import invalid
-from core.commands import Effect
+from core.commands.effects import Effect
 from core.formats.registry import head_of
 from core.formats.rows import Head, ImportRefused
 from core.formats.streams.decompress import HEAD_BYTES, decompressed_head

@@ -8,6 +8,7 @@ from api.errors import Problem, Unauthenticated
 from api.http import json_response
 from api.keys import GUESS_LIMITS, IDENTITY, PASSWORDS, POOL
 from api.writes.submission import answer, build_command, perform, read_idempotency_key
+from core.commands.kinds import UPDATE_USER, UpdateUser
 from core.jobs.queries import find_outcome
 from core.users.queries import own_password_hash, read_profile
 from core.users.schemas import ProfileUpdate, User
@@ -26,10 +27,16 @@ async def get_profile(request: web.Request) -> web.Response:
 async def update_profile(request: web.Request) -> web.Response:
     """`PATCH /user/me`."""
     changes = await read_json(request, _UPDATE)
-    payload = {name: changes[name] for name in ("email", "time_zone", "reminder_offsets") if name in changes}
+    payload: UpdateUser = {}
+    if "email" in changes:
+        payload["email"] = changes["email"]
+    if "time_zone" in changes:
+        payload["time_zone"] = changes["time_zone"]
+    if "reminder_offsets" in changes:
+        payload["reminder_offsets"] = changes["reminder_offsets"]
+    command = build_command(request, UPDATE_USER.of(payload))
     if "password" not in changes:
-        return await perform(request, build_command(request, "user.update", payload))
-    command = build_command(request, "user.update", payload)
+        return await perform(request, command)
     if read_idempotency_key(request) is not None:
         # A repeat comes with the old password of the first request, which is right no more.
         outcome = await find_outcome(request.app[POOL], command)

@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from core.commands import Effect
+from core.commands.effects import Effect
 from core.database.pools import Connection
 
 _CURRENT_ADMINS = "SELECT id FROM users WHERE id = ANY ($1::bigint[]) AND role = 'admin'"

@@ -11,7 +11,7 @@ import time
 from dataclasses import dataclass, field
 
 from core import metrics
-from core.commands import Effect
+from core.commands.effects import Effect
 from core.database.faults import is_transient
 from core.errors import StorageFull, StorageUnavailable
 from core.exports.files import Selection, count_tasks, snapshot, write_file

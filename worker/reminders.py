@@ -3,7 +3,7 @@
 import asyncio
 
 from core import clock, metrics
-from core.jobs.queues import call_time
+from core.jobs.queues import DELIVER, call_worker
 from core.logs import get_logger
 from core.reminders.writes.planning import plan_for_changed_user
 from core.reminders.writes.sending import USERS_AT_ONCE, send_due
@@ -30,7 +30,7 @@ async def send_due_reminders(services: Services) -> None:
             metrics.REMINDER_LATENESS.observe(seconds)
         log.info("reminders sent", sent=len(sent.lateness), digests=sent.digests, cancelled=sent.cancelled)
         if sent.calls_for_delivery:
-            await call_time(services.queue, "deliver")
+            await call_worker(services.queue, DELIVER)
         if sent.reminders < FEW:
             await asyncio.sleep(GATHERING_SECONDS)
 

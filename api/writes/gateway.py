@@ -22,7 +22,8 @@ from api.writes.lane_writer import LaneWriter, Submission
 from api.writes.promises import NOT_LISTED, Promises
 from core import lanes, metrics
 from core.cache import CacheInvalidator
-from core.commands import Command, Outcome, decode_outcomes
+from core.commands.effects import Outcome, decode_outcomes
+from core.commands.wire import Command
 from core.database.reads import within
 from core.deferred import Deferred
 from core.errors import DatabaseUnavailable, QueueUnavailable

@@ -11,7 +11,8 @@ from typing import Any
 from arq.connections import ArqRedis
 
 from core import lanes, metrics
-from core.commands import Command, Outcome, encode_batch
+from core.commands.effects import Outcome
+from core.commands.wire import Command, encode_batch
 from core.errors import QueueUnavailable
 from core.jobs.pending import PendingJobs
 from core.redis.clients import REDIS_FAULTS

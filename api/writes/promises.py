@@ -8,7 +8,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from arq.connections import ArqRedis
 
 from api.writes.lane_writer import Submission
-from core.commands import Command, Effect, Outcome
+from core.commands.effects import Effect, Outcome
+from core.commands.wire import Command
 from core.errors import QueueUnavailable
 from core.jobs.outcomes import key_reuse
 from core.jobs.pending import PendingJobs

@@ -12,7 +12,9 @@ from api.errors import Problem, problem_response
 from api.http import json_response
 from api.keys import BODY, GATEWAY, IDENTITY, JOB_ID, REQUEST_ID, SETTINGS, TOKENS
 from core import clock
-from core.commands import ANONYMOUS, Command, Outcome
+from core.commands.effects import Outcome
+from core.commands.kinds import Asked
+from core.commands.wire import ANONYMOUS, Command
 from core.ids import job_id_for_key, new_job_id
 from core.jobs.queries import JobView
 from core.jobs.tables import FINAL_STATES
@@ -78,8 +80,7 @@ def read_idempotency_key(request: web.Request) -> str | None:
 
 def build_command(
     request: web.Request,
-    kind: str,
-    payload: dict[str, Any],
+    asked: Asked,
     *,
     user_id: int | None = None,
     scope: str = "",
@@ -89,8 +90,7 @@ def build_command(
 
     Args:
         request: its `Idempotency-Key`, method, path and body make the fingerprint.
-        kind: of the command.
-        payload: of the command; holds no secret.
+        asked: the kind, and its payload, which holds no secret.
         user_id: on whose behalf, where that is not the caller.
         scope: tells keys of users apart who have no id yet.
         body: stands for the request's body where that was not read into memory.
@@ -106,9 +106,9 @@ def build_command(
         request[JOB_ID] = job_id_for_key(owner, scope + key)
     return Command(
         id=request[JOB_ID],
-        kind=kind,
+        kind=asked.kind.name,
         user_id=owner,
-        payload=payload,
+        payload=asked.payload,
         created_at=clock.timestamp(),
         request_id=request[REQUEST_ID],
         fingerprint=None if key is None else request_fingerprint(request, body),

@@ -8,7 +8,8 @@ import orjson
 
 from core.channels.queries import CHANNEL_JSON
 from core.channels.schemas import TEST_EVENT
-from core.commands import Effect
+from core.commands.effects import Effect
+from core.commands.kinds import CreateChannel, DeleteChannel, Operation, RotateSecret, TestChannel, UpdateChannel
 from core.database.pools import Connection, Pool
 from core.database.transactions import delete_in_chunks
 
@@ -85,19 +86,14 @@ FROM   d, event
 _STATE = "SELECT state FROM channels WHERE id = $2 AND user_id = $1 AND state <> 'deleted'"
 
 
-async def create_channels(connection: Connection, creations: Sequence[dict[str, Any]]) -> list[Effect]:
-    """Makes channels.
-
-    Args:
-        connection: in a transaction.
-        creations: `user_id`, `kind`, `url` and `secret` (sealed, as base64; no secret but a webhook's), `masked`,
-            `events`, `quiet_hours`.
-    """
+async def create_channels(connection: Connection, creations: Sequence[Operation[CreateChannel]]) -> list[Effect]:
+    """Makes channels; `connection` is in a transaction."""
     effects = []
-    for wanted in creations:
+    for creation in creations:
+        wanted = creation.payload
         channel = await connection.fetchval(
             _CREATE,
-            wanted["user_id"],
+            creation.user_id,
             wanted["kind"],
             base64.b64decode(wanted["url"]),
             wanted["masked"],
@@ -109,14 +105,14 @@ async def create_channels(connection: Connection, creations: Sequence[dict[str, 
     return effects
 
 
-async def update_channels(connection: Connection, updates: Sequence[dict[str, Any]]) -> list[Effect]:
-    """Changes channels; each of `updates` has `user_id`, `id`, and any of `url` (sealed, as base64, with `masked`),
-    `events`, `quiet_hours`, `state`."""
+async def update_channels(connection: Connection, updates: Sequence[Operation[UpdateChannel]]) -> list[Effect]:
+    """Changes channels."""
     effects = []
-    for update in updates:
+    for operation in updates:
+        update = operation.payload
         channel = await connection.fetchval(
             _UPDATE,
-            update["user_id"],
+            operation.user_id,
             update["id"],
             base64.b64decode(update["url"]) if "url" in update else None,
             update.get("masked"),
@@ -129,24 +125,24 @@ async def update_channels(connection: Connection, updates: Sequence[dict[str, An
     return effects
 
 
-async def rotate_secrets(connection: Connection, rotations: Sequence[dict[str, Any]]) -> list[Effect]:
-    """Gives webhooks new secrets; each of `rotations` has `user_id`, `id` and the `secret` (sealed, as base64)."""
+async def rotate_secrets(connection: Connection, rotations: Sequence[Operation[RotateSecret]]) -> list[Effect]:
+    """Gives webhooks new secrets."""
     effects = []
     for rotation in rotations:
-        secret = base64.b64decode(rotation["secret"])
-        channel = await connection.fetchval(_ROTATE, rotation["user_id"], rotation["id"], secret)
+        secret = base64.b64decode(rotation.payload["secret"])
+        channel = await connection.fetchval(_ROTATE, rotation.user_id, rotation.payload["id"], secret)
         effects.append(Effect(200, channel) if channel is not None else _no_such_channel())
     return effects
 
 
-async def delete_channels(connection: Connection, deletions: Sequence[dict[str, Any]]) -> list[Effect]:
-    """Deletes channels; each of `deletions` has `user_id` and `id`.
+async def delete_channels(connection: Connection, deletions: Sequence[Operation[DeleteChannel]]) -> list[Effect]:
+    """Deletes channels.
 
     A channel with many deliveries is hidden at once, and `purge_deleted_channels` removes the rest.
     """
     effects = []
     for deletion in deletions:
-        deleted = await connection.fetchval(_DELETE, deletion["user_id"], deletion["id"])
+        deleted = await connection.fetchval(_DELETE, deletion.user_id, deletion.payload["id"])
         if deleted is not None:
             await connection.execute(_DELETE_DELIVERIES, deleted, DELETED_AT_ONCE)
             await connection.execute(_DELETE_EMPTY, deleted)
@@ -154,14 +150,14 @@ async def delete_channels(connection: Connection, deletions: Sequence[dict[str, 
     return effects
 
 
-async def try_channels(connection: Connection, tests: Sequence[dict[str, Any]]) -> list[Effect]:
-    """Lets channels say something; each of `tests` has `user_id` and `id`. The result is the delivery."""
+async def try_channels(connection: Connection, tests: Sequence[Operation[TestChannel]]) -> list[Effect]:
+    """Lets channels say something. The result is the delivery."""
     effects = []
     for test in tests:
-        delivery = await connection.fetchval(_TEST, test["user_id"], test["id"], TEST_EVENT)
+        delivery = await connection.fetchval(_TEST, test.user_id, test.payload["id"], TEST_EVENT)
         if delivery is not None:
             effects.append(Effect(201, delivery))
-        elif await connection.fetchval(_STATE, test["user_id"], test["id"]) is not None:
+        elif await connection.fetchval(_STATE, test.user_id, test.payload["id"]) is not None:
             effects.append(channel_is_disabled())
         else:
             effects.append(_no_such_channel())

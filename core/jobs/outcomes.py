@@ -5,7 +5,8 @@ from typing import Any
 
 import orjson
 
-from core.commands import Command, Effect
+from core.commands.effects import Effect
+from core.commands.wire import Command
 
 BEGUN = 202
 """The status of a command that began long work, whose outcome its job will tell."""

@@ -27,9 +27,9 @@ from typing import Any, TypeVar
 import orjson
 from arq.connections import ArqRedis
 
-from core.commands import Command
+from core.commands.kinds import LONG_WORK
+from core.commands.wire import Command
 from core.errors import DatabaseUnavailable, QueueUnavailable
-from core.jobs.queues import LONG_WORK
 from core.redis.clients import REDIS_FAULTS, reply
 
 T = TypeVar("T")

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from core.commands import Command, Outcome
+from core.commands.effects import Outcome
+from core.commands.wire import Command
 from core.database.faults import is_data_fault
 from core.database.pools import Connection
 from core.database.read_pool import ReadPool

@@ -1,5 +1,7 @@
 """The arq queues, and how workers are called to look into one."""
 
+from dataclasses import dataclass
+
 from arq.connections import ArqRedis
 
 from core.redis.clients import wake_channel
@@ -11,23 +13,22 @@ TIME_QUEUE = "tenfold:time"
 QUEUES = {"writes": WRITES_QUEUE, "bulk": BULK_QUEUE, "time": TIME_QUEUE, "maintenance": MAINTENANCE_QUEUE}
 """The names that operators use → the arq queues."""
 
-LONG_WORK = {"import": "run_imports", "export": "run_exports"}
-"""Kinds of jobs that outlive their command → the arq job that looks for such work. `<kind>.cancel` ends one."""
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A job that looks for work of its kind, and the queue on which it runs."""
+
+    queue: str
+    job: str
 
 
-async def call_bulk(queue: ArqRedis, kind: str) -> None:
-    """Lets a worker look for long work of a kind in `LONG_WORK`, and wakes one."""
-    await queue.enqueue_job(LONG_WORK[kind], _queue_name=BULK_QUEUE)
-    await queue.publish(wake_channel(BULK_QUEUE), "")
+RUN_IMPORTS = Call(BULK_QUEUE, "run_imports")
+RUN_EXPORTS = Call(BULK_QUEUE, "run_exports")
+DELIVER = Call(TIME_QUEUE, "deliver")
+RUN_MAINTENANCE = Call(MAINTENANCE_QUEUE, "run_maintenance")
 
 
-async def call_time(queue: ArqRedis, job: str) -> None:
-    """Lets a worker look for what has come due: `send_due_reminders` or `deliver`."""
-    await queue.enqueue_job(job, _queue_name=TIME_QUEUE)
-    await queue.publish(wake_channel(TIME_QUEUE), "")
-
-
-async def call_maintenance(queue: ArqRedis) -> None:
-    """Lets a worker look for runs of maintenance that were ordered, and wakes one."""
-    await queue.enqueue_job("run_maintenance", _queue_name=MAINTENANCE_QUEUE)
-    await queue.publish(wake_channel(MAINTENANCE_QUEUE), "")
+async def call_worker(queue: ArqRedis, call: Call) -> None:
+    """Lets a worker look for work, and wakes one."""
+    await queue.enqueue_job(call.job, _queue_name=call.queue)
+    await queue.publish(wake_channel(call.queue), "")

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 import orjson
 
-from core.commands import Command, Effect
+from core.commands.effects import Effect
+from core.commands.wire import Command
 from core.database.pools import Connection, Pool
 from core.database.transactions import delete_in_chunks
 from core.jobs.outcomes import BEGUN, state_of

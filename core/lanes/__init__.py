@@ -11,7 +11,8 @@ from typing import Any
 
 from arq.connections import ArqRedis
 
-from core.commands import Command
+from core.commands.kinds import KINDS
+from core.commands.wire import Command
 from core.jobs.queues import WRITES_QUEUE
 from core.redis.clients import wake_channel
 
@@ -27,10 +28,11 @@ STALE_SECONDS = 30.0
 
 def lane_of(command: Command, write_lanes: int) -> str:
     """The name of the lane for a command; registrations, which have no user yet, are among the accounts."""
-    if command.kind.startswith(("user.", "session.")):
+    lanes = KINDS[command.kind].lanes
+    if lanes == "accounts":
         return ACCOUNTS
     number = lane_of_user(command.user_id, write_lanes)
-    return f"{_BATCHES}{number}" if command.kind == "task.batch" else number
+    return f"{_BATCHES}{number}" if lanes == "batches" else number
 
 
 def lane_of_user(user_id: int, write_lanes: int) -> str:

@@ -8,7 +8,8 @@ import orjson
 from arq.connections import ArqRedis
 
 from core import lanes
-from core.commands import Command, Effect, Entry, UnreadableEntry, decode_entry
+from core.commands.effects import Effect
+from core.commands.wire import Command, Entry, UnreadableEntry, decode_entry
 from core.database.pools import Pool
 from core.ids import is_job_id
 from core.jobs.pending import PendingJobs

@@ -1,9 +1,9 @@
 """Writes of notifications."""
 
 from collections.abc import Sequence
-from typing import Any
 
-from core.commands import Effect
+from core.commands.effects import Effect
+from core.commands.kinds import MarkNotification, Operation
 from core.database.pools import Connection
 from core.notifications.queries import NOTIFICATION_JSON
 
@@ -24,10 +24,13 @@ ORDER  BY input.place
 """  # noqa: S608
 
 
-async def mark_notifications(connection: Connection, marks: Sequence[dict[str, Any]]) -> list[Effect]:
-    """Marks notifications; each of `marks` has `user_id`, `id` and `read`."""
+async def mark_notifications(connection: Connection, marks: Sequence[Operation[MarkNotification]]) -> list[Effect]:
+    """Marks notifications as read, or as unread."""
     rows = await connection.fetch(
-        _MARK, [mark["user_id"] for mark in marks], [mark["id"] for mark in marks], [mark["read"] for mark in marks]
+        _MARK,
+        [mark.user_id for mark in marks],
+        [mark.payload["id"] for mark in marks],
+        [mark.payload["read"] for mark in marks],
     )
     return [
         Effect(200, row["notification"])

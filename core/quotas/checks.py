@@ -4,18 +4,15 @@ They are checked when a command is applied, in its transaction: there a user's c
 """
 
 import collections
-from collections.abc import Awaitable, Callable, Sequence
-from functools import partial
-from typing import Any
+from collections.abc import Sequence
 
-from core.commands import Effect
+from core.commands.effects import Effect
+from core.commands.kinds import BeginExport, BeginImport, CreateChannel, CreateTask, Operation, OrderMaintenance
 from core.database.pools import Connection, Pool
 from core.quotas.queries import FILES, Held
 from core.quotas.refusals import quota_exceeded, refusal_of
 from core.quotas.tasks import TaskQuota
 from core.settings import Settings
-
-_Check = Callable[[Connection, Sequence[dict[str, Any]]], Awaitable[dict[int, Effect]]]
 
 _CHANNELS = """
 SELECT user_id, count(*) AS channels
@@ -39,29 +36,10 @@ class Quotas:
         self.tasks = TaskQuota(pool, settings.quota_tasks)
         self._pool = pool
         self._settings = settings
-        self._checks: dict[str, _Check] = {
-            "channel.create": self._refuse_channels,
-            "export": partial(self._refuse_long_work, exports=1),
-            "import": partial(self._refuse_long_work, exports=0),
-            "maintenance": partial(self._refuse_long_work, exports=0),
-        }
 
     async def close(self) -> None:
         """Ends what goes on in the background."""
         await self.tasks.close()
-
-    async def refuse(self, connection: Connection, kind: str, arguments: Sequence[dict[str, Any]]) -> dict[int, Effect]:
-        """Place → the refusal, for those operations of a kind that would pass a quota of their user.
-
-        Args:
-            connection: in the transaction that would carry them out.
-            kind: of the operations.
-            arguments: of each, with `user_id`.
-        """
-        if kind == "task.create":
-            return await self.tasks.refuse(connection, [one["user_id"] for one in arguments])
-        check = self._checks.get(kind)
-        return {} if check is None else await check(connection, arguments)
 
     async def bytes_left(self, user_id: int, *, export_id: str) -> int | None:
         """How large the file of an export may become, beside what its user has stored otherwise; None: no limit."""
@@ -77,31 +55,61 @@ class Quotas:
         limit = self._settings.quota_stored_bytes
         return quota_exceeded("stored_bytes", limit=limit, used=limit - left)
 
-    async def _refuse_channels(self, connection: Connection, arguments: Sequence[dict[str, Any]]) -> dict[int, Effect]:
+    # Each takes operations, in the transaction that would carry them out, and returns place → the refusal, of those
+    # that would pass a quota of their user.
+
+    async def refuse_tasks(
+        self, connection: Connection, creations: Sequence[Operation[CreateTask]]
+    ) -> dict[int, Effect]:
+        """Refuses new tasks."""
+        return await self.tasks.refuse(connection, [one.user_id for one in creations])
+
+    async def refuse_channels(
+        self, connection: Connection, creations: Sequence[Operation[CreateChannel]]
+    ) -> dict[int, Effect]:
+        """Refuses new channels."""
         limit = self._settings.quota_channels
-        rows = await connection.fetch(_CHANNELS, [one["user_id"] for one in arguments]) if limit else []
+        rows = await connection.fetch(_CHANNELS, [one.user_id for one in creations]) if limit else []
         used = collections.Counter({row["user_id"]: row["channels"] for row in rows})
         refused = {}
-        for place, one in enumerate(arguments):
-            if limit and used[one["user_id"]] >= limit:
-                refused[place] = quota_exceeded("channels", limit=limit, used=used[one["user_id"]])
+        for place, one in enumerate(creations):
+            if limit and used[one.user_id] >= limit:
+                refused[place] = quota_exceeded("channels", limit=limit, used=used[one.user_id])
             else:
-                used[one["user_id"]] += 1
+                used[one.user_id] += 1
         return refused
 
-    async def _refuse_long_work(
-        self, connection: Connection, arguments: Sequence[dict[str, Any]], *, exports: int
+    async def refuse_exports(
+        self, connection: Connection, creations: Sequence[Operation[BeginExport]]
     ) -> dict[int, Effect]:
-        users = list({one["user_id"] for one in arguments})
+        """Refuses exports."""
+        return await self._refuse_long_work(connection, [(one.user_id, 0) for one in creations], exports=1)
+
+    async def refuse_imports(
+        self, connection: Connection, creations: Sequence[Operation[BeginImport]]
+    ) -> dict[int, Effect]:
+        """Refuses imports."""
+        return await self._refuse_long_work(connection, [(one.user_id, one.payload["bytes"]) for one in creations])
+
+    async def refuse_maintenance(
+        self, connection: Connection, orders: Sequence[Operation[OrderMaintenance]]
+    ) -> dict[int, Effect]:
+        """Refuses runs of maintenance."""
+        return await self._refuse_long_work(connection, [(one.user_id, 0) for one in orders])
+
+    async def _refuse_long_work(
+        self, connection: Connection, wanted: Sequence[tuple[int, int]], *, exports: int = 0
+    ) -> dict[int, Effect]:
+        """`wanted`: of each the user, and the bytes that are to be stored."""
         held = {
             row["user_id"]: Held(
                 row["waiting_jobs"] + row["maintenance"], row["exports_kept"], int(row["stored_bytes"])
             )
-            for row in await connection.fetch(_HELD, users, None)
+            for row in await connection.fetch(_HELD, list({user_id for user_id, _ in wanted}), None)
         }
         refused = {}
-        for place, one in enumerate(arguments):
-            have, size = held[one["user_id"]], one.get("bytes", 0)
+        for place, (user_id, size) in enumerate(wanted):
+            have = held[user_id]
             refusal = refusal_of(self._settings, have, exports=exports, size=size)
             if refusal is not None:
                 refused[place] = refusal

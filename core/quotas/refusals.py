@@ -3,7 +3,7 @@
 from typing import Any
 
 from core import metrics
-from core.commands import Effect
+from core.commands.effects import Effect
 from core.quotas.queries import Held
 from core.settings import Settings
 

@@ -11,7 +11,7 @@ import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from core.commands import Effect
+from core.commands.effects import Effect
 from core.database.pools import Connection, Pool
 from core.logs import get_logger
 from core.quotas.refusals import quota_exceeded

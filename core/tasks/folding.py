@@ -11,7 +11,7 @@ from typing import Any
 import asyncpg
 import orjson
 
-from core.commands import Effect
+from core.commands.effects import Effect
 from core.tasks.recurrence import Following
 from core.tasks.rules import RecurrenceTooExpensive
 from core.tasks.series import next_task, refused_rule, too_expensive

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from core.commands import Effect
+from core.commands.effects import Effect
 from core.loop_turns import Turns
 from core.tasks.recurrence import Following, following, require_next_date, zone_named
 from core.tasks.rules import RecurrenceInvalid, RecurrenceTooExpensive

@@ -14,7 +14,7 @@ from core.settings import Settings
 from core.users.passwords import hash_password
 from core.users.queries import all_users, user_named
 from core.users.schemas import ProfileUpdate, Register
-from core.users.writes.accounts import give_role, register_users, update_users
+from core.users.writes.accounts import give_role, register_user, update_user
 
 
 class UserFault(Exception):
@@ -44,16 +44,14 @@ async def create_user(
     except ValidationError as error:
         raise UserFault(_in_words(error)) from None
     async with _connection(settings) as connection:
-        [effect] = await register_users(
+        effect = await register_user(
             connection,
-            [
-                {
-                    "username": username,
-                    "email": wanted["email"],
-                    "password_hash": hash_password(password),
-                    "role": role,
-                }
-            ],
+            {
+                "username": username,
+                "email": wanted["email"],
+                "password_hash": hash_password(password),
+                "role": role,
+            },
         )
     if effect.error is not None:
         raise UserFault(effect.error["detail"])
@@ -94,7 +92,7 @@ async def set_password(settings: Settings, username: str, password: str) -> None
         user_id = await user_named(connection, username)
         if user_id is None:
             raise UserFault(f"There is no user {username}.")
-        await update_users(connection, [{"user_id": user_id, "password_hash": hash_password(password)}])
+        await update_user(connection, user_id, {"password_hash": hash_password(password)})
 
 
 async def _forget(settings: Settings, user_id: int) -> None:

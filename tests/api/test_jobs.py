@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from api.tokens import Tokens
-from core.commands import ANONYMOUS
+from core.commands.wire import ANONYMOUS
 from core.ids import job_id_for_key
 from tests.api.problems import assert_problem
 from tests.conftest import MakeService

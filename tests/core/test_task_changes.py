@@ -12,7 +12,8 @@ import pytest
 from hypothesis import HealthCheck, example, given
 from hypothesis import strategies as st
 
-from core.commands import Effect
+from core.commands.effects import Effect
+from core.commands.kinds import DELETE_TASK, UPDATE_TASK, Operation
 from core.database.pools import Connection, Pool
 from core.tasks.fields import DESCRIPTION_MAXIMUM, LABEL_MAXIMUM, LABELS_MAXIMUM, TITLE_MAXIMUM
 from core.tasks.folding import AnswerBudget, too_much
@@ -175,9 +176,9 @@ async def test_changes_of_the_same_tasks_together_come_to_the_same_as_one_after_
     await one_by_one.prepare(owner)
     await together.prepare(owner)
     async with workers.acquire() as connection, connection.transaction():  # in one, in which it is one time
-        effects = [await change_tasks(connection, [change]) for change in one_by_one.concrete(changes)]
+        effects = [await _change(connection, [change]) for change in one_by_one.concrete(changes)]
         expected = await one_by_one.state(connection, [effect for [effect] in effects])
-        found = await together.state(connection, await change_tasks(connection, together.concrete(changes)))
+        found = await together.state(connection, await _change(connection, together.concrete(changes)))
     for what in expected:
         assert found[what] == expected[what], what
 
@@ -194,7 +195,7 @@ async def test_a_state_that_the_table_would_refuse_fails_though_another_follows_
     async with workers.acquire() as connection:
         with pytest.raises(asyncpg.PostgresError) as raised:
             async with connection.transaction():
-                await change_tasks(connection, changes)
+                await _change(connection, changes)
     assert (raised.value.sqlstate or "")[:2] in {"22", "23"}
     assert await owner.fetchval("SELECT version FROM tasks WHERE id = $1", task) == 1
 
@@ -207,7 +208,7 @@ async def test_so_does_a_value_that_it_cannot_read(
     changes = [_update(cast.alice, task, **values), _update(cast.alice, task, status="completed")]
     async with workers.acquire() as connection, connection.transaction():
         with pytest.raises(asyncpg.PostgresError) as raised:
-            await change_tasks(connection, changes)
+            await _change(connection, changes)
     assert (raised.value.sqlstate or "")[:2] in {"22", "23"}
 
 
@@ -216,7 +217,7 @@ async def _statements(workers: Pool, changes: list[dict[str, Any]]) -> list[str]
     sent: list[str] = []
     async with workers.acquire() as connection, connection.transaction():
         with connection.query_logger(lambda query: sent.append(query.query)):
-            await change_tasks(connection, changes)
+            await _change(connection, changes)
     return [query for query in sent if "pg_catalog" not in query and "'jit'" not in query]
 
 
@@ -261,8 +262,8 @@ async def test_results_that_do_not_go_into_a_budget_are_refused_with_all_behind_
     changes.append({"op": "delete", "user_id": cast.alice, "id": tasks[0]})
     budget = AnswerBudget()
     async with workers.acquire() as connection, connection.transaction():
-        first = await change_tasks(connection, changes[:100], budget)
-        last = await change_tasks(connection, changes[100:], budget)
+        first = await _change(connection, changes[:100], budget)
+        last = await _change(connection, changes[100:], budget)
     effects = first + last
     statuses = [effect.status_code for effect in effects]
     done = statuses.count(200)
@@ -297,9 +298,9 @@ async def test_no_task_is_larger_than_what_is_reckoned_with(
         "recurrence": "FREQ=DAILY;BYMONTH=" + "1," * 240 + "1",
     }
     async with workers.acquire() as connection, connection.transaction():
-        [alone] = await change_tasks(connection, [_update(cast.alice, task, **largest)])
+        [alone] = await _change(connection, [_update(cast.alice, task, **largest)])
         budget = AnswerBudget(LARGEST_TASK_BYTES)
-        _, again = await change_tasks(connection, [_update(cast.alice, task, priority=n) for n in (1, 2)], budget)
+        _, again = await _change(connection, [_update(cast.alice, task, priority=n) for n in (1, 2)], budget)
     assert len(alone.result or "") <= LARGEST_TASK_BYTES
     assert again.status_code == 422
     assert budget.is_spent
@@ -314,7 +315,7 @@ async def test_a_failed_attempt_takes_nothing_from_the_budget(
     async with workers.acquire() as connection:
         with pytest.raises(asyncpg.PostgresError):
             async with connection.transaction():
-                await change_tasks(connection, changes, budget)
+                await _change(connection, changes, budget)
     assert budget == AnswerBudget()
 
 
@@ -329,6 +330,16 @@ async def _tasks(owner: asyncpg.Connection, user_id: int, number: int = 1, **val
         *row.values(),
     )
     return [row["id"] for row in rows]
+
+
+async def _change(
+    connection: Connection, changes: Sequence[dict[str, Any]], budget: AnswerBudget | None = None
+) -> list[Effect]:
+    operations: list[Operation[Any]] = [
+        Operation(UPDATE_TASK if change["op"] == "update" else DELETE_TASK, change["user_id"], "", change)
+        for change in changes
+    ]
+    return await change_tasks(connection, operations, budget)
 
 
 def _update(user_id: int, task_id: int, **values: Any) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from core import clock, lanes
-from core.commands import Command, encode_batch
+from core.commands.wire import Command, encode_batch
 from core.ids import new_job_id
 from core.jobs.pending import PENDING
 from tests.faults.checks import check_everything

@@ -7,7 +7,7 @@ from typing import Any
 import asyncpg
 import orjson
 
-from core.commands import Command
+from core.commands.wire import Command
 from core.ids import new_job_id
 from core.lanes.writes import LaneLease, claim_lane
 from tests.harness import insert_user

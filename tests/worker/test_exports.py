@@ -14,7 +14,7 @@ import orjson
 import pytest
 
 from core import lanes
-from core.commands import encode_batch
+from core.commands.wire import encode_batch
 from core.database.pools import worker_pool
 from core.exports import files
 from core.exports.writes.work import claim_export, renew_export

@@ -24,8 +24,9 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from structlog.testing import capture_logs
 
 from core import lanes, logs
+from core.commands import kinds
 from core.errors import IdentityRefused
-from core.jobs.queues import LONG_WORK, QUEUES
+from core.jobs.queues import DELIVER, QUEUES, RUN_EXPORTS, RUN_IMPORTS, RUN_MAINTENANCE
 from core.redis.clients import queue_client, wake_channel
 from tests.harness import answer_cut_off, connection, eventually
 from tests.worker.commands import create, new_user
@@ -42,7 +43,7 @@ from worker.runner import (
     serve_queue,
     with_policy,
 )
-from worker.writes.operations import COMMAND_KINDS
+from worker.writes.table import WRITES
 
 ROOT = Path(__file__).parents[2]
 TEST_QUEUE = "tenfold:test"
@@ -253,18 +254,22 @@ def test_every_job_that_is_enqueued_by_name_has_a_function() -> None:
     assert enqueued <= functions
 
 
-def test_the_api_asks_for_every_kind_of_command_and_for_no_other() -> None:
-    asked = set()
+def test_the_api_asks_for_every_kind_of_command_that_is_declared() -> None:
+    asked = {kind.name for kind in kinds.LONG_WORK.values()}  # as `DELETE /jobs/{id}` does
     for file in (ROOT / "api").rglob("*.py"):
         for node in ast.walk(ast.parse(file.read_text())):
-            if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("build_command"):
-                kind = node.args[1]
-                if ast.unparse(kind) == "f'{job.kind}.cancel'":
-                    asked |= {f"{name}.cancel" for name in LONG_WORK}
-                    continue
-                assert isinstance(kind, ast.Constant), f"{file.name}: the kind of a command stands where it is made"
-                asked.add(kind.value)
-    assert asked == COMMAND_KINDS
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "of":
+                name = ast.unparse(node.func.value)
+                if isinstance(kind := getattr(kinds, name, None), kinds.Kind):
+                    asked.add(kind.name)
+    assert asked == set(kinds.KINDS)
+
+
+def test_every_job_that_a_command_wakes_runs_on_the_queue_on_which_it_is_called() -> None:
+    jobs = {(queue.name, job.__name__) for queue in QUEUES_OF_JOBS.values() for job in queue.jobs}
+    wakes = {write.wakes for write in WRITES.values() if write.wakes is not None}
+    assert {RUN_IMPORTS, RUN_EXPORTS, RUN_MAINTENANCE, DELIVER} == wakes
+    assert {(call.queue, call.job) for call in wakes} <= jobs
 
 
 # -- woken, not polling

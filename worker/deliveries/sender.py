@@ -18,7 +18,7 @@ from core.deliveries.writes.claims import LEASE_SECONDS, ClaimedDelivery, claim_
 from core.deliveries.writes.fan_outs import fan_out
 from core.deliveries.writes.results import Result, record_results
 from core.errors import SecretsUnavailable
-from core.jobs.queues import call_time
+from core.jobs.queues import DELIVER, call_worker
 from core.leases import new_lease_owner
 from core.logs import get_logger
 from worker.deliveries.channels import SENDING_A_CHANNEL, Channels
@@ -62,7 +62,7 @@ async def deliver(services: Services) -> None:
         finally:
             await sender.close()
     if not is_done:
-        await call_time(services.queue, "deliver")
+        await call_worker(services.queue, DELIVER)
 
 
 class Sender:

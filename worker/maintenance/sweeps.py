@@ -14,7 +14,7 @@ from core.exports.waiting import expired_files, exports_wait
 from core.exports.writes.work import forget_files
 from core.imports.waiting import ended_imports, imports_wait
 from core.imports.writes.work import clean_up_after
-from core.jobs.queues import BULK_QUEUE, call_bulk
+from core.jobs.queues import BULK_QUEUE, RUN_EXPORTS, RUN_IMPORTS, call_worker
 from core.logs import get_logger
 from core.maintenance.writes.runs import record_sweep
 from worker.maintenance.faults import will_pass
@@ -49,14 +49,14 @@ async def empty_suspect_cache(services: Services) -> int:
 async def sweep_exports(services: Services) -> int:
     """Calls workers for exports that nobody carries out, and deletes files that were given up: they count as stored."""
     if await exports_wait(services.pool) and await services.queue.zcard(BULK_QUEUE) < CALLS_MAXIMUM:
-        await call_bulk(services.queue, "export")
+        await call_worker(services.queue, RUN_EXPORTS)
     return await delete_expired_files(services)
 
 
 async def sweep_imports(services: Services) -> int:
     """Calls workers for imports that nobody carries on, and cleans up after those that have ended."""
     if await imports_wait(services.pool) and await services.queue.zcard(BULK_QUEUE) < CALLS_MAXIMUM:
-        await call_bulk(services.queue, "import")
+        await call_worker(services.queue, RUN_IMPORTS)
     ended = await ended_imports(services.pool)
     for one in ended:
         await clean_up_after(services.pool, services.storage, one)

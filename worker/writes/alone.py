@@ -12,7 +12,8 @@ from typing import Any, TypeVar
 import orjson
 
 from core import lanes, metrics
-from core.commands import Command, Effect
+from core.commands.effects import Effect
+from core.commands.wire import Command
 from core.lanes.writes import LaneLease, lane_transaction
 from core.logs import get_logger
 from core.redis.clients import reply

@@ -10,7 +10,8 @@ from functools import partial
 from itertools import groupby
 
 from core import metrics
-from core.commands import Command
+from core.commands.kinds import CREATE_TASK, WRITE_BATCH
+from core.commands.wire import Command
 from core.database.faults import is_data_fault, is_transient, is_unavailable
 from core.database.pools import Connection
 from core.jobs.outcomes import outcome_message, state_of
@@ -49,7 +50,7 @@ async def apply_batch(
     for command in commands:
         by_id.setdefault(command.id, command)  # in the place of its first delivery
     applied: list[Applied] = []
-    for is_batch, group in groupby(by_id.values(), key=lambda command: command.kind == "task.batch"):
+    for is_batch, group in groupby(by_id.values(), key=lambda command: command.kind == WRITE_BATCH.name):
         if is_batch:
             applied += await _finish_batches(services, lease, list(group), suspects)
         elif suspects is not None:
@@ -106,7 +107,7 @@ async def _apply_together(
         in_a_transaction: also new tasks alone. Only there the wait for a lock is told from what takes long.
     """
     carefully = False
-    if not in_a_transaction and all(command.kind == "task.create" for command in commands):
+    if not in_a_transaction and all(command.kind == CREATE_TASK.name for command in commands):
         try:
             applied = await _create(services, commands, longest_seconds)
             if applied is not None:
@@ -175,7 +176,7 @@ async def _create(services: Services, commands: Sequence[Command], longest_secon
             if is_transient(error) and time.monotonic() - started >= longest_seconds:
                 raise Overdue from error
             raise
-    metrics.COMMANDS.labels("task.create", "succeeded").inc(len(commands))
+    metrics.COMMANDS.labels(CREATE_TASK.name, "succeeded").inc(len(commands))
     return [
         Applied(command, outcome_message(command, effect), frozenset({command.user_id}))
         for command, effect in zip(commands, effects, strict=True)

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 
 from core import lanes, metrics
-from core.commands import Command, Entry, UnreadableEntry, decode_entry
+from core.commands.wire import Command, Entry, UnreadableEntry, decode_entry
 from core.lanes.writes import LaneLease, LaneLost, claim_lane
 from core.logs import get_logger
 from core.redis.clients import QUEUE_REPLY_SECONDS, REDIS_FAULTS

@@ -4,7 +4,7 @@ import time
 from collections.abc import Sequence
 
 from core import lanes, metrics
-from core.commands import Entry
+from core.commands.wire import Entry
 from worker.runner import Services
 from worker.writes.applying import apply_batch
 from worker.writes.drain import Drain, draining

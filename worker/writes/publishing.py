@@ -5,13 +5,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from core import clock, lanes
-from core.commands import encode_outcomes
+from core.commands.effects import encode_outcomes
 from core.jobs.pending import PendingJobs
-from core.jobs.queues import LONG_WORK, call_bulk, call_maintenance, call_time
+from core.jobs.queues import call_worker
 from worker.runner import Services
 from worker.writes.operations import Applied
-
-CALLS_FOR_DELIVERY = frozenset({"channel.test", "delivery.redeliver"})
+from worker.writes.table import WRITES
 
 
 async def publish(services: Services, lane: str, origins: Mapping[int, str], applied: Sequence[Applied]) -> None:
@@ -47,13 +46,9 @@ async def _forget_owners(services: Services, applied: Sequence[Applied]) -> None
 
 
 async def _call_those_who_go_on(services: Services, applied: Sequence[Applied]) -> None:
-    kinds = {done.command.kind for done in applied}
-    if "maintenance" in kinds:
-        await call_maintenance(services.queue)
-    for kind in LONG_WORK.keys() & kinds:
-        await call_bulk(services.queue, kind)
-    if CALLS_FOR_DELIVERY & kinds:
-        await call_time(services.queue, "deliver")
+    writes = [WRITES[done.command.kind] for done in applied if done.command.kind in WRITES]
+    for call in {write.wakes for write in writes if write.wakes is not None}:
+        await call_worker(services.queue, call)
 
 
 def _log_writes(services: Services, applied: Sequence[Applied]) -> None:

@@ -9,7 +9,8 @@ import time
 from collections import deque
 from dataclasses import dataclass
 
-from core.commands import Command
+from core.commands.kinds import WRITE_BATCH
+from core.commands.wire import Command
 from worker.writes.applying import apply_batch
 from worker.writes.drain import Drain
 from worker.writes.operations import Applied
@@ -122,7 +123,7 @@ async def _read(drain: Drain, turns: RoundRobin) -> None:
         if not entry.commands:
             drain.consumed(entry.id)
             continue
-        batches = [command for command in entry.commands if command.kind == "task.batch"]
+        batches = [command for command in entry.commands if command.kind == WRITE_BATCH.name]
         runs = await begin_batches(drain.services, drain.lease, batches, drain.suspects)
         begun = dict(zip(map(id, batches), runs, strict=True))
         waiting = _Entry(entry.id, entry.origin, len(entry.commands), sizes[entry.id])

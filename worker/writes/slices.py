@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from core import metrics
 from core.batches.queries import Slice, stored_slices
 from core.batches.writes import forget_slices, record_slice
-from core.commands import Command, Effect
+from core.commands.effects import Effect
+from core.commands.wire import Command
 from core.database.pools import Connection
 from core.jobs.outcomes import StoredOutcome, outcome_message, state_of
 from core.jobs.queries import stored_outcomes

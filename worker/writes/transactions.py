@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from core import metrics
 from core.authority import current_admins, forbidden
-from core.commands import Effect
+from core.commands.effects import Effect
 from core.database.faults import is_data_fault, is_missing_reference, is_transient, is_unavailable
 from core.database.pools import Connection
 from core.database.transactions import savepoint
@@ -22,15 +22,7 @@ from core.tasks.queries import owners_of_tasks
 from core.tasks.writes.changes import change_tasks
 from worker.missing_partition import make_missing_partition
 from worker.runner import Services
-from worker.writes.operations import (
-    HANDLERS,
-    OF_A_TASK,
-    Operation,
-    Work,
-    WriteInSet,
-    cut_into_waves,
-    internal_error,
-)
+from worker.writes.operations import PlannedOperation, Work, cut_into_waves, internal_error
 
 Plan = Callable[[], Sequence[Work]]
 """Makes the operations anew for each attempt, since what an attempt did to them is void when it fails."""
@@ -121,7 +113,7 @@ class _Attempt:
             raise MissingPartition from error
 
     async def _transact(
-        self, apply_wave: Callable[[Connection, Sequence[Operation]], Awaitable[None]]
+        self, apply_wave: Callable[[Connection, Sequence[PlannedOperation]], Awaitable[None]]
     ) -> Sequence[Work]:
         works = self._plan()
         operations = [op for work in works for op in work.operations if op.effect is None]
@@ -140,20 +132,20 @@ class _Attempt:
                 raise
         return works
 
-    async def _apply_wave(self, connection: Connection, wave: Sequence[Operation]) -> None:
-        sets: dict[tuple[WriteInSet, int], list[Operation]] = defaultdict(list)
+    async def _apply_wave(self, connection: Connection, wave: Sequence[PlannedOperation]) -> None:
+        sets: dict[tuple[object, int], list[PlannedOperation]] = defaultdict(list)
         for operation in wave:
-            sets[HANDLERS[operation.kind], id(operation.budget)].append(operation)
-        for (handler, _), operations in sets.items():
-            arguments = [operation.arguments for operation in operations]
-            refused = await self._services.quotas.refuse(connection, operations[0].kind, arguments)
+            sets[operation.write.handler, id(operation.budget)].append(operation)
+        for operations in sets.values():
+            write = operations[0].write
+            refused = {} if write.refuse is None else await write.refuse(self._services.quotas, connection, operations)
             for place, effect in refused.items():
                 operations[place].effect = effect
             allowed = [operation for place, operation in enumerate(operations) if place not in refused]
             if allowed:
-                await _write_in_set(connection, handler, allowed)
+                await _write_in_set(connection, allowed)
 
-    async def _apply_wave_carefully(self, connection: Connection, wave: Sequence[Operation]) -> None:
+    async def _apply_wave_carefully(self, connection: Connection, wave: Sequence[PlannedOperation]) -> None:
         """As a set where that goes well, else half by half, so that a few poisonous operations cost few statements."""
         try:
             async with savepoint(connection):
@@ -172,35 +164,35 @@ class _Attempt:
             await self._apply_wave_carefully(connection, wave[middle:])
 
 
-async def _find_owners(connection: Connection, operations: Sequence[Operation]) -> None:
+async def _find_owners(connection: Connection, operations: Sequence[PlannedOperation]) -> None:
     """An admin names any task, but tasks are found by owner and id; who is no admin any more has his own alone."""
-    foreign = [op for op in operations if op.kind in OF_A_TASK and op.arguments.get("any_owner")]
+    foreign = [op for op in operations if op.any_owner and op.subject is not None and op.subject[0] == "task"]
     if foreign:
-        admins = await current_admins(connection, [op.arguments["user_id"] for op in foreign])
-        owners = await owners_of_tasks(connection, [op.arguments["id"] for op in foreign])
+        admins = await current_admins(connection, [op.user_id for op in foreign])
+        owners = await owners_of_tasks(connection, [op.payload["id"] for op in foreign])
         for operation in foreign:
-            caller, task_id = operation.arguments["user_id"], operation.arguments["id"]
+            caller, task_id = operation.user_id, operation.payload["id"]
             if caller not in admins and owners.get(task_id) != caller:
                 operation.effect = forbidden(task_id=task_id)
-            operation.arguments["user_id"] = owners.get(task_id, caller)
+            operation.user_id = owners.get(task_id, caller)
 
 
-async def _write_in_set(connection: Connection, handler: WriteInSet, operations: Sequence[Operation]) -> None:
-    arguments = [operation.arguments for operation in operations]
-    if operations[0].is_change:
-        effects = await change_tasks(connection, arguments, operations[0].budget)
+async def _write_in_set(connection: Connection, operations: Sequence[PlannedOperation]) -> None:
+    write = operations[0].write
+    if write.is_change:
+        effects = await change_tasks(connection, operations, operations[0].budget)
     else:
-        effects = await handler(connection, arguments)
+        effects = await write.handler(connection, operations)
     for operation, effect in zip(operations, effects, strict=True):
         operation.effect = effect
 
 
-def _effect_of_fault(operation: Operation, error: Exception) -> Effect:
+def _effect_of_fault(operation: PlannedOperation, error: Exception) -> Effect:
     if is_missing_reference(error):
         return Effect.rejected("invalid-token", "The user does not exist any more.")
     if is_data_fault(error):
-        log.warning("the database refused an operation", kind=operation.kind, error=type(error).__name__)
+        log.warning("the database refused an operation", kind=operation.kind.name, error=type(error).__name__)
         detail = "The database refused these values."
         return Effect.rejected("validation-error", detail, errors={"body": [detail]})
-    log.error("an operation failed", kind=operation.kind, exc_info=error)
+    log.error("an operation failed", kind=operation.kind.name, exc_info=error)
     return internal_error()

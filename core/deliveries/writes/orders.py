@@ -1,10 +1,10 @@
 """What commands do to deliveries."""
 
 from collections.abc import Sequence
-from typing import Any
 
 from core.channels.writes import channel_is_disabled
-from core.commands import Effect
+from core.commands.effects import Effect
+from core.commands.kinds import Operation, Redeliver
 from core.database.pools import Connection
 from core.deliveries.queries import DELIVERY_JSON
 
@@ -27,14 +27,14 @@ WHERE  d.id = $2 AND d.user_id = $1 AND c.state <> 'deleted'
 """
 
 
-async def redeliver(connection: Connection, wanted: Sequence[dict[str, Any]]) -> list[Effect]:
-    """Lets deliveries begin anew, whatever became of them; each of `wanted` has `user_id` and `id`."""
+async def redeliver(connection: Connection, wanted: Sequence[Operation[Redeliver]]) -> list[Effect]:
+    """Lets deliveries begin anew, whatever became of them."""
     effects = []
     for one in wanted:
-        delivery = await connection.fetchval(_REDELIVER, one["user_id"], one["id"])
+        delivery = await connection.fetchval(_REDELIVER, one.user_id, one.payload["id"])
         if delivery is not None:
             effects.append(Effect(200, delivery))
-        elif await connection.fetchval(_EXISTS, one["user_id"], one["id"]):
+        elif await connection.fetchval(_EXISTS, one.user_id, one.payload["id"]):
             effects.append(channel_is_disabled())
         else:
             effects.append(Effect.rejected("not-found", "There is no such delivery."))

@@ -5,12 +5,12 @@ Whoever touches both rows of an export locks `exports` first and `jobs` second.
 
 import itertools
 from collections.abc import Sequence
-from typing import Any
 
 import orjson
 
 from core.authority import current_admins, forbidden
-from core.commands import Effect
+from core.commands.effects import Effect
+from core.commands.kinds import BeginExport, CancelExport, Operation
 from core.database.pools import Connection
 from core.jobs.outcomes import BEGUN
 
@@ -52,41 +52,34 @@ ORDER  BY input.place
 """
 
 
-async def create_exports(connection: Connection, creations: Sequence[dict[str, Any]]) -> list[Effect]:
+async def create_exports(connection: Connection, creations: Sequence[Operation[BeginExport]]) -> list[Effect]:
     """Begins one export for each of `creations`; their jobs' rows are still to be written, by the same transaction.
 
     Args:
         connection: in a transaction.
-        creations: `job_id`, `user_id`, `format`, `filters` (as `TaskFilter.from_query` takes them, and `sort`),
-            `all_users` (everybody's tasks, which is for those who are admins now).
+        creations: those of everybody's tasks are refused unless their users are admins now.
     """
-    admins = await current_admins(connection, [c["user_id"] for c in creations if c["all_users"]])
-    are_allowed = [not creation["all_users"] or creation["user_id"] in admins for creation in creations]
+    admins = await current_admins(connection, [one.user_id for one in creations if one.payload["all_users"]])
+    are_allowed = [not one.payload["all_users"] or one.user_id in admins for one in creations]
     begun = list(itertools.compress(creations, are_allowed))
     await connection.execute(
         _CREATE,
-        [creation["job_id"] for creation in begun],
-        [creation["user_id"] for creation in begun],
-        [creation["format"] for creation in begun],
-        [orjson.dumps(creation["filters"]).decode() for creation in begun],
-        [creation["all_users"] for creation in begun],
+        [creation.job_id for creation in begun],
+        [creation.user_id for creation in begun],
+        [creation.payload["format"] for creation in begun],
+        [orjson.dumps(creation.payload["filters"]).decode() for creation in begun],
+        [creation.payload["all_users"] for creation in begun],
     )
     return [Effect(BEGUN) if is_allowed else forbidden() for is_allowed in are_allowed]
 
 
-async def cancel_exports(connection: Connection, cancellations: Sequence[dict[str, Any]]) -> list[Effect]:
-    """Ends each named export.
-
-    Args:
-        connection: in a transaction.
-        cancellations: `user_id`, the export's `id`, and `with_file`: whether the file of one that has succeeded is
-            given up, too, instead of a refusal.
-    """
+async def cancel_exports(connection: Connection, cancellations: Sequence[Operation[CancelExport]]) -> list[Effect]:
+    """Ends each named export; `connection` is in a transaction."""
     rows = await connection.fetch(
         _CANCEL,
-        [cancellation["id"] for cancellation in cancellations],
-        [cancellation["user_id"] for cancellation in cancellations],
-        [cancellation.get("with_file", False) for cancellation in cancellations],
+        [cancellation.payload["id"] for cancellation in cancellations],
+        [cancellation.user_id for cancellation in cancellations],
+        [cancellation.payload.get("with_file", False) for cancellation in cancellations],
     )
     return [_cancelled(row["is_ended"], row["state"]) for row in rows]
 

@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 
 from core.authority import forbidden
-from core.commands import Effect
+from core.commands.effects import Effect
 from core.database.pools import Pool
 from core.database.transactions import delete_in_chunks
 from core.exports.waiting import WAITING

@@ -4,11 +4,11 @@ Whoever touches both rows of an import locks `imports` first and `jobs` second.
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import orjson
 
-from core.commands import Effect
+from core.commands.effects import Effect
+from core.commands.kinds import BeginImport, CancelImport, Operation
 from core.database.pools import Connection
 from core.jobs.outcomes import BEGUN
 
@@ -52,40 +52,29 @@ ORDER  BY input.place
 """
 
 
-async def create_imports(connection: Connection, creations: Sequence[dict[str, Any]]) -> list[Effect]:
-    """Begins one import for each of `creations`; their jobs' rows are still to be written, by the same transaction.
-
-    Args:
-        connection: in a transaction.
-        creations: `job_id`, `user_id`, `format`, `filename`, `dry_run`, `options`, `object` (the upload's name in the
-            storage), `digest` (of the upload), `bytes`.
-    """
+async def create_imports(connection: Connection, creations: Sequence[Operation[BeginImport]]) -> list[Effect]:
+    """Begins one import for each of `creations`; their jobs' rows are still to be written, by the same transaction."""
     await connection.execute(
         _CREATE,
-        [creation["job_id"] for creation in creations],
-        [creation["user_id"] for creation in creations],
-        [creation["format"] for creation in creations],
-        [creation["filename"] for creation in creations],
-        [creation["dry_run"] for creation in creations],
-        [orjson.dumps(creation["options"]).decode() for creation in creations],
-        [creation["object"] for creation in creations],
-        [creation["digest"] for creation in creations],
-        [creation["bytes"] for creation in creations],
+        [creation.job_id for creation in creations],
+        [creation.user_id for creation in creations],
+        [creation.payload["format"] for creation in creations],
+        [creation.payload["filename"] for creation in creations],
+        [creation.payload["dry_run"] for creation in creations],
+        [orjson.dumps(creation.payload["options"]).decode() for creation in creations],
+        [creation.payload["object"] for creation in creations],
+        [creation.payload["digest"] for creation in creations],
+        [creation.payload["bytes"] for creation in creations],
     )
     return [Effect(BEGUN) for _ in creations]
 
 
-async def cancel_imports(connection: Connection, cancellations: Sequence[dict[str, Any]]) -> list[Effect]:
-    """Ends each named import; a chunk that is being written ends without effect.
-
-    Args:
-        connection: in a transaction.
-        cancellations: `user_id` and the import's `id`.
-    """
+async def cancel_imports(connection: Connection, cancellations: Sequence[Operation[CancelImport]]) -> list[Effect]:
+    """Ends each named import; a chunk that is being written ends without effect. `connection` is in a transaction."""
     rows = await connection.fetch(
         _CANCEL,
-        [cancellation["id"] for cancellation in cancellations],
-        [cancellation["user_id"] for cancellation in cancellations],
+        [cancellation.payload["id"] for cancellation in cancellations],
+        [cancellation.user_id for cancellation in cancellations],
     )
     return [_cancelled(row["is_there"], row["is_ended"]) for row in rows]
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-from core.commands import problem
+from core.commands.effects import problem
 from core.database.locks import Lock, locked
 from core.database.pools import Pool
 from core.database.transactions import delete_in_chunks

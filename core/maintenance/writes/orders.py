@@ -6,12 +6,12 @@ job is still to be done.
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
 
 import orjson
 
 from core.authority import current_admins, forbidden
-from core.commands import Effect
+from core.commands.effects import Effect
+from core.commands.kinds import Operation, OrderMaintenance
 from core.database.pools import Connection, Pool
 from core.jobs.outcomes import BEGUN
 from core.maintenance.schedule import SCHEDULE
@@ -27,22 +27,22 @@ FROM   unnest($1::text[], $2::text[], $3::text[]) AS o (name, job_id, arguments)
 """
 
 
-async def order_maintenance(connection: Connection, orders: Sequence[dict[str, Any]]) -> list[Effect]:
+async def order_maintenance(connection: Connection, orders: Sequence[Operation[OrderMaintenance]]) -> list[Effect]:
     """Orders one run for each of `orders`; their jobs' rows are still to be written, by the same transaction.
 
     Args:
         connection: in a transaction.
-        orders: `job_id`, `user_id` (refused unless that is an admin now), `name`, and the run's `arguments`.
+        orders: refused unless their users are admins now.
     """
-    admins = await current_admins(connection, [order["user_id"] for order in orders])
-    allowed = [order for order in orders if order["user_id"] in admins]
+    admins = await current_admins(connection, [order.user_id for order in orders])
+    allowed = [order for order in orders if order.user_id in admins]
     await connection.execute(
         _ORDER,
-        [order["name"] for order in allowed],
-        [order["job_id"] for order in allowed],
-        [orjson.dumps(order.get("arguments", {})).decode() for order in allowed],
+        [order.payload["name"] for order in allowed],
+        [order.job_id for order in allowed],
+        [orjson.dumps(order.payload.get("arguments", {})).decode() for order in allowed],
     )
-    return [Effect(BEGUN) if order["user_id"] in admins else forbidden() for order in orders]
+    return [Effect(BEGUN) if order.user_id in admins else forbidden() for order in orders]
 
 
 _NOTE = """

@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from core.commands import problem
+from core.commands.effects import problem
 from core.database.pools import Pool
 from core.leases import LEASE_SECONDS
 from core.maintenance.schedule import SWEEPS

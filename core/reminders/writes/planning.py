@@ -4,9 +4,9 @@ Everything else happens in the database, whose triggers keep reminders in step w
 """
 
 from collections.abc import Sequence
-from typing import Any
 
-from core.commands import Effect
+from core.commands.effects import Effect
+from core.commands.kinds import Operation, SetTaskReminders
 from core.database.locks import Lock, number_of, statement
 from core.database.pools import Connection, Pool
 from core.database.transactions import bounded_transaction
@@ -68,16 +68,12 @@ FROM   gathered
 _PLANNED = "UPDATE users SET reminders_planned_to = $2 WHERE id = $1"
 
 
-async def set_reminders(connection: Connection, changes: Sequence[dict[str, Any]]) -> list[Effect]:
-    """Gives tasks reminders of their own.
-
-    Args:
-        connection: in a transaction.
-        changes: `user_id` (the owner), `id`, and `reminders`: the validated rules, or None for those of the user.
-    """
-    user_ids = [change["user_id"] for change in changes]
-    task_ids = [change["id"] for change in changes]
-    rules = [None if change["reminders"] is None else " ".join(change["reminders"]) for change in changes]
+async def set_reminders(connection: Connection, changes: Sequence[Operation[SetTaskReminders]]) -> list[Effect]:
+    """Gives tasks reminders of their own, by rules that were validated; `connection` is in a transaction."""
+    user_ids = [change.user_id for change in changes]
+    task_ids = [change.payload["id"] for change in changes]
+    reminders = [change.payload["reminders"] for change in changes]
+    rules = [None if one is None else " ".join(one) for one in reminders]
     await connection.execute(_SET, user_ids, task_ids, rules)
     rows = await connection.fetch(_AS_SET, user_ids, task_ids)
     return [

@@ -10,7 +10,9 @@ from typing import Any
 
 import orjson
 
-from core.commands import Command, Effect
+from core.commands.effects import Effect
+from core.commands.kinds import DELETE_TASK, CreateTask, DeleteTask, Operation, UpdateTask
+from core.commands.wire import Command
 from core.database.pools import Connection
 from core.tasks.columns import task_json
 from core.tasks.fields import DEFAULT_PRIORITY, DEFAULT_RECURRENCE_FROM, DEFAULT_STATUS
@@ -133,15 +135,10 @@ LARGEST_TASK_BYTES = 128 << 10
 """No task's JSON is larger, though all its characters be of the kind that takes six bytes."""
 
 
-async def create_tasks(connection: Connection, creations: Sequence[dict[str, Any]]) -> list[Effect]:
-    """Creates one task for each of `creations`.
-
-    Args:
-        connection: in a transaction.
-        creations: `user_id` and the validated `fields`: `title`, and where given `description`, `priority`,
-            `status`, `due_date` (RFC 3339), `labels`, `recurrence`, `recurrence_from`.
-    """
-    rows = await connection.fetch(_CREATE, *_columns(creations))
+async def create_tasks(connection: Connection, creations: Sequence[Operation[CreateTask]]) -> list[Effect]:
+    """Creates one task for each of `creations`; `connection` is in a transaction."""
+    columns = _columns([one.user_id for one in creations], [one.payload["fields"] for one in creations])
+    rows = await connection.fetch(_CREATE, *columns)
     return [Effect(201, row["task"], task_id=row["id"], version=row["version"]) for row in rows]
 
 
@@ -155,7 +152,7 @@ async def create_and_record_tasks(
 
     Args:
         connection: not in a transaction.
-        commands: each with the `fields` of `create_tasks` in its payload.
+        commands: of the kind `CREATE_TASK`.
         longest_seconds: when the server is told to give up.
 
     Raises:
@@ -164,7 +161,7 @@ async def create_and_record_tasks(
     """
     rows = await connection.fetch(
         _CREATE_AND_RECORD,
-        *_columns([{"user_id": command.user_id, **command.payload} for command in commands]),
+        *_columns([command.user_id for command in commands], [command.payload["fields"] for command in commands]),
         [command.id for command in commands],
         [command.fingerprint for command in commands],
         [command.request_id for command in commands],
@@ -174,10 +171,9 @@ async def create_and_record_tasks(
     return [Effect(201, row["task"], task_id=row["id"], version=row["version"]) for row in rows]
 
 
-def _columns(creations: Sequence[dict[str, Any]]) -> list[list[Any]]:
-    fields = [creation["fields"] for creation in creations]
+def _columns(user_ids: list[int], fields: Sequence[dict[str, Any]]) -> list[list[Any]]:
     return [
-        [creation["user_id"] for creation in creations],
+        user_ids,
         [f["title"] for f in fields],
         [f.get("description") for f in fields],
         [f.get("priority", DEFAULT_PRIORITY) for f in fields],
@@ -191,7 +187,9 @@ def _columns(creations: Sequence[dict[str, Any]]) -> list[list[Any]]:
 
 
 async def change_tasks(
-    connection: Connection, changes: Sequence[dict[str, Any]], budget: AnswerBudget | None = None
+    connection: Connection,
+    operations: Sequence[Operation[UpdateTask] | Operation[DeleteTask]],
+    budget: AnswerBudget | None = None,
 ) -> list[Effect]:
     """Updates and deletes tasks, as if one change after the other had been carried out alone.
 
@@ -203,10 +201,10 @@ async def change_tasks(
 
     Args:
         connection: in a transaction.
-        changes: `op` (`update` or `delete`), `user_id` (the owner), `id`, for updates the validated `fields`, and
-            where given `if_versions` (a list; None: any version).
+        operations: each on a task of its `user_id`.
         budget: which the results take from; what does not go into it is refused, with all behind it.
     """
+    changes = [_change_of(operation) for operation in operations]
     if budget is None:
         return await _change(connection, changes, None)
     left = replace(budget)  # where this fails, nothing of it was taken
@@ -219,6 +217,16 @@ async def change_tasks(
             effects += await _change(connection, some, left)
     budget.left = left.left
     return effects
+
+
+def _change_of(operation: Operation[UpdateTask] | Operation[DeleteTask]) -> dict[str, Any]:
+    """One flat object, whose `user_id` is the task's owner."""
+    return {
+        **operation.payload,
+        "op": "delete" if operation.kind is DELETE_TASK else "update",
+        "user_id": operation.user_id,
+        "any_owner": operation.any_owner,
+    }
 
 
 async def _change(

@@ -11,7 +11,7 @@ import asyncpg
 import orjson
 import sqlalchemy as sa
 
-from core.commands import Effect
+from core.commands.effects import Effect
 from core.database.pools import Connection
 from core.loop_turns import Turns
 from core.tasks.columns import task_json

@@ -7,7 +7,7 @@ second one.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from core.commands import Effect
+from core.commands.effects import Effect
 from core.database.pools import Connection
 from core.loop_turns import Turns
 from core.tasks.recurrence import Following

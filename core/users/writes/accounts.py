@@ -1,9 +1,9 @@
 """Writes of users; passwords arrive here as hashes only."""
 
 from collections.abc import Sequence
-from typing import Any
 
-from core.commands import Effect
+from core.commands.effects import Effect
+from core.commands.kinds import Operation, RegisterUser, UpdateUser
 from core.database.pools import Connection
 
 USER_JSON = """
@@ -38,47 +38,39 @@ _GIVE_ROLE = "UPDATE users SET role = $2, updated_at = now() WHERE lower(usernam
 _REVOKE_ALL = "UPDATE sessions SET revoked_at = now() WHERE user_id = $1 AND revoked_at IS NULL"
 
 
-async def register_users(connection: Connection, registrations: Sequence[dict[str, Any]]) -> list[Effect]:
-    """Makes users; each of `registrations` has `username`, `email`, `password_hash` and perhaps a `role`."""
-    effects = []
-    for wanted in registrations:
-        profile = await connection.fetchval(
-            _REGISTER,
-            wanted["username"],
-            wanted["email"],
-            wanted["password_hash"],
-            wanted.get("role", "user"),
-        )
-        effects.append(
-            Effect(201, profile)
-            if profile is not None
-            else Effect.rejected(
-                "username-taken", f"There is a user {wanted['username']} already: choose another name."
-            )
-        )
-    return effects
+async def register_users(connection: Connection, registrations: Sequence[Operation[RegisterUser]]) -> list[Effect]:
+    """Makes users."""
+    return [await register_user(connection, registration.payload) for registration in registrations]
 
 
-async def update_users(connection: Connection, updates: Sequence[dict[str, Any]]) -> list[Effect]:
-    """Changes profiles; each of `updates` has `user_id` and any of `email`, `time_zone`, `reminder_offsets`,
-    `password_hash`.
+async def register_user(connection: Connection, wanted: RegisterUser) -> Effect:
+    """Makes a user, with the role `user` unless another is wanted."""
+    profile = await connection.fetchval(
+        _REGISTER, wanted["username"], wanted["email"], wanted["password_hash"], wanted.get("role", "user")
+    )
+    if profile is None:
+        return Effect.rejected("username-taken", f"There is a user {wanted['username']} already: choose another name.")
+    return Effect(201, profile)
 
-    A new password revokes every session of the user.
-    """
-    effects = []
-    for update in updates:
-        profile = await connection.fetchval(
-            _UPDATE,
-            update["user_id"],
-            update.get("email"),
-            update.get("time_zone"),
-            update.get("password_hash"),
-            update.get("reminder_offsets"),
-        )
-        if profile is not None and update.get("password_hash"):
-            await connection.execute(_REVOKE_ALL, update["user_id"])
-        effects.append(Effect(200, profile) if profile is not None else no_such_user())
-    return effects
+
+async def update_users(connection: Connection, updates: Sequence[Operation[UpdateUser]]) -> list[Effect]:
+    """Changes profiles. A new password revokes every session of the user."""
+    return [await update_user(connection, update.user_id, update.payload) for update in updates]
+
+
+async def update_user(connection: Connection, user_id: int, update: UpdateUser) -> Effect:
+    """Changes a profile. A new password revokes every session of the user."""
+    profile = await connection.fetchval(
+        _UPDATE,
+        user_id,
+        update.get("email"),
+        update.get("time_zone"),
+        update.get("password_hash"),
+        update.get("reminder_offsets"),
+    )
+    if profile is not None and update.get("password_hash"):
+        await connection.execute(_REVOKE_ALL, user_id)
+    return Effect(200, profile) if profile is not None else no_such_user()
 
 
 async def give_role(connection: Connection, username: str, role: str) -> int | None:

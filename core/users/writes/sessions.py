@@ -1,9 +1,9 @@
 """Writes of sessions, and of where users logged in from."""
 
 from collections.abc import Sequence
-from typing import Any
 
-from core.commands import Effect
+from core.commands.effects import Effect
+from core.commands.kinds import OpenSession, Operation, RevokeSession, RotateSession
 from core.database.pools import Connection, Pool
 from core.database.transactions import delete_in_chunks
 from core.users.writes.accounts import no_such_user
@@ -43,31 +43,31 @@ RETURNING json_build_object('session_id', sessions.id, 'generation', generation,
 _REVOKE = "UPDATE sessions SET revoked_at = coalesce(revoked_at, now()) WHERE id = $1::uuid AND user_id = $2"
 
 
-async def open_sessions(connection: Connection, logins: Sequence[dict[str, Any]]) -> list[Effect]:
-    """Starts refresh-token families; each of `logins` has `session_id`, `user_id`, `expires_at`, and `place`, the
-    digest of where it came from (not where an older API sent it).
-    """
+async def open_sessions(connection: Connection, logins: Sequence[Operation[OpenSession]]) -> list[Effect]:
+    """Starts refresh-token families."""
     effects = []
     for login in logins:
+        wanted = login.payload
         session = await connection.fetchval(
-            _OPEN_SESSION, login["session_id"], login["user_id"], login["expires_at"], login.get("place")
+            _OPEN_SESSION, wanted["session_id"], login.user_id, wanted["expires_at"], wanted.get("place")
         )
         effects.append(Effect(200, session) if session is not None else no_such_user())
     return effects
 
 
-async def rotate_sessions(connection: Connection, refreshes: Sequence[dict[str, Any]]) -> list[Effect]:
-    """Exchanges refresh tokens; each of `refreshes` has `session_id`, `user_id`, `generation`, `expires_at`.
+async def rotate_sessions(connection: Connection, refreshes: Sequence[Operation[RotateSession]]) -> list[Effect]:
+    """Exchanges refresh tokens.
 
     A token that was exchanged before is in two hands: its whole family is revoked (RFC 9700, 4.14.2).
     """
     effects = []
     for refresh in refreshes:
+        wanted = refresh.payload
         session = await connection.fetchval(
-            _ROTATE, refresh["session_id"], refresh["user_id"], refresh["generation"], refresh["expires_at"]
+            _ROTATE, wanted["session_id"], refresh.user_id, wanted["generation"], wanted["expires_at"]
         )
         if session is None:
-            await connection.execute(_REVOKE, refresh["session_id"], refresh["user_id"])
+            await connection.execute(_REVOKE, wanted["session_id"], refresh.user_id)
             effects.append(
                 Effect.rejected(
                     "invalid-token",
@@ -79,10 +79,10 @@ async def rotate_sessions(connection: Connection, refreshes: Sequence[dict[str, 
     return effects
 
 
-async def revoke_sessions(connection: Connection, logouts: Sequence[dict[str, Any]]) -> list[Effect]:
-    """Ends refresh-token families; each of `logouts` has `session_id` and `user_id`. Ending one twice is no fault."""
+async def revoke_sessions(connection: Connection, logouts: Sequence[Operation[RevokeSession]]) -> list[Effect]:
+    """Ends refresh-token families. Ending one twice is no fault."""
     for logout in logouts:
-        await connection.execute(_REVOKE, logout["session_id"], logout["user_id"])
+        await connection.execute(_REVOKE, logout.payload["session_id"], logout.user_id)
     return [Effect(204) for _ in logouts]
 
 

@@ -12,7 +12,7 @@ from api.writes.gathering import Bounds
 from api.writes.lane_group import LaneGroup
 from api.writes.lane_writer import LaneWriter, Submission
 from core import lanes
-from core.commands import Command, decode_entry
+from core.commands.wire import Command, decode_entry
 from core.errors import QueueUnavailable
 from core.ids import new_job_id
 from core.redis.clients import end_tasks, queue_client

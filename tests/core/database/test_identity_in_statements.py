@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from core.commands import Command
+from core.commands.wire import Command
 from core.database.pools import Pool
 from core.database.read_pool import ReadPool
 from core.jobs.queries import find_outcome, list_jobs, read_job

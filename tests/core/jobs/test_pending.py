@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 import pytest
 from arq.connections import ArqRedis
 
-from core.commands import Command
+from core.commands.wire import Command
 from core.errors import DatabaseUnavailable, QueueUnavailable
 from core.ids import new_job_id
 from core.jobs.pending import PENDING, PendingJob, PendingJobs

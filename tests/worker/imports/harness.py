@@ -7,7 +7,7 @@ from typing import Any, BinaryIO
 import asyncpg
 import orjson
 
-from core.commands import Command
+from core.commands.wire import Command
 from core.formats.rows import Certainty, FileReport, Head, ReadOptions, Row, Rows
 from core.ids import new_job_id
 from tests.harness import eventually

@@ -10,7 +10,7 @@ import pytest
 
 from core import lanes
 from core.cache import SUSPECT_FLAG
-from core.commands import encode_batch
+from core.commands.wire import encode_batch
 from core.jobs.queues import WRITES_QUEUE
 from core.jobs.tables import FINAL_STATES
 from core.jobs.writes import purge_jobs

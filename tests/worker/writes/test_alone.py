@@ -6,7 +6,7 @@ import asyncpg
 import pytest
 
 from core import lanes, metrics
-from core.commands import Command, encode_batch
+from core.commands.wire import Command, encode_batch
 from core.jobs.queries import stored_outcomes
 from tests.worker.commands import batch, create, insert_task, new_user, update
 from worker.runner import Services

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
 from core import metrics
-from core.commands import ANONYMOUS, Command
+from core.commands.wire import ANONYMOUS, Command
 from tests.harness import connection, insert_user
 from tests.worker.commands import LANE, TAKEN_AT, TAKEN_LATER, apply
 from worker.runner import Services

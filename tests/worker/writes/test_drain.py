@@ -14,7 +14,8 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 
 from core import lanes, metrics
 from core.cache import SUSPECT_FLAG, CacheInvalidator, Miss, PageCache
-from core.commands import Command, Outcome, decode_outcomes, encode_batch
+from core.commands.effects import Outcome, decode_outcomes
+from core.commands.wire import Command, encode_batch
 from core.jobs.pending import PENDING
 from core.jobs.queues import WRITES_QUEUE
 from core.redis.clients import cache_client

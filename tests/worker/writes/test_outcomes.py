@@ -5,12 +5,14 @@ from typing import Any
 
 import asyncpg
 
-from core.commands import ANONYMOUS, REJECTIONS
+from core.commands.effects import REJECTIONS
+from core.commands.kinds import KINDS, OPERATIONS_OF_BATCHES, WRITE_BATCH
+from core.commands.wire import ANONYMOUS
 from core.jobs.tables import STATES
 from tests.worker.commands import apply, batch, command, create, delete, insert_task, new_user, update
 from tests.worker.writes.harness import problem_of, titles
 from worker.runner import Services
-from worker.writes.operations import COMMAND_KINDS, HANDLERS
+from worker.writes.table import WRITES
 
 # -- what one command comes to
 
@@ -221,7 +223,9 @@ async def test_a_new_password_and_a_logout_end_sessions_and_another_users_do_not
     assert (ended["status_code"], other["status_code"], bobs["status_code"]) == (401, 401, 200)
 
 
-def test_every_kind_of_operation_has_a_handler_and_every_state_and_refusal_is_known() -> None:
-    assert COMMAND_KINDS - {"task.batch"} == set(HANDLERS)
+def test_every_kind_that_is_declared_has_a_handler_and_every_state_and_refusal_is_known() -> None:
+    assert set(KINDS) - {WRITE_BATCH.name} == set(WRITES)
+    assert all(KINDS[name] is write.kind for name, write in WRITES.items())
+    assert {kind.name for kind in OPERATIONS_OF_BATCHES.values()} <= set(WRITES)
     assert {"succeeded", "rejected", "failed"} <= set(STATES)
     assert all(400 <= status < 600 for status, _ in REJECTIONS.values())

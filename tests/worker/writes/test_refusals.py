@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from core.commands.kinds import KINDS
 from tests.worker.commands import apply, batch, command, create, insert_task, update
 from tests.worker.writes.harness import problem_of, titles
 from worker.runner import Services
-from worker.writes.operations import COMMAND_KINDS
 
 POISON: dict[str, dict[str, Any]] = {
     "a constraint": {"title": ""},
@@ -148,7 +148,7 @@ payloads = st.dictionaries(
 @hypothesis.settings(
     deadline=None, max_examples=80, suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture]
 )
-@given(kind=st.sampled_from(sorted(COMMAND_KINDS)), payload=payloads)
+@given(kind=st.sampled_from(sorted(KINDS)), payload=payloads)
 async def test_no_payload_whatsoever_stops_a_batch(
     services: Services, alice: int, kind: str, payload: dict[str, Any]
 ) -> None:

@@ -8,7 +8,7 @@ import orjson
 import pytest
 
 from core import lanes
-from core.commands import Command, encode_batch
+from core.commands.wire import Command, encode_batch
 from core.lanes.writes import LaneLost, claim_lane
 from tests.worker.commands import TAKEN_LATER, apply, as_heard, batch, create, insert_task, new_user, update
 from worker.runner import Services

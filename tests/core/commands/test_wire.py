@@ -8,16 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.commands import (
-    REJECTIONS,
-    Command,
-    Effect,
-    UnreadableEntry,
-    decode_entry,
-    decode_outcomes,
-    encode_batch,
-    encode_outcomes,
-)
+from core.commands.effects import REJECTIONS, Effect, decode_outcomes, encode_outcomes
+from core.commands.wire import Command, UnreadableEntry, decode_entry, encode_batch
 from core.ids import MAXIMUM_ID, is_job_id, job_id_for_key, new_job_id
 from core.jobs.outcomes import StoredOutcome, outcome_message, state_of
 
