@@ -92,7 +92,7 @@ def wants_header(mapping: Mapping[str, Any]) -> bool | None:
     return header
 
 
-def plan(mapping: Mapping[str, Any], positions: Mapping[str, list[int]], width: int) -> Plan:
+def plan_columns(mapping: Mapping[str, Any], positions: Mapping[str, list[int]], width: int) -> Plan:
     """Applies a mapping to the columns of a file.
 
     Args:

@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 
 from core.formats.csv.guessing import NOTHING, guess, has_header
 from core.formats.csv.headers import first_records, head_text, positions_of
-from core.formats.csv.mapping import OFTEN, OTHERS, Column, Plan, plan, refused, wants_header
+from core.formats.csv.mapping import OFTEN, OTHERS, Column, Plan, plan_columns, refused, wants_header
 from core.formats.csv.records import Records
 from core.formats.csv.rows import parsed_rows
 from core.formats.dates import parse_due, parse_moment
@@ -65,7 +65,7 @@ def _read(stream: BinaryIO, options: ReadOptions, report: FileReport) -> Rows:
         report.columns = header
     if mapping is None:
         mapping = report.mapping = _guessed(header if has_names else None, sample, records)
-    reader = _Reader(plan(mapping, positions, width), options.time_zone, is_guess=report.mapping is not None)
+    reader = _Reader(plan_columns(mapping, positions, width), options.time_zone, is_guess=report.mapping is not None)
     yield from parsed_rows(records, width if has_names else None, reader.parse, reader.names)
 
 
@@ -102,20 +102,22 @@ class _Reader:
         names: field → name of its column.
     """
 
-    def __init__(self, by: Plan, time_zone: tzinfo, *, is_guess: bool) -> None:
+    def __init__(self, plan: Plan, time_zone: tzinfo, *, is_guess: bool) -> None:
         self._time_zone = time_zone
         self._is_guess = is_guess
-        self.names = {column.field: column.name for column in by.columns}
-        self._constants = {name: value for name, value in by.constants.items() if name not in ("labels", "description")}
-        self._labels = by.constants.get("labels") or ()
-        self._description = by.constants.get("description") or ""
-        if by.date_pattern is not None:
-            pattern = by.date_pattern
+        self.names = {column.field: column.name for column in plan.columns}
+        self._constants = {
+            name: value for name, value in plan.constants.items() if name not in ("labels", "description")
+        }
+        self._labels = plan.constants.get("labels") or ()
+        self._description = plan.constants.get("description") or ""
+        if plan.date_pattern is not None:
+            pattern = plan.date_pattern
             self._parse_moment: Callable[[str, tzinfo], str] = partial(_by_pattern, pattern=pattern)
             self._parse_due: Callable[[str, tzinfo], str] = partial(_by_pattern, pattern=pattern, is_due=True)
         else:
-            self._parse_moment = partial(parse_moment, day_first=by.day_first)
-            self._parse_due = partial(parse_due, day_first=by.day_first)
+            self._parse_moment = partial(parse_moment, day_first=plan.day_first)
+            self._parse_due = partial(parse_due, day_first=plan.day_first)
         readers: dict[str, _ReadCell] = {
             "priority": self._priority,
             "status": self._status,
@@ -130,9 +132,9 @@ class _Reader:
             "parent": _set_parent,
             "source": _add_source,
         }
-        self._title = next(column for column in by.columns if column.field == "title")
-        self._external_id = next((column for column in by.columns if column.field == "external_id"), None)
-        self._columns = [(column, readers[column.field]) for column in by.columns if column is not self._title]
+        self._title = next(column for column in plan.columns if column.field == "title")
+        self._external_id = next((column for column in plan.columns if column.field == "external_id"), None)
+        self._columns = [(column, readers[column.field]) for column in plan.columns if column is not self._title]
 
     def parse(self, cells: list[str]) -> ParsedTask:
         """The task that a record becomes.

@@ -22,6 +22,7 @@ from core.formats.csv.rows import by_name, sampled
 from core.formats.dates import day_order, parse_due
 from core.formats.parsed_task import UNTITLED, ParsedTask
 from core.formats.rows import BadRow, Certainty, FileReport, Format, Head, ImportRefused, ReadOptions, Rows
+from core.formats.values import WrongValue
 from core.formats.zones import zone_of
 
 _PRIORITIES = {"1": 1, "2": 4, "3": 7, "4": 10}
@@ -61,7 +62,7 @@ def _read(stream: BinaryIO, options: ReadOptions, report: FileReport) -> Rows:
             yield from project.finish()
             yield cells.as_bad_row(number)
             continue
-        whole = _mended(cells, positions, len(header))
+        whole = _rejoined(cells, positions, len(header))
         if whole is None:
             yield from project.finish()
             yield BadRow(
@@ -122,35 +123,42 @@ class _Project:
 
     def begin(self, number: int, record: Mapping[str, str], cells: list[str]) -> BadRow | None:
         """Begins a task; if a cell of it is wrong, only its place among the parents is kept."""
+        try:
+            self._task = self._parse(record)
+        except WrongValue as wrong:
+            return BadRow(number, wrong.column, wrong.message, cells)
+        self._number, self._cells = number, cells
+        return None
+
+    def _parse(self, record: Mapping[str, str]) -> ParsedTask:
         content = record["CONTENT"].removeprefix("* ")
         title = " ".join(_LABEL.sub("", content).split()) or content
         task = ParsedTask(title)
-        indent = record.get("INDENT") or "1"
-        if not (indent.isdecimal() and len(indent) < 4):
-            return BadRow(number, "INDENT", f"“{indent[:60]}” is no level of indentation, 1 and up.", cells)
-        level = min(int(indent), _INDENT_MAXIMUM, len(self._parents) + 1)
-        del self._parents[max(level - 1, 0) :]
-        if self._parents:
-            task.parent = self._parents[-1]
-        self._parents.append(title or UNTITLED)
+        task.parent = self._enter_level(record.get("INDENT") or "1", title or UNTITLED)
         task.body = record.get("DESCRIPTION", "")
         task.fact("Section", self._section)
         priority = record.get("PRIORITY", "")
         if priority:
             if priority not in _PRIORITIES:
-                return BadRow(number, "PRIORITY", f"“{priority[:60]}” is none of Todoist's priorities, 1 to 4.", cells)
+                raise WrongValue("PRIORITY", f"“{priority[:60]}” is none of Todoist's priorities, 1 to 4.")
             task.set(priority=_PRIORITIES[priority])
         for label in _LABEL.findall(content) if title != content else ():
             task.label(label)
         task.fact("Responsible", record.get("RESPONSIBLE", ""))
         if record.get("DURATION"):
             task.fact("Duration", f"{record['DURATION']} {record.get('DURATION_UNIT', '')}")
-        try:
-            self._columns = self._set_dates(task, record)
-        except ValueError as error:
-            return BadRow(number, error.args[1], error.args[0], cells)
-        self._task, self._number, self._cells = task, number, cells
-        return None
+        self._columns = self._set_dates(task, record)
+        return task
+
+    def _enter_level(self, indent: str, title: str) -> str:
+        """Puts a task among the parents of those that follow; returns the title of its own, empty where it has none."""
+        if not (indent.isdecimal() and len(indent) < 4):
+            raise WrongValue("INDENT", f"“{indent[:60]}” is no level of indentation, 1 and up.")
+        level = min(int(indent), _INDENT_MAXIMUM, len(self._parents) + 1)
+        del self._parents[max(level - 1, 0) :]
+        parent = self._parents[-1] if self._parents else ""
+        self._parents.append(title)
+        return parent
 
     def _set_dates(self, task: ParsedTask, record: Mapping[str, str]) -> dict[str, str]:
         """Sets the due date, and says which column it came from."""
@@ -164,7 +172,7 @@ class _Project:
                 due = parse_due(text, time_zone, day_first=self._day_first)
             except ValueError as error:
                 if _NUMERIC.fullmatch(text):
-                    raise ValueError(str(error), name) from None
+                    raise WrongValue(name, str(error)) from None
                 name_of_fact = "Repeats" if _RECURRING.match(text) else "Deadline" if name == "DEADLINE" else "Due"
                 task.fact(name_of_fact, text)
             else:
@@ -200,20 +208,20 @@ def _fits(cells: list[str], positions: Mapping[str, int], width: int) -> bool:
     )
 
 
-def _mended(cells: list[str], positions: Mapping[str, int], width: int) -> list[str] | None:
+def _rejoined(cells: list[str], positions: Mapping[str, int], width: int) -> list[str] | None:
     """The cells as their columns have them; None if that cannot be told.
 
-    A content with commas and without quotes is torn into several cells. Cells are put together until a priority and an
+    A content with commas and without quotes is split into several cells. Cells are put together until a priority and an
     indentation stand where they should: first those of the content, then, where there is one, those of the description.
     """
     if _fits(cells, positions, width):
-        # An empty priority may be half of a torn content that moved to the right.
-        return cells if len(cells) <= width or not _is_torn(cells, positions) else _joined(cells, positions, width)
-    # Without a cell too many nothing is torn: the cell itself is wrong.
+        # An empty priority may be half of a split content that moved to the right.
+        return cells if len(cells) <= width or not _is_split(cells, positions) else _joined(cells, positions, width)
+    # Without a cell too many nothing is split: the cell itself is wrong.
     return _joined(cells, positions, width) if len(cells) > width else cells
 
 
-def _is_torn(cells: list[str], positions: Mapping[str, int]) -> bool:
+def _is_split(cells: list[str], positions: Mapping[str, int]) -> bool:
     content = cells[positions["CONTENT"]]
     return content.count("(") > content.count(")")
 
@@ -226,7 +234,7 @@ def _joined(cells: list[str], positions: Mapping[str, int], width: int) -> list[
         found = []
         for extra in range(1, len(cells) - width + 1):
             joined = [*cells[:start], ",".join(cells[start : start + extra + 1]), *cells[start + extra + 1 :]]
-            if _fits(joined, positions, width) and not _is_torn(joined, positions) and _has_numbers(joined, positions):
+            if _fits(joined, positions, width) and not _is_split(joined, positions) and _has_numbers(joined, positions):
                 found.append(joined)
         if found:
             return found[0]
