@@ -20,7 +20,7 @@ from core.tasks.fields import (
 from core.tasks.recurrence import require_next_date
 from core.tasks.rules import RECURRENCE_MAXIMUM, RecurrenceInvalid, normalized
 
-P = ParamSpec("P")
+_P = ParamSpec("_P")
 
 UNTITLED = "(untitled)"
 """The title of an item whose program lets it have none."""
@@ -128,9 +128,9 @@ def row_of(
     number: int,
     values: Values,
     columns: Mapping[str, str],
-    parse: Callable[P, ParsedTask],
-    *args: P.args,
-    **kwargs: P.kwargs,
+    parse: Callable[_P, ParsedTask],
+    *args: _P.args,
+    **kwargs: _P.kwargs,
 ) -> Row | BadRow:
     """The row of a task, or what is wrong with it.
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from datetime import tzinfo
 from typing import Any, BinaryIO, Literal, TypeVar
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 
 _EXCERPT_MAXIMUM = 500
 
@@ -71,9 +71,9 @@ class ImportRefused(Exception):
         self.extra = extra
 
 
-def until_refused(items: Iterable[T]) -> tuple[list[T], ImportRefused | None]:
+def until_refused(items: Iterable[_T]) -> tuple[list[_T], ImportRefused | None]:
     """All items of a file that has to be held, and what ended the reading: those before it are rows all the same."""
-    found: list[T] = []
+    found: list[_T] = []
     try:
         found.extend(items)
     except ImportRefused as refused:
