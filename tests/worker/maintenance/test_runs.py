@@ -2,7 +2,6 @@
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -11,11 +10,9 @@ import pytest
 
 from core import clock, metrics
 from core.maintenance.schedule import NAMES, PARTITION_ORDERS, SCHEDULE, SWEEPS, Interval
-from core.maintenance.writes import purges
 from core.maintenance.writes.orders import note_ticks
 from core.maintenance.writes.runs import ATTEMPTS_MAXIMUM, KEPT_RUNS, claim_run
-from tests.harness import connection
-from tests.worker.commands import TAKEN_AT, apply, command
+from tests.worker.maintenance.harness import order, runs
 from worker.gauges import _measure_maintenance
 from worker.maintenance.runs import RUNS, run_due_maintenance, run_maintenance, schedule
 from worker.maintenance.sweeps import SWEEPS as RUN_SWEEPS
@@ -25,22 +22,11 @@ NOON = datetime(2026, 6, 1, 12, 0, 0, tzinfo=UTC)
 
 
 @pytest.fixture
-async def owner(services: Services) -> AsyncIterator[asyncpg.Connection]:
-    async with connection(services.settings.database_url) as owner:
-        await owner.execute("DELETE FROM maintenance_runs")
-        yield owner
-
-
-@pytest.fixture
 def at(monkeypatch: pytest.MonkeyPatch) -> Any:
     def set_clock(moment: datetime) -> None:
         monkeypatch.setattr(clock, "now", lambda: moment)
 
     return set_clock
-
-
-async def runs(owner: asyncpg.Connection, name: str) -> list[asyncpg.Record]:
-    return list(await owner.fetch("SELECT * FROM maintenance_runs WHERE name = $1 ORDER BY id", name))
 
 
 async def lapse(owner: asyncpg.Connection) -> None:
@@ -206,15 +192,6 @@ async def test_the_newest_runs_of_each_job_are_kept(services: Services, owner: a
 # -- orders
 
 
-async def order(services: Services, user_id: int, name: str, arguments: dict[str, Any] | None = None) -> str:
-    """Has a user, who becomes an admin, order maintenance."""
-    await services.pool.execute("UPDATE users SET role = 'admin' WHERE id = $1", user_id)
-    ordered = command("maintenance", user_id, {"name": name, "arguments": arguments or {}}, created_at=TAKEN_AT)
-    [outcome] = await apply(services, ordered)
-    assert outcome["status_code"] == 202
-    return ordered.id
-
-
 async def job(owner: asyncpg.Connection, job_id: str) -> asyncpg.Record:
     found = await owner.fetchrow(
         "SELECT state, status_code, result::text, error ->> 'type' AS type FROM jobs WHERE id = $1", uuid.UUID(job_id)
@@ -299,107 +276,3 @@ async def test_workers_tell_when_each_job_last_succeeded_and_how_long_partitions
     last = metrics.MAINTENANCE_LAST_SUCCESS.labels("keep_partitions")._value.get()
     assert abs(last - datetime.now(UTC).timestamp()) < 60
     assert 730 < metrics.PARTITIONS_LEFT.labels("tasks")._value.get() / 86_400 < 1097
-
-
-# -- purges and statistics
-
-
-async def insert_event(owner: asyncpg.Connection, user_id: int, days: int, state: str | None) -> int:
-    event: int = await owner.fetchval(
-        "INSERT INTO events (user_id, type, data, created_at) VALUES ($1, 'x', '{}', now() - make_interval(days => $2))"
-        " RETURNING id",
-        user_id,
-        days,
-    )
-    if state is not None:
-        channel = await owner.fetchval(
-            "INSERT INTO channels (user_id, kind, url_encrypted, url_masked) VALUES ($1, 'webhook', '', '')"
-            " RETURNING id",
-            user_id,
-        )
-        await owner.execute(
-            "INSERT INTO deliveries (event_id, channel_id, user_id, state) VALUES ($1, $2, $3, $4)",
-            event, channel, user_id, state,
-        )  # fmt: skip
-    return event
-
-
-async def test_events_are_purged_past_their_retention_unless_a_delivery_is_still_to_be_tried(
-    services: Services, owner: asyncpg.Connection, alice: int
-) -> None:
-    await owner.execute("DELETE FROM events")
-    for state in (None, "delivered", "dead"):
-        await insert_event(owner, alice, 31, state)
-    kept = [await insert_event(owner, alice, 31, state) for state in ("pending", "failed")]
-    kept.append(await insert_event(owner, alice, 29, "delivered"))
-    assert await purges.purge_events(services.pool, retention_days=30, chunk=2) == 3
-    assert [row["id"] for row in await owner.fetch("SELECT id FROM events ORDER BY id")] == kept
-    assert await owner.fetchval("SELECT count(*) FROM deliveries") == 3
-    await owner.execute("DELETE FROM events")
-
-
-async def test_reminders_that_are_pending_outlive_every_retention(
-    services: Services, owner: asyncpg.Connection, alice: int
-) -> None:
-    for state in ("pending", "sent", "cancelled"):
-        for days in (1, 31):
-            await owner.execute(
-                "INSERT INTO reminders (user_id, task_id, rule, due_at, state)"
-                " VALUES ($1, 1, $3::text || $2::int, now() - make_interval(days => $2::int), $3)",
-                alice, days, state,
-            )  # fmt: skip
-    assert await purges.purge_reminders(services.pool, retention_days=30) == 2
-    assert await owner.fetchval("SELECT count(*) FROM reminders WHERE state = 'pending'") == 2
-    await owner.execute("DELETE FROM reminders")
-
-
-async def test_notifications_are_purged_past_their_retention(
-    services: Services, owner: asyncpg.Connection, alice: int
-) -> None:
-    for days in (29, 31):
-        await owner.execute(
-            "INSERT INTO notifications (user_id, event, text, created_at)"
-            " VALUES ($1, 'x', 'x', now() - make_interval(days => $2))",
-            alice, days,
-        )  # fmt: skip
-    assert await purges.purge_notifications(services.pool, retention_days=30) == 1
-
-
-async def ended_import(owner: asyncpg.Connection, user_id: int, rows: int, *, dry_run: bool = False) -> None:
-    import_id = uuid.uuid4()
-    async with owner.transaction():
-        await owner.execute(
-            "INSERT INTO imports (id, user_id, options, digest, bytes, rows_created, dry_run)"
-            " VALUES ($1, $2, '{}', '', 1, $3, $4)",
-            import_id, user_id, rows, dry_run,
-        )  # fmt: skip
-        await owner.execute(
-            "INSERT INTO jobs (id, user_id, kind, state, finished_at) VALUES ($1, $2, 'import', 'succeeded', now())",
-            import_id,
-            user_id,
-        )
-
-
-async def test_statistics_are_taken_after_large_imports_and_not_again(
-    services: Services, owner: asyncpg.Connection, alice: int
-) -> None:
-    async def look() -> int:
-        await owner.execute(
-            "INSERT INTO maintenance_runs (name, tick, state, arguments)"
-            " VALUES ('refresh_statistics', clock_timestamp(), 'queued', '{}')"
-        )
-        await run_maintenance(services)
-        return int((await runs(owner, "refresh_statistics"))[-1]["rows"])
-
-    await ended_import(owner, alice, purges.LARGE_IMPORT_ROWS - 1)
-    await ended_import(owner, alice, purges.LARGE_IMPORT_ROWS, dry_run=True)
-    assert await look() == 0
-    await ended_import(owner, alice, 1)
-    assert await look() == purges.LARGE_IMPORT_ROWS
-    assert await owner.fetchval("SELECT reltuples FROM pg_class WHERE relname = 'tasks'") >= 0
-    assert await look() == 0
-    await owner.execute("DELETE FROM maintenance_runs")
-    assert await look() == 0, "also when the run that took them is on record no more"
-    await order(services, alice, "refresh_statistics")
-    await run_maintenance(services)
-    assert (await runs(owner, "refresh_statistics"))[-1]["rows"] == 1, "an admin's order is carried out in any case"
