@@ -3,7 +3,6 @@
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any
 
 import orjson
@@ -20,9 +19,9 @@ from core.imports.rows import (
     TaskRow,
     conflict,
     content_key,
+    content_of,
     merge,
 )
-from core.tasks.fields import DEFAULT_RECURRENCE_FROM
 from core.tasks.validation import load_import
 
 ROW_ERRORS_MAXIMUM = 20
@@ -49,7 +48,7 @@ class Chunk:
 
     rows: list[TaskRow] = field(default_factory=list)
     keys: list[UUID] = field(default_factory=list)
-    columns: tuple[list[Any], ...] = ()
+    columns: list[list[Any]] = field(default_factory=list)
     errors: list[RowError] = field(default_factory=list)
     read: int = 0
     failed: int = 0
@@ -80,7 +79,7 @@ class ChunkBuilder:
             self._refuse(item, error)
             return
         row = self._row(item, fields)
-        self.characters += len(row.title) + len(row.description or "") + 100
+        self.characters += len(fields["title"]) + len(fields.get("description") or "") + 100
         if not row.is_of_content:
             earlier = self._seen.setdefault(row.key, row)
             if earlier is not row:
@@ -107,42 +106,13 @@ class ChunkBuilder:
 
     def _row(self, item: Row, fields: dict[str, Any]) -> TaskRow:
         external_id = fields.get("external_id")
-        due_date, created_at, completed_at = (
-            fields.get("due_date"),
-            fields.get("created_at"),
-            fields.get("completed_at"),
-        )
-        labels = fields.get("labels") or []
-        title, description = fields["title"], fields.get("description")
-        priority, status = fields["priority"], fields["status"]
-        recurrence = fields.get("recurrence")
-        recurrence_from = fields.get("recurrence_from", DEFAULT_RECURRENCE_FROM)
         if external_id is not None:
             key = UUID(hashlib.blake2b(self._source + external_id.encode(), digest_size=KEY_BYTES).digest())
         else:
-            said = [title, description, priority, status, due_date, labels, created_at, completed_at]
-            if recurrence is not None:  # what does not recur is known again from before anything could
-                said += [recurrence, recurrence_from]
-            content = orjson.dumps(said)
+            content = orjson.dumps(content_of(fields))
             key = self._next_equal(hashlib.blake2b(self._source + content, digest_size=CONTENT_BYTES).digest())
-        parse = datetime.fromisoformat
-        return TaskRow(
-            item.number,
-            key,
-            external_id is None,
-            _given(item.fields) if self._on_conflict == "update" else 0,
-            title,
-            description,
-            priority,
-            status,
-            None if due_date is None else parse(due_date),
-            labels,
-            None if created_at is None else parse(created_at),
-            None if completed_at is None else parse(completed_at),
-            recurrence,
-            recurrence_from,
-            item.values,
-        )
+        given = _given(item.fields) if self._on_conflict == "update" else 0
+        return TaskRow(item.number, key, external_id is None, given, fields, item.values)
 
     def _next_equal(self, content: bytes) -> UUID:
         occurrence = self._occurrences.get(content, 0) + 1

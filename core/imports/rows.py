@@ -1,13 +1,14 @@
 """Rows as the database takes them: tasks with the key by which each is known again, and what was wrong with others."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any, Literal
 
 from asyncpg.pgproto.pgproto import UUID
 
 from core.formats.rows import Values
+from core.tasks.columns import task_arrays
+from core.tasks.fields import IMPORTED
 
 KEY_BYTES = 16
 CONTENT_BYTES = 12
@@ -16,11 +17,14 @@ MOST_EQUALS = (1 << 8 * OCCURRENCE_BYTES) - 1
 
 OnConflict = Literal["skip", "update", "error"]
 
-FIELDS = (
-    "title", "description", "priority", "status", "due_date", "labels", "created_at", "completed_at", "recurrence",
-    "recurrence_from",
-)  # fmt: skip
-FIELD_BITS = {name: 1 << place for place, name in enumerate(FIELDS)}
+FIELD_BITS = {field.name: 1 << place for place, field in enumerate(IMPORTED)}
+
+_DEFAULTS = {field.name: field.default for field in IMPORTED}
+# What a row without an external id is known by; never to be changed, or files are imported twice. Fields that came
+# later count only in rows that set them: all others are known from before there were such fields.
+_CONTENT = ("title", "description", "priority", "status", "due_date", "labels", "created_at", "completed_at")
+_RULE = ("recurrence", "recurrence_from")
+_LATER = {name: default for name, default in _DEFAULTS.items() if name not in (*_CONTENT, *_RULE)}
 
 
 @dataclass(slots=True)
@@ -32,6 +36,7 @@ class TaskRow:
         key: of what the row is about: its source and external id, else its content and which of its equals it is.
         is_of_content: whether the key was made from the content.
         given: a bit for each field that the row has (`FIELD_BITS`).
+        fields: as `load_import` returns them.
         values: the row as it stands in the file.
     """
 
@@ -39,16 +44,7 @@ class TaskRow:
     key: UUID
     is_of_content: bool
     given: int
-    title: str
-    description: str | None
-    priority: int
-    status: str
-    due_date: datetime | None
-    labels: list[str]
-    created_at: datetime | None
-    completed_at: datetime | None
-    recurrence: str | None
-    recurrence_from: str
+    fields: dict[str, Any]
     values: Values
 
 
@@ -73,37 +69,32 @@ def content_and_occurrence(key: UUID) -> tuple[bytes, int]:
     return key.bytes[:CONTENT_BYTES], int.from_bytes(key.bytes[CONTENT_BYTES:], "big")
 
 
-def columns_of(rows: Sequence[TaskRow]) -> tuple[list[Any], ...]:
-    """The fields of rows, column by column, in the order of `FIELDS`."""
-    return (
-        [row.title for row in rows],
-        [row.description for row in rows],
-        [row.priority for row in rows],
-        [row.status for row in rows],
-        [row.due_date for row in rows],
-        [_array_literal(row.labels) if row.labels else None for row in rows],
-        [row.created_at for row in rows],
-        [row.completed_at for row in rows],
-        [row.recurrence for row in rows],
-        [row.recurrence_from for row in rows],
-    )
+def content_of(fields: Mapping[str, Any]) -> list[Any]:
+    """What a row says, for the digest in its key."""
+    content = [fields.get(name, _DEFAULTS[name]) for name in _CONTENT]
+    if fields.get("recurrence") is not None:
+        content += [fields.get(name, _DEFAULTS[name]) for name in _RULE]
+    for name, default in _LATER.items():
+        if fields.get(name, default) != default:
+            content += [name, fields[name]]
+    return content
 
 
-def _array_literal(texts: Sequence[str]) -> str:
-    """A `text[]` in PostgreSQL's own notation: arrays inside an array of parameters would have to be of one length."""
-    quoted = (text.replace("\\", "\\\\").replace('"', '\\"') for text in texts)
-    return "{" + ",".join(f'"{text}"' for text in quoted) + "}"
+def columns_of(rows: Sequence[TaskRow]) -> list[list[Any]]:
+    """The fields of rows, column by column, in the order of `IMPORTED`, as statements take them."""
+    return task_arrays([row.fields for row in rows], IMPORTED)
 
 
 def merge(earlier: TaskRow, later: TaskRow) -> bool:
     """Lets the later row change what it has fields for; returns whether that changed anything."""
     changed = False
-    for name, bit in FIELD_BITS.items():
-        if later.given & bit and getattr(earlier, name) != getattr(later, name):
-            setattr(earlier, name, getattr(later, name))
+    for name, default in _DEFAULTS.items():
+        value = later.fields.get(name, default)
+        if later.given & FIELD_BITS[name] and earlier.fields.get(name, default) != value:
+            earlier.fields[name] = value
             changed = True
-    if earlier.status != "completed":
-        earlier.completed_at = None
+    if earlier.fields["status"] != "completed":
+        earlier.fields["completed_at"] = None
     earlier.given |= later.given
     return changed
 

@@ -12,6 +12,8 @@ import asyncpg
 import orjson
 
 from core.commands.effects import Effect
+from core.tasks.fields import OPEN_STATUSES, WRITABLE
+from core.tasks.kinds import FreeText, LabelList, Moment
 from core.tasks.recurrence import Following
 from core.tasks.rules import RecurrenceTooExpensive
 from core.tasks.series import next_task, refused_rule, too_expensive
@@ -23,9 +25,10 @@ ANSWERS_BYTES_MAXIMUM = 16 << 20
 
 # A task without its texts: names, numbers, times, and a rule.
 _BARE_BYTES = 1024
-_TEXTS = ("title", "description", "labels")
-_PATCHED = ("title", "description", "priority", "status", "due_date", "labels", "recurrence_from")
-_OPEN = frozenset({"pending", "in_progress", "blocked"})
+_TEXTS = tuple(field.name for field in WRITABLE if isinstance(field.kind, FreeText | LabelList))
+_TIMES = frozenset(field.name for field in WRITABLE if isinstance(field.kind, Moment))
+_PATCHED = tuple(field.name for field in WRITABLE if field.name != "recurrence")
+_OPEN = frozenset(OPEN_STATUSES)
 
 
 @dataclass(slots=True)
@@ -207,7 +210,7 @@ class Folding:
 
 
 def _differs(name: str, value: Any, wanted: Any) -> bool:
-    if name == "due_date" and value is not None and wanted is not None:
+    if name in _TIMES and value is not None and wanted is not None:
         return _moment(value) != _moment(wanted)
     return bool(value != wanted)
 

@@ -18,8 +18,8 @@ from core.database.reads import fetch_row
 from core.errors import AnchorGone, CursorInvalid
 from core.identity import ME, MY_ID
 from core.pagination import DAMAGED, decode_cursor, encode_cursor, scope_digest
-from core.tasks.columns import TASK_COLUMNS, task_json
-from core.tasks.fields import OPEN_STATUSES
+from core.tasks.columns import names, task_json
+from core.tasks.fields import FIELDS, OPEN_STATUSES
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +168,7 @@ def _list_sql(present: frozenset[str], sort_name: str, limit: int, from_position
         FROM   {ME},
                LATERAL (
                    SELECT row_number() OVER () AS place, t.id, ({keys[0]})::text AS sort_key, {task_json("t")} AS task
-                   FROM   (SELECT {", ".join(f"t.{column}" for column in TASK_COLUMNS)}
+                   FROM   (SELECT {names(FIELDS, "t.")}
                            FROM   {source} AS t
                            WHERE  {" AND ".join(conditions)}
                            ORDER  BY {", ".join(key + direction for key in keys)}

@@ -23,6 +23,9 @@ from core.imports.rows import (
     content_key,
 )
 from core.partitions.writes import is_missing_partition
+from core.tasks.columns import names, parameter_arrays, parameter_columns, stored
+from core.tasks.fields import IMPORTED, WRITABLE
+from core.tasks.writes.statements import insert_tasks
 
 CHUNK_SECONDS = 60
 """The longest transaction of a chunk: a worker that is frozen in the middle of one holds nobody up for longer."""
@@ -64,20 +67,11 @@ FROM   unnest($2::uuid[], $3::uuid[]) WITH ORDINALITY AS r (first, last, place),
 
 _NEW_IDS = "SELECT array(SELECT next_task_id() FROM generate_series(1, $1) ORDER BY 1)"
 
-_INTO_TASKS = """
-INSERT INTO tasks (id, user_id, title, description, priority, status, due_date, labels, created_at, completed_at,
-                   recurrence, recurrence_from)
-SELECT r.id, $1, r.title, r.description, r.priority, r.status, r.due_date, coalesce(r.labels::text[], '{}'),
-       coalesce(r.created_at, now()), CASE WHEN r.status = 'completed' THEN coalesce(r.completed_at, now()) END,
-       r.recurrence, r.recurrence_from
-"""
+_INTO_TASKS = insert_tasks(IMPORTED, user_id="$1")
 
 _INSERT = f"""
 {_INTO_TASKS}
-FROM   unnest($2::bigint[], $3::text[], $4::text[], $5::smallint[], $6::text[], $7::timestamptz[], $8::text[],
-              $9::timestamptz[], $10::timestamptz[], $11::text[], $12::text[])
-       AS r (id, title, description, priority, status, due_date, labels, created_at, completed_at, recurrence,
-             recurrence_from)
+FROM   unnest($2::bigint[], {parameter_arrays(IMPORTED, first=3)}) AS r (id, {names(IMPORTED)})
 """
 
 # Rows come sorted by key, so that neighbours in the index are written together. A key that is there stands for a task
@@ -89,21 +83,8 @@ FROM   unnest($2::uuid[], $3::bigint[]) AS r (key, task_id)
 ON     CONFLICT (user_id, key) DO UPDATE SET task_id = excluded.task_id, import_id = excluded.import_id
 """
 
-_STAGE = """
-CREATE TEMPORARY TABLE staged_rows (
-    id              bigint,
-    key             uuid,
-    title           text,
-    description     text,
-    priority        smallint,
-    status          text,
-    due_date        timestamptz,
-    labels          text,
-    created_at      timestamptz,
-    completed_at    timestamptz,
-    recurrence      text,
-    recurrence_from text
-) ON COMMIT DROP
+_STAGE = f"""
+CREATE TEMPORARY TABLE staged_rows (id bigint, key uuid, {parameter_columns(IMPORTED)}) ON COMMIT DROP
 """
 
 _REMEMBER_STAGED = """
@@ -126,10 +107,7 @@ def _new_value(name: str) -> str:
     return f"CASE WHEN r.given & {FIELD_BITS[name]} <> 0 THEN r.{name} ELSE t.{name} END"
 
 
-_NEW_VALUES = {
-    name: _new_value(name)
-    for name in ("title", "description", "priority", "status", "due_date", "labels", "recurrence", "recurrence_from")
-} | {
+_NEW_VALUES = {field.name: _new_value(field.name) for field in WRITABLE} | {
     # A creation date that the file does not tell is not changed; nor is a time of completion of what stays completed.
     "created_at": f"CASE WHEN r.given & {FIELD_BITS['created_at']} <> 0 "
     "THEN coalesce(r.created_at, t.created_at) ELSE t.created_at END",
@@ -140,13 +118,9 @@ _NEW_VALUES = {
 
 # Each expression reads the row as it is when it is locked, so that a change made meanwhile is not undone.
 _UPDATE_FROM = f"""
-FROM   (SELECT u.id, u.given, u.title, u.description, u.priority, u.status, u.due_date,
-               coalesce(u.labels::text[], '{{}}') AS labels, u.created_at, u.completed_at, u.recurrence,
-               u.recurrence_from
-        FROM   unnest($2::bigint[], $3::text[], $4::text[], $5::smallint[], $6::text[], $7::timestamptz[],
-                      $8::text[], $9::timestamptz[], $10::timestamptz[], $11::text[], $12::text[], $13::integer[])
-               AS u (id, title, description, priority, status, due_date, labels, created_at, completed_at, recurrence,
-                     recurrence_from, given)
+FROM   (SELECT u.id, u.given, {", ".join(f"{stored(field, f'u.{field.name}')} AS {field.name}" for field in IMPORTED)}
+        FROM   unnest($2::bigint[], $3::integer[], {parameter_arrays(IMPORTED, first=4)})
+               AS u (id, given, {names(IMPORTED)})
        ) AS r
 WHERE  t.user_id = $1
 AND    t.id = r.id
@@ -381,8 +355,8 @@ async def _update(connection: Connection, claim: ClaimedImport, updates: Sequenc
     arguments = (
         claim.user_id,
         [task_id for task_id, _ in there],
-        *columns_of([row for _, row in there]),
         [row.given for _, row in there],
+        *columns_of([row for _, row in there]),
     )
     if claim.dry_run:
         changed = await connection.fetchval(_WOULD_UPDATE, *arguments, timeout=CHUNK_SECONDS)

@@ -14,26 +14,23 @@ from core.commands.effects import Effect
 from core.commands.kinds import DELETE_TASK, CreateTask, DeleteTask, Operation, UpdateTask
 from core.commands.wire import Command
 from core.database.pools import Connection
-from core.tasks.columns import task_json
-from core.tasks.fields import DEFAULT_PRIORITY, DEFAULT_RECURRENCE_FROM, DEFAULT_STATUS
+from core.tasks.columns import names, parameter_arrays, task_arrays, task_json
+from core.tasks.fields import WRITABLE
 from core.tasks.folding import AnswerBudget, too_much, untouched
 from core.tasks.recurrence import Following
 from core.tasks.series import plan_following
 from core.tasks.writes.repeated import change_in_turn
 from core.tasks.writes.series import follow_completed, refuse_rules, to_be_completed
+from core.tasks.writes.statements import insert_tasks, patched
 
 # The ids are made before the insert, in the order of the input, so that each result finds its operation.
 _CREATED = f"""
 created AS (
-    INSERT INTO tasks AS t (id, user_id, title, description, priority, status, due_date, labels, recurrence,
-                            recurrence_from, completed_at)
-    SELECT id, user_id, title, description, priority, status, due_date::timestamptz,
-           coalesce(string_to_array(labels, ','), '{{}}'), recurrence, recurrence_from,
-           CASE WHEN status = 'completed' THEN now() END
-    FROM   input
+    {insert_tasks(WRITABLE, user_id="r.user_id")}
+    FROM   input AS r
     RETURNING t.id, t.version, {task_json("t")} AS task
 )
-"""  # noqa: S608
+"""
 
 _RESULTS = """
 SELECT created.id, created.version, created.task
@@ -44,20 +41,17 @@ ORDER  BY input.place
 _CREATE = f"""
 WITH input AS MATERIALIZED (
     SELECT c.*, next_task_id() AS id
-    FROM   unnest($1::bigint[], $2::text[], $3::text[], $4::smallint[], $5::text[], $6::text[], $7::text[],
-                  $8::text[], $9::text[])
-           WITH ORDINALITY AS c (user_id, title, description, priority, status, due_date, labels, recurrence,
-                                 recurrence_from, place)
+    FROM   unnest($1::bigint[], {parameter_arrays(WRITABLE, first=2)})
+           WITH ORDINALITY AS c (user_id, {names(WRITABLE)}, place)
 ), {_CREATED} {_RESULTS}
 """  # noqa: S608
 
 _CREATE_AND_RECORD = f"""
 WITH input AS MATERIALIZED (
     SELECT c.*, next_task_id() AS id
-    FROM   unnest($1::bigint[], $2::text[], $3::text[], $4::smallint[], $5::text[], $6::text[],
-                  $7::text[], $8::text[], $9::text[], $10::text[], $11::text[], $12::text[], $13::text[])
-           WITH ORDINALITY AS c (user_id, title, description, priority, status, due_date, labels, recurrence,
-                                 recurrence_from, job_id, fingerprint, request_id, taken_at, place)
+    FROM   unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::text[],
+                  {parameter_arrays(WRITABLE, first=6)})
+           WITH ORDINALITY AS c (user_id, job_id, fingerprint, request_id, taken_at, {names(WRITABLE)}, place)
 ), {_CREATED}, recorded AS (
     INSERT INTO jobs (id, user_id, kind, state, status_code, task_id, result, fingerprint, request_id,
                       created_at, started_at, finished_at)
@@ -67,20 +61,12 @@ WITH input AS MATERIALIZED (
 ) {_RESULTS}
 """  # noqa: S608
 
-# `fields ? 'x'`: a field that the client did not send is never touched; a null that it did send clears.
-_NEW_VALUES = {
-    "title": "CASE WHEN fields ? 'title' THEN fields ->> 'title' ELSE t.title END",
-    "description": "CASE WHEN fields ? 'description' THEN fields ->> 'description' ELSE t.description END",
-    "priority": "CASE WHEN fields ? 'priority' THEN (fields ->> 'priority')::smallint ELSE t.priority END",
-    "status": "CASE WHEN fields ? 'status' THEN fields ->> 'status' ELSE t.status END",
-    "due_date": "CASE WHEN fields ? 'due_date' THEN (fields ->> 'due_date')::timestamptz ELSE t.due_date END",
-    "labels": "CASE WHEN fields ? 'labels' THEN ARRAY(SELECT jsonb_array_elements_text(fields -> 'labels')) "
-    "ELSE t.labels END",
-    "recurrence": "CASE WHEN fields ->> 'status' = 'completed' AND t.status <> 'completed' THEN NULL "
-    "WHEN fields ? 'recurrence' THEN fields ->> 'recurrence' ELSE t.recurrence END",
-    "recurrence_from": "CASE WHEN fields ? 'recurrence_from' THEN fields ->> 'recurrence_from' "
-    "ELSE t.recurrence_from END",
-}
+_NEW_VALUES = {field.name: patched(field) for field in WRITABLE}
+# A rule leaves the task that is completed.
+_NEW_VALUES["recurrence"] = (
+    "CASE WHEN fields ->> 'status' = 'completed' AND t.status <> 'completed' THEN NULL "
+    f"ELSE {_NEW_VALUES['recurrence']} END"
+)
 # What changes nothing raises no version, and is told to nobody.
 _IS_CHANGED = f"({', '.join(f't.{name}' for name in _NEW_VALUES)}) IS DISTINCT FROM ({', '.join(_NEW_VALUES.values())})"
 
@@ -137,8 +123,8 @@ LARGEST_TASK_BYTES = 128 << 10
 
 async def create_tasks(connection: Connection, creations: Sequence[Operation[CreateTask]]) -> list[Effect]:
     """Creates one task for each of `creations`; `connection` is in a transaction."""
-    columns = _columns([one.user_id for one in creations], [one.payload["fields"] for one in creations])
-    rows = await connection.fetch(_CREATE, *columns)
+    arrays = task_arrays([one.payload["fields"] for one in creations], WRITABLE)
+    rows = await connection.fetch(_CREATE, [one.user_id for one in creations], *arrays)
     return [Effect(201, row["task"], task_id=row["id"], version=row["version"]) for row in rows]
 
 
@@ -161,29 +147,15 @@ async def create_and_record_tasks(
     """
     rows = await connection.fetch(
         _CREATE_AND_RECORD,
-        *_columns([command.user_id for command in commands], [command.payload["fields"] for command in commands]),
+        [command.user_id for command in commands],
         [command.id for command in commands],
         [command.fingerprint for command in commands],
         [command.request_id for command in commands],
         [command.created_at for command in commands],
+        *task_arrays([command.payload["fields"] for command in commands], WRITABLE),
         timeout=longest_seconds,
     )
     return [Effect(201, row["task"], task_id=row["id"], version=row["version"]) for row in rows]
-
-
-def _columns(user_ids: list[int], fields: Sequence[dict[str, Any]]) -> list[list[Any]]:
-    return [
-        user_ids,
-        [f["title"] for f in fields],
-        [f.get("description") for f in fields],
-        [f.get("priority", DEFAULT_PRIORITY) for f in fields],
-        [f.get("status", DEFAULT_STATUS) for f in fields],
-        [f.get("due_date") for f in fields],
-        # Arrays of different lengths make no array of arrays; a label holds no comma.
-        [",".join(f["labels"]) if "labels" in f else None for f in fields],
-        [f.get("recurrence") for f in fields],
-        [f.get("recurrence_from", DEFAULT_RECURRENCE_FROM) for f in fields],
-    ]
 
 
 async def change_tasks(

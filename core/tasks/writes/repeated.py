@@ -15,6 +15,7 @@ from core.commands.effects import Effect
 from core.database.pools import Connection
 from core.loop_turns import Turns
 from core.tasks.columns import task_json
+from core.tasks.fields import WRITABLE
 from core.tasks.folding import AnswerBudget, Folding, Found, State, Step
 from core.tasks.tables import tasks as tasks_table
 from core.tasks.writes.series import follow_states
@@ -69,19 +70,7 @@ SELECT coalesce(current_setting('app.quiet_events', true), '') AS before,
 """
 _AS_BEFORE = "SELECT set_config('app.quiet_events', $1, true)"
 
-_CHANGED = (
-    "title",
-    "description",
-    "priority",
-    "status",
-    "due_date",
-    "labels",
-    "recurrence",
-    "recurrence_from",
-    "completed_at",
-    "updated_at",
-    "version",
-)
+_CHANGED = (*(field.name for field in WRITABLE), "completed_at", "updated_at", "version")
 
 _WRITE = f"""
 UPDATE tasks AS t

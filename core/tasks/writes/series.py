@@ -10,6 +10,8 @@ from typing import Any
 from core.commands.effects import Effect
 from core.database.pools import Connection
 from core.loop_turns import Turns
+from core.tasks.columns import names
+from core.tasks.fields import FIELDS
 from core.tasks.recurrence import Following
 from core.tasks.series import refused_rule
 
@@ -33,15 +35,16 @@ WHERE  t.due_date IS NOT NULL
 FOR    NO KEY UPDATE OF t
 """
 
+_KEPT = [field for field in FIELDS if field.is_kept]
+
 # Reminders at a certain time belong to the completed task alone.
-_NEXT = """
-INSERT INTO tasks (user_id, title, description, priority, labels, recurrence_from, reminder_rules, due_date,
-                   recurrence, recurrence_local)
-SELECT t.user_id, t.title, t.description, t.priority, t.labels, t.recurrence_from,
+_NEXT = f"""
+INSERT INTO tasks (user_id, {names(_KEPT)}, reminder_rules, due_date, recurrence, recurrence_local)
+SELECT t.user_id, {names(_KEPT, "t.")},
        CASE WHEN t.reminder_rules IS NOT NULL THEN
            ARRAY(SELECT rule FROM unnest(t.reminder_rules) AS r (rule) WHERE rule LIKE 'P%') END,
        c.due_date, c.recurrence, c.recurrence_local
-"""
+"""  # noqa: S608
 
 _FOLLOW = f"""
 {_NEXT}
