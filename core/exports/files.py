@@ -11,7 +11,9 @@ from typing import Any
 
 from core.database.pools import Connection, Pool
 from core.exports.ical import CALENDAR_END, ICAL_COLUMNS, calendar_start, render_todos
-from core.tasks.columns import TASK_COLUMNS, task_json
+from core.tasks.columns import task_json
+from core.tasks.fields import FIELDS, Field
+from core.tasks.kinds import FreeText, LabelList, Moment
 from core.tasks.queries import SORTS, TaskFilter
 
 LONGEST_EXPORT_SECONDS = 6 * 3600.0
@@ -124,13 +126,21 @@ _GUARDED = "CASE WHEN ascii({0}) IN (61, 43, 45, 64, 9, 13, 39) THEN '''' || {0}
 _JOINED = r"nullif(replace(array_to_string({0}, ','), '\', '\\'), '')"  # no label holds a comma
 _MOMENT = "replace(left({0}::text, -3), ' ', 'T') || 'Z'"  # without the +00 of UTC
 
-_CSV_CELLS = {
-    "title": _GUARDED.format("t.title"),
-    "description": _GUARDED.format("t.description"),
-    "labels": _GUARDED.format(f"({_JOINED.format('t.labels')})"),
-    **{name: _MOMENT.format(f"t.{name}") for name in ("due_date", "created_at", "updated_at", "completed_at")},
-}
-_CSV_COLUMNS = ", ".join(f"{_CSV_CELLS.get(name, f't.{name}')} AS {name}" for name in TASK_COLUMNS)
+
+def _cell(field: Field) -> str:
+    column = f"t.{field.name}"
+    match field.kind:
+        case FreeText():
+            return _GUARDED.format(column)
+        case LabelList():
+            return _GUARDED.format(f"({_JOINED.format(column)})")
+        case Moment():
+            return _MOMENT.format(column)
+        case _:
+            return column
+
+
+_CSV_COLUMNS = ", ".join(f"{_cell(field)} AS {field.name}" for field in FIELDS)
 
 
 class _CsvRows:

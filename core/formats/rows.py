@@ -19,9 +19,7 @@ class Row:
 
     Attributes:
         number: from 1, as a person would count in the file: data records of a CSV, lines of NDJSON, items of a list.
-        fields: for `core.tasks.validation.load_import`: `title`, `description`, `priority`, `status`, `due_date`,
-            `created_at`, `completed_at` (RFC 3339 with an offset), `labels`, `recurrence`, `recurrence_from`,
-            `external_id`. Not yet validated.
+        fields: what `core.tasks.validation.load_import` takes; not yet validated. Times are RFC 3339 with an offset.
         values: the row as it stands in the file, for the report of its errors.
         columns: field → the file's own name of the column that it came from, where that is another.
     """

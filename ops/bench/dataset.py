@@ -91,7 +91,11 @@ async def _fresh_copy(postgres: PostgresServer, dataset: Dataset, anew: bool, sa
     return postgres.url(COPY)
 
 
-_FILLED = tuple(column for column in TASK_COLUMNS if column not in ("labels", "recurrence", "recurrence_from"))
+# What `_rows` writes; the other columns have their defaults.
+_FILLED = (
+    "id", "user_id", "title", "description", "priority", "status", "due_date", "created_at", "updated_at",
+    "completed_at", "version",
+)  # fmt: skip
 _USERS = """
 INSERT INTO users (username, email, password_hash, role)
 SELECT 'bench-' || number, 'bench-' || number || '@example.org', 'none',

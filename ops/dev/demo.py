@@ -174,10 +174,7 @@ _TASKS = """
 INSERT INTO tasks (user_id, title, description, priority, status, due_date, labels,
                    created_at, updated_at, completed_at, recurrence)
 SELECT $1, title, description, priority, status, due_date, labels, created_at, updated_at, completed_at, recurrence
-FROM   jsonb_to_recordset($2::jsonb) AS r (
-           title text, description text, priority smallint, status text, due_date timestamptz, labels text[],
-           created_at timestamptz, updated_at timestamptz, completed_at timestamptz, recurrence text
-       )
+FROM   jsonb_populate_recordset(NULL::tasks, $2::jsonb)
 """
 
 

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import asyncpg
+import orjson
 import pytest
 import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
@@ -31,7 +32,7 @@ from core.database.schema import SCHEMA_REVISION, metadata
 from core.jobs.tables import STATES
 from core.settings import Settings
 from core.tasks.columns import TASK_COLUMNS
-from core.tasks.fields import STATUSES
+from core.tasks.fields import FIELDS, STATUSES
 from migrations import run
 from tests.harness import Servers, connection
 
@@ -171,6 +172,25 @@ async def test_states_and_statuses_in_code_are_those_that_the_database_takes(own
 def test_a_task_is_answered_with_every_column_that_it_has() -> None:
     hidden = {"recurrence_local", "reminder_rules"}
     assert set(TASK_COLUMNS) == set(metadata.tables["tasks"].columns.keys()) - hidden
+
+
+async def test_lists_by_label_and_events_have_every_field_of_a_task(owner: asyncpg.Connection) -> None:
+    await owner.execute("""
+        INSERT INTO users (username, email, password_hash) VALUES ('alice', 'alice@example.org', '');
+        INSERT INTO channels (user_id, kind, url_encrypted, url_masked, events)
+        SELECT id, 'json', '', '', '{task.created}' FROM users;
+        INSERT INTO tasks (user_id, title) SELECT id, 'x' FROM users;
+    """)
+    event = orjson.loads(await owner.fetchval("SELECT data FROM events"))
+    assert list(event["task"]) == list(TASK_COLUMNS)
+    view = await owner.fetch("SELECT attname FROM pg_attribute WHERE attrelid = 'labelled_tasks'::regclass")
+    assert {row["attname"] for row in view} == set(TASK_COLUMNS)
+
+
+def test_what_a_new_task_must_have_is_given_or_has_a_default() -> None:
+    for field in FIELDS:
+        is_there = field.is_required or field.default is not None or field.made is not None or field.name == "user_id"
+        assert is_there != field.is_nullable, field.name
 
 
 # -- migrations

@@ -1,7 +1,7 @@
 """Tenfold's own CSV, as it is exported: columns are the fields of a task, in any order; only `title` must be there.
 
-- Empty cells are absent fields. `id` becomes `external_id` (`tenfold:<id>`) where there is none; `user_id`, `version`
-  and `updated_at` are passed over, and so is `error`, which the report of an import's errors adds.
+- Empty cells are absent fields. `id` becomes `external_id` (`tenfold:<id>`) where there is none. Fields that no import
+  sets are passed over, such as `version`; so is `error`, which the report of an import's errors adds.
 - `labels`: separated by commas; `\\,` and `\\\\` are a comma and a backslash within a label.
 - Timestamps: RFC 3339, or what a spreadsheet makes of it (`31.12.2024 14:30`), in the import's time zone.
 - A cell that begins with `'` and then with one of `= + - @ TAB CR '` loses that first `'`, which the export puts there
@@ -18,28 +18,14 @@ from core.formats.csv.records import Records
 from core.formats.csv.rows import sampled, too_many_cells
 from core.formats.dates import day_order, parse_due, parse_moment
 from core.formats.rows import BadRow, Certainty, FileReport, Format, Head, ImportRefused, ReadOptions, Row, Rows
+from core.tasks.fields import FIELDS, IMPORTED, Field
+from core.tasks.kinds import Choice, LabelList, Moment, Number
 
-COLUMNS = (
-    "id",
-    "title",
-    "description",
-    "priority",
-    "status",
-    "due_date",
-    "labels",
-    "created_at",
-    "updated_at",
-    "completed_at",
-    "external_id",
-    "user_id",
-    "version",
-    "recurrence",
-    "recurrence_from",
-)
+COLUMNS = (*(field.name for field in FIELDS), "external_id")
 _OF_REPORTS = "error"
-_IGNORED = frozenset({"updated_at", "user_id", "version", _OF_REPORTS})
+_IGNORED = frozenset({*(field.name for field in FIELDS if not field.is_imported and field.name != "id"), _OF_REPORTS})
 _KNOWN = frozenset({*COLUMNS, _OF_REPORTS})
-_DATES = frozenset({"due_date", "created_at", "completed_at"})
+_DATES = frozenset(field.name for field in IMPORTED if isinstance(field.kind, Moment))
 _GUARDED = frozenset("=+-@\t\r'")
 _LABEL = re.compile(r"((?:[^,\\]|\\.|\\$)*)(?:,|$)", re.DOTALL)
 _ESCAPE = re.compile(r"\\([\\,])")
@@ -59,7 +45,7 @@ def _text(cell: str) -> str:
     return cell
 
 
-def _priority(cell: str) -> int | str:
+def _number(cell: str) -> int | str:
     digits = cell.strip()
     return int(digits) if digits.isdecimal() and len(digits) < 10 else cell
 
@@ -72,7 +58,7 @@ def _labels(cell: str) -> list[str]:
     return [label for label in labels if label]
 
 
-def _reader(parse: Callable[..., str], options: ReadOptions, day_first: bool | None) -> Callable[[str], str]:
+def _moment(parse: Callable[..., str], options: ReadOptions, day_first: bool | None) -> Callable[[str], str]:
     def read(cell: str) -> str:
         # What the export writes: the validation looks at it anyway.
         if len(cell) > 19 and cell[10] in "Tt" and (cell[-1] in "Zz" or cell[-6] in "+-"):
@@ -80,6 +66,20 @@ def _reader(parse: Callable[..., str], options: ReadOptions, day_first: bool | N
         return parse(cell, options.time_zone, day_first=day_first) if cell.strip() else ""
 
     return read
+
+
+def _converter(field: Field, options: ReadOptions, day_first: bool | None) -> Callable[[str], Any]:
+    match field.kind:
+        case Number():
+            return _number
+        case Choice():
+            return str.strip
+        case Moment():
+            return _moment(parse_due if field.name == "due_date" else parse_moment, options, day_first)
+        case LabelList():
+            return _labels
+        case _:
+            return _text
 
 
 def _read(stream: BinaryIO, options: ReadOptions, report: FileReport) -> Rows:
@@ -118,20 +118,10 @@ def _read(stream: BinaryIO, options: ReadOptions, report: FileReport) -> Rows:
 
 def _converters(options: ReadOptions, day_first: bool | None) -> dict[str, Callable[[str], Any]]:
     """Column → what makes its field of a cell that is not empty; raises ValueError."""
-    moment = _reader(parse_moment, options, day_first)
     return {
-        "title": _text,
-        "description": _text,
-        "external_id": _text,
-        "priority": _priority,
-        "status": str.strip,
-        "labels": _labels,
-        "recurrence": _text,
-        "recurrence_from": str.strip,
-        "due_date": _reader(parse_due, options, day_first),
-        "created_at": moment,
-        "completed_at": moment,
         "id": str.strip,
+        "external_id": _text,
+        **{field.name: _converter(field, options, day_first) for field in IMPORTED},
     }
 
 

@@ -1,9 +1,8 @@
 """Tenfold's NDJSON: a task a line, each an object as `GET /tasks` answers it, of which only `title` is required.
 
-Members: `title`, `description`, `priority`, `status`, `due_date`, `labels`, `created_at`, `completed_at`, `recurrence`,
-`recurrence_from` and `external_id`. `id` becomes the external id `tenfold:<id>` where there is no other; `user_id`,
-`version` and `updated_at` may be there and say nothing. Any other member is an error of its row. Empty lines are passed
-over.
+Members are the fields that an import sets, and `external_id`. `id` becomes the external id `tenfold:<id>` where there
+is no other; the other fields of a task, such as `version`, may be there and say nothing. Any other member is an error
+of its row. Empty lines are passed over.
 """
 
 from typing import Any, BinaryIO
@@ -14,14 +13,10 @@ from core.formats.rows import BadRow, Certainty, FileReport, Format, Head, Impor
 from core.formats.streams.json_shape import shape_of
 from core.formats.streams.lines import LINE_MAXIMUM, TooLong, read_lines
 from core.formats.streams.utf8 import as_utf8
+from core.tasks.fields import FIELDS, IMPORTED
 
-MEMBERS = frozenset(
-    {
-        "title", "description", "priority", "status", "due_date", "labels", "created_at", "completed_at", "recurrence",
-        "recurrence_from", "external_id",
-    }
-)  # fmt: skip
-IGNORED = ("user_id", "version", "updated_at")
+MEMBERS = frozenset({*(field.name for field in IMPORTED), "external_id"})
+IGNORED = tuple(field.name for field in FIELDS if not field.is_imported and field.name != "id")
 KNOWN = MEMBERS.union(IGNORED, {"id"})
 NOT_AN_OBJECT = 'Not a task: an object such as {"title": "…"} is expected.'
 _NO_COLUMNS: dict[str, str] = {}
