@@ -104,5 +104,5 @@ def pgbench(rig: Rig, *scripts: str, seconds: float, url: str | None = None) -> 
         )
     found = _TPS.search(done.stdout)
     if done.returncode != 0 or found is None:
-        raise Fault(f"pgbench failed:\n{done.stderr.strip()}")
+        raise Fault(f"pgbench failed:\n{(done.stderr or done.stdout).strip()}")
     return float(found.group(1))
