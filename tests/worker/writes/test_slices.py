@@ -178,6 +178,8 @@ async def test_batches_of_one_user_are_carried_out_in_the_order_in_which_they_ca
     ]
     await append(services, *(batch(alice, *operations) for operations in rename))
     await drain_lane(services, LANE)
+    while await services.queue.xlen(lanes.stream(LANE)):
+        await drain_lane(services, LANE)
     rows = await owner.fetch("SELECT result FROM jobs ORDER BY finished_at")
     lasts = [orjson.loads(row["result"])["results"][-1]["task"]["title"] for row in rows]
     assert lasts == ["a89", "b89", "c89"]
