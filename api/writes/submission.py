@@ -95,6 +95,7 @@ def build_command(
         scope: tells keys of users apart who have no id yet.
         body: stands for the request's body where that was not read into memory.
     """
+    kind, payload = asked
     identity = request.get(IDENTITY)
     owner = user_id if user_id is not None else (identity.user_id if identity else ANONYMOUS)
     key = read_idempotency_key(request)
@@ -106,9 +107,9 @@ def build_command(
         request[JOB_ID] = job_id_for_key(owner, scope + key)
     return Command(
         id=request[JOB_ID],
-        kind=asked.kind.name,
+        kind=kind.name,
         user_id=owner,
-        payload=asked.payload,
+        payload=payload,
         created_at=clock.timestamp(),
         request_id=request[REQUEST_ID],
         fingerprint=None if key is None else request_fingerprint(request, body),

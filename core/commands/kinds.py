@@ -8,16 +8,9 @@ What a worker does for each kind stands in `worker/writes/table.py`.
 """
 
 from dataclasses import dataclass
-from typing import Any, Generic, Literal, NamedTuple, NotRequired, TypedDict, TypeVar
+from typing import Any, Generic, Literal, NotRequired, TypedDict, TypeVar
 
 P = TypeVar("P")
-
-
-class Asked(NamedTuple):
-    """What is asked of a worker: a payload that mypy has seen to fit its kind."""
-
-    kind: "Kind[Any]"
-    payload: Any
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,15 +19,19 @@ class Kind(Generic[P]):
 
     Attributes:
         name: on the wire, and of the job; never changed.
-        lanes: those that carry it (`core/lanes.py`).
+        lanes: those that carry it (`core/lanes`).
     """
 
     name: str
     lanes: Literal["accounts", "writes", "batches"] = "writes"
 
-    def of(self, payload: P) -> Asked:
+    def of(self, payload: P) -> "Asked":
         """This kind, with a payload."""
-        return Asked(self, payload)
+        return self, payload
+
+
+Asked = tuple[Kind[Any], Any]
+"""What is asked of a worker: a kind, and a payload that mypy has seen to fit it."""
 
 
 @dataclass(eq=False, slots=True)
