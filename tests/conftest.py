@@ -17,6 +17,7 @@ from aiohttp import ClientSession, ClientTimeout, DummyCookieJar, TCPConnector
 
 from core.settings import Settings
 from tests.harness import Servers, Service, WorkerInProcess
+from tests.receivers import Receiver, receiver
 
 MakeSettings = Callable[..., Coroutine[Any, Any, Settings]]
 MakeService = Callable[..., Coroutine[Any, Any, Service]]
@@ -153,3 +154,19 @@ async def service(_shared_service: Service) -> Service:
     """The shared service, with an empty database and a new cast."""
     await _shared_service.recast()
     return _shared_service
+
+
+@pytest.fixture(scope="module")
+async def bulk_worker(_shared_service: Service) -> AsyncIterator[None]:
+    """The shared service carries imports and exports out, while the tests of a module run."""
+    worker = WorkerInProcess(_shared_service.settings, ("bulk",))
+    await worker.start()
+    yield
+    await worker.stop()
+
+
+@pytest.fixture
+async def hook() -> AsyncIterator[Receiver]:
+    """A receiver of webhooks."""
+    async with receiver() as found:
+        yield found

@@ -1,9 +1,10 @@
-"""What several files here need beside the service: somebody who carries out what admins order."""
+"""What several files here need beside the service: somebody who maintains, and somebody who delivers."""
 
 from collections.abc import AsyncIterator
 
 import pytest
 
+from tests.conftest import MakeService
 from tests.harness import Service, WorkerInProcess
 
 
@@ -22,3 +23,9 @@ async def maintained(_maintaining: None, service: Service) -> AsyncIterator[Serv
     async with service.owner() as owner:
         for row in await owner.fetch("SELECT name FROM task_partitions WHERE upper < now()"):
             await owner.execute(f"DROP TABLE {row['name']}")
+
+
+@pytest.fixture
+async def open_service(make_service: MakeService) -> Service:
+    """A service that may send to this machine, and delivers."""
+    return await make_service(queues=("writes", "time"), ALLOW_PRIVATE_TARGETS="true")

@@ -1,14 +1,13 @@
 """Real exports of other programs: each goes in through the whole service, and sent again makes nothing new."""
 
 import re
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from yarl import URL
 
-from tests.harness import Service, WorkerInProcess, eventually
+from tests.harness import Service, eventually
 
 COLLECTION = Path(__file__).parents[2].parent / "shared" / "data" / "imports"
 FILES = sorted(path for path in COLLECTION.glob("*/*") if path.is_file())
@@ -26,14 +25,6 @@ def counted() -> dict[str, int]:
     """File → rows, as the collection's own list has them."""
     lines = re.findall(r"^\| `([^`]+)` \|.*?\| (\d+) \| \d+ \|", (COLLECTION / "SOURCES.md").read_text(), re.MULTILINE)
     return {name: int(rows) for name, rows in lines} | MISCOUNTED
-
-
-@pytest.fixture(scope="module")
-async def _importing(_shared_service: Service) -> AsyncIterator[None]:
-    worker = WorkerInProcess(_shared_service.settings, ("bulk",))
-    await worker.start()
-    yield
-    await worker.stop()
 
 
 def content_of(file: Path) -> bytes:
@@ -55,7 +46,7 @@ async def imported(service: Service, name: str, content: bytes) -> dict[str, Any
     return found
 
 
-@pytest.mark.usefixtures("_importing")
+@pytest.mark.usefixtures("bulk_worker")
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
 async def test_a_real_file_goes_in_whole_and_once(service: Service, file: Path) -> None:
     content = content_of(file)

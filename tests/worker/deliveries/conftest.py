@@ -1,4 +1,4 @@
-"""Deliveries may go to this machine, where a receiver waits for them; no event has happened yet."""
+"""Deliveries may go to this machine; no event has happened yet."""
 
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -7,7 +7,6 @@ import asyncpg
 import pytest
 
 from tests.harness import connection
-from tests.receivers import Receiver, receiver
 from worker.runner import Services
 
 
@@ -22,9 +21,3 @@ async def owner(services: Services) -> AsyncIterator[asyncpg.Connection]:
     async with connection(services.settings.database_url) as owner:
         await owner.execute("DELETE FROM fan_outs; DELETE FROM events")
         yield owner
-
-
-@pytest.fixture
-async def hook() -> AsyncIterator[Receiver]:
-    async with receiver() as found:
-        yield found

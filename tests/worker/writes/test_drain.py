@@ -1,8 +1,6 @@
 """A lane is drained: entries go exactly when they were applied, and nothing that lies in one stops it."""
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
 
@@ -10,71 +8,16 @@ import asyncpg
 import orjson
 import pytest
 import redis.asyncio
-from redis.exceptions import ConnectionError as RedisConnectionError
 
 from core import lanes, metrics
-from core.cache import SUSPECT_FLAG, CacheInvalidator, Miss, PageCache
-from core.commands.effects import Outcome, decode_outcomes
-from core.commands.wire import Command, encode_batch
 from core.jobs.pending import PENDING
 from core.jobs.queues import WRITES_QUEUE
-from core.redis.clients import cache_client
-from core.settings import Settings
-from tests.harness import cache_link, eventually
-from tests.worker.commands import batch, create, insert_task, new_user, update
+from tests.harness import eventually
+from tests.worker.commands import batch, create, insert_task, update
+from tests.worker.writes.lane import LANE, ORIGIN, STREAM, append, listening, titles, waiting
 from worker.runner import Services
 from worker.writes.drain import BATCH_MAXIMUM_OPERATIONS
 from worker.writes.lanes import drain_lane, look_again
-
-LANE = "3"
-STREAM = lanes.stream(LANE)
-ORIGIN = "a-process"
-
-
-async def append(services: Services, *commands: Command, origin: str = ORIGIN) -> bytes:
-    entry_id: bytes = await services.queue.xadd(
-        STREAM, {"origin": origin, "commands": encode_batch([one.encode() for one in commands])}
-    )
-    return entry_id
-
-
-async def waiting(services: Services) -> int:
-    return int(await services.queue.xlen(STREAM))
-
-
-async def titles(owner: asyncpg.Connection) -> list[str]:
-    return [row[0] for row in await owner.fetch("SELECT title FROM tasks ORDER BY id")]
-
-
-class Heard:
-    """The outcomes that one process heard."""
-
-    def __init__(self) -> None:
-        self.outcomes: list[Outcome] = []
-        self.lanes: set[str] = set()
-        self.messages = 0
-
-
-@contextlib.asynccontextmanager
-async def listening(services: Services, origin: str = ORIGIN) -> AsyncIterator[Heard]:
-    heard = Heard()
-
-    async def listen() -> None:
-        async for message in subscription.listen():
-            if message["type"] == "message":
-                lane, outcomes = decode_outcomes(message["data"])
-                heard.lanes.add(lane)
-                heard.outcomes += outcomes
-                heard.messages += 1
-
-    async with services.queue.pubsub() as subscription:
-        await subscription.subscribe(lanes.outcomes_channel(origin))
-        await subscription.get_message(timeout=5)
-        listener = asyncio.create_task(listen())
-        yield heard
-        await asyncio.sleep(0.05)
-        listener.cancel()
-        await asyncio.gather(listener, return_exceptions=True)
 
 
 async def test_entries_are_applied_told_and_removed(services: Services, owner: asyncpg.Connection, alice: int) -> None:
@@ -153,6 +96,7 @@ async def test_many_small_and_great_entries_are_all_applied_whatever_fits_into_a
 
 
 # -- what cannot be read
+
 
 UNREADABLE: dict[str, dict[str, str | bytes]] = {
     "no commands": {"origin": ORIGIN},
@@ -259,78 +203,6 @@ async def test_an_entry_that_was_applied_but_not_removed_is_told_again_and_not_a
     assert [(outcome.status_code, outcome.replayed, outcome.token) for outcome in heard.outcomes] == [(201, False, 5)]
     assert await titles(owner) == ["once"]
     assert await waiting(services) == 0
-
-
-# -- the cache forgets first
-
-
-@pytest.fixture
-async def cache(settings: Settings) -> AsyncIterator[PageCache]:
-    async with cache_link(settings.redis_url) as link:
-        cache = PageCache(link, ttl_seconds=60)
-        cache.suspect = False
-        yield cache
-
-
-async def test_the_cache_forgets_before_anybody_is_told(services: Services, cache: PageCache, alice: int) -> None:
-    found_at_outcome: list[Any] = []
-    for number in range(10):
-        miss = await cache.look_up(alice, "tasks")
-        assert isinstance(miss, Miss)
-        cache.store(alice, "tasks", miss, b"old")
-        assert await cache.look_up(alice, "tasks") == b"old"
-        await append(services, create(alice, f"title {number}"))
-        async with services.queue.pubsub() as subscription:
-            await subscription.subscribe(lanes.outcomes_channel(ORIGIN))
-            await subscription.get_message(timeout=5)
-            draining = asyncio.create_task(drain_lane(services, LANE))
-            await eventually(lambda s=subscription: s.get_message(ignore_subscribe_messages=True, timeout=1))
-            found_at_outcome.append(await cache.look_up(alice, "tasks"))
-            await draining
-    assert all(isinstance(found, Miss) for found in found_at_outcome)
-
-
-async def test_others_pages_stay(services: Services, cache: PageCache, owner: asyncpg.Connection, alice: int) -> None:
-    bob = await new_user(owner)
-    miss = await cache.look_up(bob, "tasks")
-    assert isinstance(miss, Miss)
-    cache.store(bob, "tasks", miss, b"bob's")
-    await append(services, create(alice))
-    await drain_lane(services, LANE)
-    assert await cache.look_up(bob, "tasks") == b"bob's"
-
-
-async def test_a_cache_that_cannot_be_told_is_put_under_suspicion_before_anybody_is_told(
-    services: Services, alice: int
-) -> None:
-    nowhere = cache_client("redis://127.0.0.1:1/0")
-    crippled = replace(services, cache=nowhere, invalidator=CacheInvalidator(nowhere, services.queue))
-    await append(services, create(alice))
-    async with services.queue.pubsub() as subscription:
-        await subscription.subscribe(lanes.outcomes_channel(ORIGIN))
-        await subscription.get_message(timeout=5)
-        draining = asyncio.create_task(drain_lane(crippled, LANE))
-        await eventually(lambda: subscription.get_message(ignore_subscribe_messages=True, timeout=1))
-        assert await services.queue.exists(SUSPECT_FLAG)
-        await draining
-    assert await waiting(services) == 0
-    await nowhere.aclose(close_connection_pool=True)
-
-
-async def test_nothing_is_told_where_neither_cache_nor_flag_can_be_reached(
-    services: Services, owner: asyncpg.Connection, alice: int
-) -> None:
-    nowhere = cache_client("redis://127.0.0.1:1/0")
-    crippled = replace(services, invalidator=CacheInvalidator(nowhere, nowhere))  # type: ignore[arg-type]
-    await append(services, create(alice, "once"))
-    async with listening(services) as heard:
-        with pytest.raises(RedisConnectionError):
-            await drain_lane(crippled, LANE)
-        assert await waiting(services) == 1, "it is told by whoever drains the lane next"
-    assert heard.outcomes == []
-    await drain_lane(services, LANE)
-    assert await titles(owner) == ["once"]
-    await nowhere.aclose(close_connection_pool=True)
 
 
 # -- jobs answered 202, and calls for a drain
