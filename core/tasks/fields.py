@@ -1,7 +1,7 @@
 """The fields of a task: the one list of them, a row a field.
 
 From it follow the table's columns and checks, what clients may send and what they are answered, the statements that
-write tasks, and the columns of imports and exports. A new field is a row here, a migration, and a line in README.md.
+write tasks, and the columns of imports and exports. CONTRIBUTING.md has the recipe for a new one.
 """
 
 from dataclasses import dataclass
