@@ -181,7 +181,7 @@ async def test_lists_by_label_and_events_have_every_field_of_a_task(owner: async
         SELECT id, 'json', '', '', '{task.created}' FROM users;
         INSERT INTO tasks (user_id, title) SELECT id, 'x' FROM users;
     """)
-    event = orjson.loads(await owner.fetchval("SELECT data FROM events"))
+    event = orjson.loads(await owner.fetchval("SELECT e.data FROM events AS e JOIN tasks AS t ON t.id = e.task_id"))
     assert list(event["task"]) == list(TASK_COLUMNS)
     view = await owner.fetch("SELECT attname FROM pg_attribute WHERE attrelid = 'labelled_tasks'::regclass")
     assert {row["attname"] for row in view} == set(TASK_COLUMNS)
