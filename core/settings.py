@@ -1,8 +1,9 @@
 """Every variable of the service: typed, frozen, checked as a whole before anything starts.
 
 `Settings.from_env()` is the only reader of the environment. A bad value stops the start with one line
-per fault, so that an operator mends all of them in one go. The file is long because it is one list: a variable, its
-check and what depends on it stand together.
+per fault, so that an operator mends all of them in one go.
+
+Long because it is one list: a variable, its check and what depends on it stand together.
 """
 
 import ipaddress

@@ -1,7 +1,9 @@
 """Who may do what, as far as it is not part of the schema: the key of identities, logins of both tiers, and PUBLIC.
 
 None of this is kept by a dump or a copy of the database, or it depends on the settings: it is done again with each
-`tenfold migrate`. It stands in one file, however long, so that all rights can be read in one go.
+`tenfold migrate`.
+
+Long because all rights are to be read in one go.
 """
 
 import asyncio

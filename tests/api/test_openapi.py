@@ -1,4 +1,7 @@
-"""The OpenAPI document is valid, complete, and says of each operation what it takes and gives."""
+"""The OpenAPI document is valid, complete, and says of each operation what it takes and gives.
+
+Long because two tables stand in it, of every operation and of every status that it can answer.
+"""
 
 import re
 from collections.abc import Iterator

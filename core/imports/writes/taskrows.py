@@ -1,8 +1,9 @@
 """Turns a chunk's rows into tasks, in the chunk's transaction.
 
 Each row has a key, by which an earlier import of it is found: `imported_tasks` says which task it became. A dry run
-makes no tasks: what it would have made it notes under the user's negative id, until it has ended. The statements stand
-together, since each builds on what the one before has locked or written: that makes the file long.
+makes no tasks: what it would have made it notes under the user's negative id, until it has ended.
+
+Long because each statement builds on what the one before has locked or written: they stand together.
 """
 
 from collections.abc import Sequence
