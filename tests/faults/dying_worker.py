@@ -9,7 +9,7 @@ import sys
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from core.reminders.writes.planning import sending
+from core.reminders.writes import sending
 from core.settings import Settings
 from worker.__main__ import main
 from worker.deliveries import sender
