@@ -12,8 +12,6 @@ from core.ids import MAXIMUM_ID
 ANONYMOUS = 0
 """The `user_id` of a command whose user does not exist yet (registration)."""
 
-MAXIMUM_COMMAND_BYTES = 8 << 20
-
 _CANONICAL_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z")
 
 

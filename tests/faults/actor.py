@@ -91,7 +91,7 @@ class Actor(Client):
 
     def _take_job(self, write: Write, job: dict[str, Any], settled: int) -> None:
         if job["state"] == "queued":
-            # Of two requests that were one, the first may be answered, and the second promised when the database is away.
+            # Of two requests that were one, the second may be promised after the first was answered.
             if write.number < settled:
                 self.ledger.blame(f"{write.key} is said to be queued, and a later write is done")
             return

@@ -33,7 +33,8 @@ class Channels:
         channel = self._of.get(delivery.channel_id)
         if channel is not None and channel.url_encrypted != delivery.url_encrypted and not channel.is_busy:
             for group in channel.groups:
-                del group.members[delivery.channel_id]
+                # It may be gone from there already: the new address could not be opened the last time.
+                group.members.pop(delivery.channel_id, None)
             return None
         return channel
 
