@@ -39,6 +39,11 @@ from worker.main import QUEUES_OF_JOBS, connected
 from worker.runner import Services, serve_queue
 
 TEMPLATE = "tenfold_template"
+# Ids of one millisecond rise in their order, but where their number, which has twelve bits, begins anew.
+EMPTY_TABLES = """
+DELETE FROM jobs; DELETE FROM tasks; DELETE FROM sessions; DELETE FROM users;
+SELECT setval('task_id_sequence', 1, false)
+"""
 SECRET = "q7Yd0Kz3vB9mXw2LrT6nHc8PfJ4gSa1e"
 PASSWORD = "correct horse battery staple"
 PASSWORD_HASH = hash_password(PASSWORD)
@@ -371,8 +376,8 @@ class Service:
 
     async def recast(self) -> None:
         """Empties the database and makes the cast anew."""
-        for table in ("jobs", "tasks", "sessions", "users"):
-            await self.rows(f"DELETE FROM {table}")
+        async with self.owner() as owner:
+            await owner.execute(EMPTY_TABLES)
         for name in ("alice", "bob", "charlie", "admin"):
             setattr(self, name, await self.add_user(name, role="admin" if name == "admin" else "user"))
 

@@ -10,7 +10,7 @@ from core.database.pools import Pool, api_pool, worker_pool
 from core.database.read_pool import ReadPool
 from core.identity import Identities
 from core.settings import Settings
-from tests.harness import Servers, connection, flush, insert_user
+from tests.harness import EMPTY_TABLES, Servers, connection, flush, insert_user
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ async def _core_settings(servers: Servers) -> AsyncIterator[Settings]:
 async def settings(_core_settings: Settings) -> Settings:
     """Not a database for each test, as elsewhere: most tests here take less time than making one."""
     async with connection(_core_settings.database_url) as owner:
-        await owner.execute("DELETE FROM jobs; DELETE FROM tasks; DELETE FROM sessions; DELETE FROM users")
+        await owner.execute(EMPTY_TABLES)
     await flush(_core_settings.queue_redis_url)
     await flush(_core_settings.redis_url)
     return _core_settings

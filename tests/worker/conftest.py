@@ -11,7 +11,7 @@ import structlog
 
 from core.settings import Settings
 from core.storage import Storage
-from tests.harness import Servers, connection, flush
+from tests.harness import EMPTY_TABLES, Servers, connection, flush
 from tests.worker.commands import new_user
 from worker.main import connected
 from worker.runner import Services
@@ -36,7 +36,7 @@ async def _worker_settings(servers: Servers) -> AsyncIterator[Settings]:
 async def settings(_worker_settings: Settings) -> Settings:
     """Not a database for each test, as elsewhere: most tests here take less time than making one."""
     async with connection(_worker_settings.database_url) as owner:
-        await owner.execute("DELETE FROM jobs; DELETE FROM tasks; DELETE FROM sessions; DELETE FROM users")
+        await owner.execute(EMPTY_TABLES)
     await flush(_worker_settings.queue_redis_url)
     await flush(_worker_settings.redis_url)
     return _worker_settings
