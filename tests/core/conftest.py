@@ -5,10 +5,12 @@ from dataclasses import dataclass
 
 import asyncpg
 import pytest
+from arq.connections import ArqRedis
 
 from core.database.pools import Pool, api_pool, worker_pool
 from core.database.read_pool import ReadPool
 from core.identity import Identities
+from core.redis.clients import queue_client
 from core.settings import Settings
 from tests.harness import EMPTY_TABLES, Servers, connection, flush, insert_user
 
@@ -89,3 +91,11 @@ async def workers(settings: Settings) -> AsyncIterator[Pool]:
     pool = await worker_pool(settings)
     yield pool
     await pool.close()
+
+
+@pytest.fixture
+async def queue(settings: Settings) -> AsyncIterator[ArqRedis]:
+    """A client of the queue server."""
+    client = queue_client(settings.queue_redis_url)
+    yield client
+    await client.aclose(close_connection_pool=True)

@@ -31,13 +31,6 @@ async def server(settings: Settings) -> AsyncIterator[Redis]:
 
 
 @pytest.fixture
-async def queue(settings: Settings) -> AsyncIterator[ArqRedis]:
-    client = queue_client(settings.queue_redis_url)
-    yield client
-    await client.aclose(close_connection_pool=True)
-
-
-@pytest.fixture
 async def link(settings: Settings) -> AsyncIterator[Link]:
     async with cache_link(settings.redis_url) as link:
         yield link

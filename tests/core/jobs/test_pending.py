@@ -12,19 +12,11 @@ from core.ids import new_job_id
 from core.jobs.pending import PENDING, PendingJob, PendingJobs
 from core.redis.clients import queue_client
 from core.redis.link import Link
-from core.settings import Settings
 
 ALICE, BOB = 1, 2
 CREATED_AT = "2026-01-01T00:00:00.000000+00:00"
 
 Step = Callable[[], Awaitable[None]]
-
-
-@pytest.fixture
-async def queue(settings: Settings) -> AsyncIterator[ArqRedis]:
-    client = queue_client(settings.queue_redis_url)
-    yield client
-    await client.aclose(close_connection_pool=True)
 
 
 @pytest.fixture
