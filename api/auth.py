@@ -101,12 +101,16 @@ def _wrong_credentials() -> Problem:
 
 
 async def refresh(request: web.Request) -> web.Response:
-    """`POST /auth/refresh`: exchanges a refresh token; one that was exchanged before ends its whole family."""
+    """`POST /auth/refresh`: exchanges a refresh token.
+
+    The one that was just exchanged gets the same answer again; an earlier one ends its whole family.
+    """
     claims = await _read_refresh(request)
     payload: RotateSession = {
         "session_id": claims.session_id,
         "generation": claims.generation,
         "expires_at": _session_end(request).isoformat(),
+        "grace_seconds": request.app[SETTINGS].refresh_grace_seconds,
     }
     command = build_command(request, ROTATE_SESSION.of(payload), user_id=claims.user_id)
     outcome = await _outcome_of(request, command)
@@ -218,8 +222,10 @@ routes = [
         body=Refresh,
         auth="none",
         problems=(401,),
-        description="A refresh token is good for one exchange: used twice, it ends its whole session. Repeat a "
-        "request that got no answer with the same `Idempotency-Key`.",
+        description="A refresh token is good for one exchange. For `REFRESH_GRACE_SECONDS` (10 unless set) after it "
+        "the same token gets the same answer again, if what it was exchanged for was not used yet: two tabs may "
+        "refresh at once, and a request that got no answer may be repeated. Used again after that, it ends its whole "
+        "session. With an `Idempotency-Key` a request can be repeated for longer.",
         headers=("Idempotency-Key",),
     ),
     Endpoint(

@@ -187,6 +187,7 @@ class Settings:
     jwt_issuer: str = _variable(_text, default="tenfold")
     access_token_expire_minutes: int = _variable(_integer(1, 60 * 24 * 30), default=30)
     refresh_token_expire_days: int = _variable(_integer(1, 3650), default=30)
+    refresh_grace_seconds: int = _variable(_integer(0, 60), default=10)
     registration_open: bool = _variable(_boolean, default=True)
     password_hash_concurrency: int = _variable(_integer(1, 64), default=2)
 

@@ -147,6 +147,8 @@ class RotateSession(TypedDict):
     session_id: str
     generation: int
     expires_at: str
+    grace_seconds: NotRequired[int]
+    """How long the generation before the newest gets the newest one again."""
 
 
 class RevokeSession(TypedDict):

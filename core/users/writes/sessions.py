@@ -29,16 +29,30 @@ SELECT json_build_object('session_id', s.id, 'generation', s.generation, 'issued
 FROM   opened AS s JOIN users AS u ON u.id = s.user_id
 """
 
+_SESSION = """
+    json_build_object('session_id', sessions.id, 'generation', generation, 'issued_at', refreshed_at,
+                      'expires_at', expires_at, 'role', users.role)::text AS session
+"""
+
 # Only the newest generation may be exchanged; the next one takes its place.
-_ROTATE = """
+_ROTATE = f"""
 UPDATE sessions
 SET    generation = generation + 1, refreshed_at = now(), expires_at = $4::text::timestamptz
 FROM   users
 WHERE  sessions.id = $1::uuid AND sessions.user_id = $2 AND users.id = sessions.user_id
 AND    generation = $3 AND revoked_at IS NULL AND expires_at > now()
-RETURNING json_build_object('session_id', sessions.id, 'generation', generation, 'issued_at', refreshed_at,
-                            'expires_at', expires_at, 'role', users.role)::text AS session
-"""
+RETURNING {_SESSION}
+"""  # noqa: S608
+
+# The generation before the newest, shortly after its exchange: tokens follow from the row, so the same row gives the
+# same tokens again. Once the newest was exchanged, the one before it gets nothing: its holder has had the answer.
+_AGAIN = f"""
+SELECT {_SESSION}
+FROM   sessions JOIN users ON users.id = sessions.user_id
+WHERE  sessions.id = $1::uuid AND sessions.user_id = $2
+AND    generation = $3::bigint + 1 AND revoked_at IS NULL AND expires_at > now()
+AND    refreshed_at > now() - make_interval(secs => $4)
+"""  # noqa: S608
 
 _REVOKE = "UPDATE sessions SET revoked_at = coalesce(revoked_at, now()) WHERE id = $1::uuid AND user_id = $2"
 
@@ -58,14 +72,16 @@ async def open_sessions(connection: Connection, logins: Sequence[Operation[OpenS
 async def rotate_sessions(connection: Connection, refreshes: Sequence[Operation[RotateSession]]) -> list[Effect]:
     """Exchanges refresh tokens.
 
-    A token that was exchanged before is in two hands: its whole family is revoked (RFC 9700, 4.14.2).
+    One that was just exchanged gets the same again: two tabs hold it, or its answer was lost. Any other token that was
+    exchanged before is in two hands: its whole family is revoked (RFC 9700, 4.14.2).
     """
     effects = []
     for refresh in refreshes:
         wanted = refresh.payload
-        session = await connection.fetchval(
-            _ROTATE, wanted["session_id"], refresh.user_id, wanted["generation"], wanted["expires_at"]
-        )
+        token = (wanted["session_id"], refresh.user_id, wanted["generation"])
+        session = await connection.fetchval(_ROTATE, *token, wanted["expires_at"])
+        if session is None:
+            session = await connection.fetchval(_AGAIN, *token, wanted.get("grace_seconds", 0))
         if session is None:
             await connection.execute(_REVOKE, wanted["session_id"], refresh.user_id)
             effects.append(

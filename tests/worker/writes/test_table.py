@@ -27,6 +27,11 @@ ON_THE_WIRE: list[tuple[str, str, object]] = [
         ("user", 7),
     ),
     ("session.rotate", f'{{"session_id":"{EXPORT}","generation":4,"expires_at":"2026-03-01T00:00:00"}}', ("user", 7)),
+    (
+        "session.rotate",
+        f'{{"session_id":"{EXPORT}","generation":4,"expires_at":"2026-03-01T00:00:00","grace_seconds":10}}',
+        ("user", 7),
+    ),
     ("session.revoke", f'{{"session_id":"{EXPORT}"}}', ("user", 7)),
     ("export", '{"format":"csv","filters":{"status":["pending"],"sort":"created_at"},"all_users":false}', ("job", JOB)),
     ("export.cancel", f'{{"id":"{EXPORT}"}}', ("job", EXPORT)),
