@@ -13,6 +13,19 @@ Values = Mapping[str, Any] | list[str]
 """A row as it stands in the file: a CSV record's cells, or an object as far as it is worth showing."""
 
 
+@dataclass(frozen=True, slots=True)
+class RowWarning:
+    """Something of a row that was not taken as it stands in the file, although the row is a task.
+
+    Attributes:
+        column: the file's own name of the column; None: the row as a whole.
+        message: what was wrong, and what was done instead.
+    """
+
+    column: str | None
+    message: str
+
+
 @dataclass(slots=True)
 class Row:
     """A row that became fields.
@@ -22,32 +35,51 @@ class Row:
         fields: what `core.tasks.validation.load_import` takes; not yet validated. Times are RFC 3339 with an offset.
         values: the row as it stands in the file, for the report of its errors.
         columns: field → the file's own name of the column that it came from, where that is another.
+        warnings: what of it was replaced or left out.
     """
 
     number: int
     fields: dict[str, Any]
     values: Values
     columns: Mapping[str, str] = field(default_factory=dict)
+    warnings: tuple[RowWarning, ...] = ()
 
 
 @dataclass(slots=True)
 class BadRow:
-    """A row that cannot even be read.
+    """A row that cannot be a task.
 
     Attributes:
         number: as of a `Row`.
         column: the file's own name of the column that is wrong; None: the row as a whole.
         message: what is wrong, and where it helps, what would be right.
         values: the row as it stands in the file, as far as it could be read.
+        more: what else is wrong with it; column and message as the first's.
     """
 
     number: int
     column: str | None
     message: str
     values: Values
+    more: tuple[RowWarning, ...] = ()
 
 
-Rows = Iterator[Row | BadRow]
+@dataclass(slots=True)
+class SkippedRow:
+    """A row that is left out on purpose: it is no task, or another row tells the same.
+
+    Attributes:
+        number: as of a `Row`.
+        reason: why, in a sentence for whoever sent the file.
+        values: the row as it stands in the file.
+    """
+
+    number: int
+    reason: str
+    values: Values
+
+
+Rows = Iterator[Row | BadRow | SkippedRow]
 
 
 class ImportRefused(Exception):

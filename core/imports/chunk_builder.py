@@ -1,7 +1,7 @@
 """Puts what a format yields into chunks: each row is validated by the very rules of the API, and gets its key."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,7 +9,8 @@ import orjson
 from asyncpg.pgproto.pgproto import UUID
 from marshmallow import ValidationError
 
-from core.formats.rows import BadRow, ImportRefused, Row
+from core.formats.faults import faults_of
+from core.formats.rows import BadRow, ImportRefused, Row, SkippedRow
 from core.imports.rows import (
     CONTENT_BYTES,
     FIELD_BITS,
@@ -38,7 +39,7 @@ class Chunk:
         errors: of the rows that failed.
         read: how many rows were looked at: `len(rows) + failed + skipped + updated`.
         failed: how many of them have errors.
-        skipped: how many repeat an earlier row of this chunk, and would change nothing of it.
+        skipped: how many are left out on purpose, or repeat an earlier row of this chunk without any change of it.
         updated: how many repeat an earlier row of this chunk, and were merged into it.
         bytes_read: of the upload, from its beginning.
         seconds: that reading it took, in turn.
@@ -76,7 +77,7 @@ class ChunkBuilder:
         try:
             fields = load_import(item.fields)
         except ValidationError as error:
-            self._refuse(item, error)
+            self._tell(item, [(fault.column, fault.message) for fault in faults_of(error, item.columns)])
             return
         row = self._row(item, fields)
         self.characters += len(fields["title"]) + len(fields.get("description") or "") + 100
@@ -88,21 +89,19 @@ class ChunkBuilder:
         self._chunk.rows.append(row)
 
     def fail(self, item: BadRow) -> None:
-        """Takes what a format could not even read."""
-        self._chunk.failed += 1
-        self._chunk.errors.append(RowError(item.number, 1, item.column, item.message[:MESSAGE_MAXIMUM], item.values))
-        self.characters += 1000
+        """Takes what a format could not make a task of."""
+        self._tell(item, [(item.column, item.message), *((other.column, other.message) for other in item.more)])
 
-    def _refuse(self, item: Row, error: ValidationError) -> None:
+    def skip(self, item: SkippedRow) -> None:
+        """Takes what a format leaves out on purpose."""
+        self._chunk.skipped += 1
+
+    def _tell(self, item: Row | BadRow, faults: Sequence[tuple[str | None, str]]) -> None:
+        """The row fails, and all that is wrong with it is told."""
         self._chunk.failed += 1
         self.characters += 1000
-        messages = error.messages if isinstance(error.messages, Mapping) else {"_schema": error.messages}
-        found = [
-            (item.columns.get(name, name), message) for name, texts in messages.items() for message in _flat(texts)
-        ]
-        for ordinal, (column, message) in enumerate(found[:ROW_ERRORS_MAXIMUM], 1):
-            name = None if column == "_schema" else column
-            self._chunk.errors.append(RowError(item.number, ordinal, name, message[:MESSAGE_MAXIMUM], item.values))
+        for ordinal, (column, message) in enumerate(faults[:ROW_ERRORS_MAXIMUM], 1):
+            self._chunk.errors.append(RowError(item.number, ordinal, column, message[:MESSAGE_MAXIMUM], item.values))
 
     def _row(self, item: Row, fields: dict[str, Any]) -> TaskRow:
         external_id = fields.get("external_id")
@@ -137,9 +136,3 @@ def _given(fields: Mapping[str, Any]) -> int:
         given |= FIELD_BITS.get(name, 0)
     return given
 
-
-def _flat(messages: Any) -> list[str]:
-    """marshmallow's messages of one field; those about a part of it are told with the part's name."""
-    if isinstance(messages, Mapping):
-        return [f"{key}: {text}" for key, inner in messages.items() for text in _flat(inner)]
-    return [str(message) for message in messages]

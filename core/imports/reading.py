@@ -9,7 +9,7 @@ from typing import Any, BinaryIO, cast
 from zoneinfo import ZoneInfo
 
 from core.formats.registry import FORMATS
-from core.formats.rows import BadRow, FileReport, ImportRefused, ReadOptions, Row, Rows
+from core.formats.rows import BadRow, FileReport, ImportRefused, ReadOptions, Row, Rows, SkippedRow
 from core.formats.streams.decompress import is_compressed, open_decompressed
 from core.imports.chunk_builder import Chunk, ChunkBuilder
 from core.imports.reading_turns import ReadingTurns, Turn
@@ -162,6 +162,8 @@ class ImportReader:
             chunk.read += 1
             if type(item) is Row:
                 builder.add(item)
+            elif type(item) is SkippedRow:
+                builder.skip(item)
             else:
                 builder.fail(cast(BadRow, item))
             if failures_left is not None and chunk.failed > failures_left:
