@@ -135,4 +135,3 @@ def _given(fields: Mapping[str, Any]) -> int:
     for name in fields:
         given |= FIELD_BITS.get(name, 0)
     return given
-
