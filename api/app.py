@@ -13,6 +13,7 @@ from api import (
     docs,
     exports,
     health,
+    home,
     imports,
     jobs,
     notifications,
@@ -48,6 +49,7 @@ ENDPOINTS: list[Endpoint] = [
     *admin.routes,
     *health.routes,
     *docs.routes,
+    *home.routes,
 ]
 
 # Digits, so that `batch` is no task's id, and PUT /tasks/batch a method that is not allowed.
@@ -86,7 +88,7 @@ def create_app(settings: Settings) -> web.Application:
     app[SECRETS] = SecretBox.of(settings)
     # aiohttp makes one resource of the methods of a path only if they come one after the other.
     for endpoint in sorted(ENDPOINTS, key=lambda endpoint: endpoint.path):
-        path = endpoint.path.replace("{id}", PATH_IDS[endpoint.path_id])
+        path = endpoint.path.replace("{id}", PATH_IDS[endpoint.path_id]).replace("{rest}", "{rest:.*}")
         if endpoint.method == "GET":
             app.router.add_get(path, endpoint.handler, allow_head=True)
         else:

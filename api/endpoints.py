@@ -19,7 +19,7 @@ class Endpoint:
 
     Attributes:
         method: GET (which answers HEAD, too), POST, PUT, PATCH or DELETE.
-        path: with `{names}`.
+        path: with `{names}`; `{rest}` stands for all that follows.
         handler: answers, or raises a `Problem`.
         summary: one line for the OpenAPI document.
         answers: status → schema of the body (None: no body, or one that is no JSON); problems are added by the

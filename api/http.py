@@ -111,6 +111,22 @@ def given_request_id(request: web.BaseRequest) -> str | None:
     return given if _SANE_REQUEST_ID.match(given) else None
 
 
+def prefers(request: web.Request, media_type: str) -> bool:
+    """Whether `Accept` names a media type, and nothing that is JSON before it (RFC 9110, 12.5.1)."""
+    weights: dict[str, float] = {}
+    for part in ",".join(request.headers.getall("Accept", [])).split(","):
+        named, *parameters = (piece.strip().lower() for piece in part.split(";"))
+        weight = 1.0
+        for parameter in parameters:
+            if parameter.startswith("q="):
+                try:
+                    weight = float(parameter[2:])
+                except ValueError:
+                    weight = 0.0
+        weights[named] = max(weight, weights.get(named, 0.0))
+    return weights.get(media_type, 0.0) > weights.get(JSON, 0.0)
+
+
 def path_id(request: web.Request, *, noun: str = "task") -> int:
     """The `{id}` of the path.
 

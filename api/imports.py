@@ -10,7 +10,7 @@ from aiohttp.abc import AbstractStreamWriter
 
 from api.bodies import read_body
 from api.endpoints import Endpoint
-from api.http import invalid, read_query
+from api.http import invalid, prefers, read_query
 from api.import_schemas import Import, ImportPage, ImportQuery, RowErrorPage
 from api.keys import IDENTITY, POOL, SETTINGS, STORAGE, UPLOADS
 from api.long_jobs import find_job, page_of_jobs, path_job_id, when_ended
@@ -234,7 +234,7 @@ async def list_import_errors(request: web.Request) -> web.Response:
     scope = scope_digest("import errors", import_id)
     row, number = decode_cursor(given["cursor"], scope, int, int) if "cursor" in given else (0, 0)
     await _find_import(request, import_id)
-    if _prefers_csv(request):
+    if prefers(request, CSV):
         return await _error_report(request, import_id)
     user_id = request[IDENTITY].user_id
     errors = await list_errors(request.app[POOL], user_id, import_id, after=(row, number), limit=limit + 1)
@@ -250,22 +250,6 @@ async def _error_report(request: web.Request, import_id: str) -> web.Response:
         body=_Report(await anext(pieces), pieces),
         headers={"Content-Disposition": f'attachment; filename="import-{import_id}-errors.csv"', "Vary": "Accept"},
     )
-
-
-def _prefers_csv(request: web.Request) -> bool:
-    """Whether `Accept` names CSV, and nothing that is JSON before it (RFC 9110, 12.5.1)."""
-    weights: dict[str, float] = {}
-    for part in ",".join(request.headers.getall("Accept", [])).split(","):
-        media_type, *parameters = (piece.strip().lower() for piece in part.split(";"))
-        weight = 1.0
-        for parameter in parameters:
-            if parameter.startswith("q="):
-                try:
-                    weight = float(parameter[2:])
-                except ValueError:
-                    weight = 0.0
-        weights[media_type] = max(weight, weights.get(media_type, 0.0))
-    return weights.get(CSV, 0.0) > weights.get("application/json", 0.0)
 
 
 routes = [

@@ -178,7 +178,7 @@ async def _redirect(request: web.Request) -> web.Response | None:
     path = request.rel_url.raw_path
     if request.path.startswith("//"):
         raise not_found("There is nothing at this address.")
-    if not path.endswith("/") or path.startswith(_SLASHES_STAY_UNDER):
+    if path == "/" or not path.endswith("/") or path.startswith(_SLASHES_STAY_UNDER):
         return None
     bare = URL.build(path=path.rstrip("/") or "/", query_string=request.rel_url.raw_query_string, encoded=True)
     match = await request.app.router.resolve(request.clone(rel_url=bare))

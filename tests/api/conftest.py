@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from tests.api.browsing import Browsing, a_browser
 from tests.conftest import MakeService
 from tests.harness import Service, WorkerInProcess
 
@@ -23,6 +24,13 @@ async def maintained(_maintaining: None, service: Service) -> AsyncIterator[Serv
     async with service.owner() as owner:
         for row in await owner.fetch("SELECT name FROM task_partitions WHERE upper < now()"):
             await owner.execute(f"DROP TABLE {row['name']}")
+
+
+@pytest.fixture
+async def browsing() -> AsyncIterator[Browsing]:
+    """An empty page in a real browser."""
+    async with a_browser() as browsing:
+        yield browsing
 
 
 @pytest.fixture

@@ -127,7 +127,7 @@ async def test_a_trailing_slash_redirects(service: Service, path: str, target: s
 
 
 @pytest.mark.parametrize(
-    "path", [b"//tasks", b"//tasks/", b"//evil.example/", b"/%2Ftasks", b"/\\evil.example/", b"/nothing/", b"/"]
+    "path", [b"//tasks", b"//tasks/", b"//evil.example/", b"/%2Ftasks", b"/\\evil.example/", b"/nothing/"]
 )
 async def test_what_is_nowhere_is_404_and_never_a_redirect_to_another_host(service: Service, path: bytes) -> None:
     answer = await service.raw(b"GET " + path + b" HTTP/1.1\r\n" + HOST + b"\r\n")

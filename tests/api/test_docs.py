@@ -1,49 +1,15 @@
 """/docs works from this service's own files, in a real browser, up to a call with a real user's token."""
 
 import re
-import shutil
-from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
 
 import pytest
-from playwright.async_api import ConsoleMessage, Page, Request, async_playwright, expect
+from playwright.async_api import expect
 from yarl import URL
 
 from api.app import ENDPOINTS
 from api.docs import ASSETS
+from tests.api.browsing import Browsing
 from tests.harness import PASSWORD, Service
-
-# The machine's own: Playwright would download one.
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-expect.set_options(timeout=20_000)
-
-
-@dataclass
-class Browsing:
-    """An empty page, and what it asks for and complains of from here on."""
-
-    page: Page
-    requests: list[Request] = field(default_factory=list)
-    complaints: list[str] = field(default_factory=list)
-
-    def note(self, message: ConsoleMessage) -> None:
-        if message.type in {"error", "warning", "assert"}:
-            self.complaints.append(f"{message.text} {message.location}")
-
-
-@pytest.fixture
-async def browsing() -> AsyncIterator[Browsing]:
-    if CHROMIUM is None:
-        pytest.skip("there is no Chromium to look at /docs with")
-    async with (
-        async_playwright() as playwright,
-        await playwright.chromium.launch(executable_path=CHROMIUM) as browser,
-    ):
-        browsing = Browsing(await browser.new_page())
-        browsing.page.on("request", lambda request: browsing.requests.append(request))
-        browsing.page.on("console", browsing.note)
-        browsing.page.on("pageerror", lambda error: browsing.complaints.append(str(error)))
-        yield browsing
 
 
 async def asset_addresses(service: Service) -> list[str]:
