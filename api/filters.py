@@ -20,12 +20,12 @@ _LOST_PLUS = re.compile(r"[Tt]\S+ [0-9]{2}:[0-9]{2}\Z")
 
 
 class QueryTimestamp(Timestamp):
-    """A date and time in an address, where a `+` that was not encoded arrives as a space."""
+    """A date and time in an address, where a `+` that was not encoded arrives as a space. Exports tell it again."""
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
         if isinstance(value, str) and len(value) <= TIMESTAMP_MAXIMUM and _LOST_PLUS.search(value):
             raise ValidationError("The + before the offset arrived as a space: write it as %2B.")
-        return super()._deserialize(value, attr, data, **kwargs)
+        return super()._deserialize(value, attr, data, **kwargs).replace("+00:00", "Z")
 
 
 class TaskFilters(RequestSchema):

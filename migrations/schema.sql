@@ -330,20 +330,15 @@ CREATE FUNCTION public.follow_changed_tasks() RETURNS trigger
         IF EXISTS (SELECT FROM channels WHERE state = 'active')
            AND current_setting('app.quiet_events', true) IS DISTINCT FROM 'on' THEN
             INSERT INTO events (user_id, type, task_id, data)
-            SELECT n.user_id, k.type, n.id, 
-        json_build_object('task', (SELECT row_to_json(task) FROM (
-            SELECT n.id, n.user_id, n.title, n.description, n.priority, n.status, n.due_date, n.labels,
-                   n.created_at, n.updated_at, n.completed_at, n.version, n.recurrence, n.recurrence_from
-        ) AS task))
-
+            SELECT n.user_id, k.type, n.id,
+                   concat('{"task":', task_json(ROW(n.*)::tasks), '}')::json
             FROM   new_tasks AS n
                    JOIN old_tasks AS o USING (user_id, id),
                    LATERAL (SELECT CASE WHEN n.status = 'completed' AND o.status <> 'completed'
                                         THEN 'task.completed' ELSE 'task.updated' END AS type OFFSET 0) AS k,
-                   
-        LATERAL (SELECT FROM channels AS c
-                 WHERE  c.user_id = n.user_id AND c.state = 'active' AND k.type = ANY (c.events) LIMIT 1) AS wanted
-
+                   LATERAL (SELECT FROM channels AS c
+                            WHERE  c.user_id = n.user_id AND c.state = 'active' AND k.type = ANY (c.events)
+                            LIMIT  1) AS wanted
             WHERE  n.version <> o.version
             ORDER  BY n.id;
         END IF;
@@ -368,16 +363,12 @@ CREATE FUNCTION public.follow_deleted_tasks() RETURNS trigger
            AND current_setting('app.quiet_events', true) IS DISTINCT FROM 'on' THEN
             -- Tasks also go with their user, of whom there is nobody to be told.
             INSERT INTO events (user_id, type, task_id, data)
-            SELECT o.user_id, 'task.deleted', o.id, 
-        json_build_object('task', (SELECT row_to_json(task) FROM (
-            SELECT o.id, o.user_id, o.title, o.description, o.priority, o.status, o.due_date, o.labels,
-                   o.created_at, o.updated_at, o.completed_at, o.version, o.recurrence, o.recurrence_from
-        ) AS task))
-
-            FROM   old_tasks AS o, 
-        LATERAL (SELECT FROM channels AS c
-                 WHERE  c.user_id = o.user_id AND c.state = 'active' AND 'task.deleted' = ANY (c.events) LIMIT 1) AS wanted
-
+            SELECT o.user_id, 'task.deleted', o.id,
+                   concat('{"task":', task_json(ROW(o.*)::tasks), '}')::json
+            FROM   old_tasks AS o,
+                   LATERAL (SELECT FROM channels AS c
+                            WHERE  c.user_id = o.user_id AND c.state = 'active' AND 'task.deleted' = ANY (c.events)
+                            LIMIT  1) AS wanted
             WHERE  EXISTS (SELECT FROM users AS u WHERE u.id = o.user_id)
             ORDER  BY o.id;
         END IF;
@@ -405,10 +396,10 @@ CREATE FUNCTION public.follow_ended_import() RETURNS trigger
                        import.rows_failed));
         INSERT INTO events (user_id, type, data)
         SELECT NEW.user_id, 'import.finished',
-               json_build_object('import', json_build_object(
-                   'id', NEW.id, 'state', NEW.state, 'format', import.format, 'filename', import.filename,
-                   'dry_run', import.dry_run, 'read', import.rows_read, 'created', import.rows_created,
-                   'updated', import.rows_updated, 'skipped', import.rows_skipped, 'failed', import.rows_failed))
+               concat('{"import":', row_to_json(ended), '}')::json
+        FROM   (SELECT NEW.id, NEW.state, import.format, import.filename, import.dry_run, import.rows_read AS read,
+                       import.rows_created AS created, import.rows_updated AS updated, import.rows_skipped AS skipped,
+                       import.rows_failed AS failed) AS ended
         WHERE  EXISTS (SELECT FROM channels AS c
                        WHERE  c.user_id = NEW.user_id AND c.state = 'active' AND 'import.finished' = ANY (c.events));
         RETURN NULL;
@@ -435,16 +426,12 @@ CREATE FUNCTION public.follow_new_tasks() RETURNS trigger
         IF EXISTS (SELECT FROM channels WHERE state = 'active')
            AND current_setting('app.quiet_events', true) IS DISTINCT FROM 'on' THEN
             INSERT INTO events (user_id, type, task_id, data)
-            SELECT n.user_id, 'task.created', n.id, 
-        json_build_object('task', (SELECT row_to_json(task) FROM (
-            SELECT n.id, n.user_id, n.title, n.description, n.priority, n.status, n.due_date, n.labels,
-                   n.created_at, n.updated_at, n.completed_at, n.version, n.recurrence, n.recurrence_from
-        ) AS task))
-
-            FROM   new_tasks AS n, 
-        LATERAL (SELECT FROM channels AS c
-                 WHERE  c.user_id = n.user_id AND c.state = 'active' AND 'task.created' = ANY (c.events) LIMIT 1) AS wanted
-
+            SELECT n.user_id, 'task.created', n.id,
+                   concat('{"task":', task_json(ROW(n.*)::tasks), '}')::json
+            FROM   new_tasks AS n,
+                   LATERAL (SELECT FROM channels AS c
+                            WHERE  c.user_id = n.user_id AND c.state = 'active' AND 'task.created' = ANY (c.events)
+                            LIMIT  1) AS wanted
             ORDER  BY n.id;
         END IF;
         RETURN NULL;
@@ -478,6 +465,10 @@ CREATE FUNCTION public.identity_fault(given text) RETURNS text
         RETURN 'signature';
     END
     $$;
+
+CREATE FUNCTION public.json_moment(moment timestamp with time zone) RETURNS text
+    LANGUAGE sql STABLE PARALLEL SAFE
+    RETURN COALESCE(("left"((to_json((moment AT TIME ZONE 'UTC'::text)))::text, '-1'::integer) || 'Z"'::text), 'null'::text);
 
 CREATE FUNCTION public.known_time_zone(name text) RETURNS text
     LANGUAGE plpgsql STABLE
@@ -588,6 +579,38 @@ CREATE FUNCTION public.task_id_floor(moment timestamp with time zone) RETURNS bi
 CREATE FUNCTION public.task_id_moment(task_id bigint) RETURNS timestamp with time zone
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     RETURN to_timestamp((((((task_id >> 12) + '1577836800000'::bigint))::numeric / 1000.0))::double precision);
+
+CREATE TABLE public.tasks (
+    id bigint DEFAULT public.next_task_id() NOT NULL,
+    user_id bigint NOT NULL,
+    title text NOT NULL,
+    description text,
+    priority smallint DEFAULT 5 NOT NULL,
+    status text DEFAULT 'pending'::text NOT NULL,
+    due_date timestamp with time zone,
+    created_at timestamp with time zone DEFAULT now() NOT NULL,
+    updated_at timestamp with time zone DEFAULT now() NOT NULL,
+    completed_at timestamp with time zone,
+    version integer DEFAULT 1 NOT NULL,
+    labels text[] DEFAULT '{}'::text[] NOT NULL,
+    recurrence text,
+    recurrence_from text DEFAULT 'due_date'::text NOT NULL,
+    recurrence_local timestamp without time zone,
+    reminder_rules text[],
+    CONSTRAINT tasks_completed_at_check CHECK (((completed_at IS NOT NULL) = (status = 'completed'::text))),
+    CONSTRAINT tasks_description_check CHECK ((char_length(description) <= 20000)),
+    CONSTRAINT tasks_labels_check CHECK ((cardinality(labels) <= 20)),
+    CONSTRAINT tasks_priority_check CHECK (((priority >= 1) AND (priority <= 10))),
+    CONSTRAINT tasks_recurrence_check CHECK (((char_length(recurrence) >= 1) AND (char_length(recurrence) <= 500))),
+    CONSTRAINT tasks_recurrence_from_check CHECK ((recurrence_from = ANY (ARRAY['due_date'::text, 'after_completion'::text]))),
+    CONSTRAINT tasks_status_check CHECK ((status = ANY (ARRAY['pending'::text, 'in_progress'::text, 'blocked'::text, 'completed'::text, 'cancelled'::text]))),
+    CONSTRAINT tasks_title_check CHECK (((char_length(title) >= 1) AND (char_length(title) <= 255)))
+)
+PARTITION BY RANGE (id);
+
+CREATE FUNCTION public.task_json(t public.tasks) RETURNS text
+    LANGUAGE sql STABLE PARALLEL SAFE
+    RETURN concat('{"id":', (t).id, ',"user_id":', (t).user_id, ',"title":', to_json((t).title), ',"description":', COALESCE(to_json((t).description), 'null'::json), ',"priority":', (t).priority, ',"status":"', (t).status, '","due_date":', public.json_moment((t).due_date), ',"labels":', to_json((t).labels), ',"created_at":', public.json_moment((t).created_at), ',"updated_at":', public.json_moment((t).updated_at), ',"completed_at":', public.json_moment((t).completed_at), ',"version":', (t).version, ',"recurrence":', COALESCE(to_json((t).recurrence), 'null'::json), ',"recurrence_from":"', (t).recurrence_from, '"', '}');
 
 CREATE FUNCTION public.void_reminders(of_users bigint[], of_tasks bigint[], are_void boolean[]) RETURNS void
     LANGUAGE plpgsql
@@ -797,34 +820,6 @@ CREATE TABLE public.jobs (
     CONSTRAINT jobs_state_check CHECK ((state = ANY (ARRAY['queued'::text, 'processing'::text, 'succeeded'::text, 'rejected'::text, 'failed'::text, 'cancelled'::text])))
 );
 
-CREATE TABLE public.tasks (
-    id bigint DEFAULT public.next_task_id() NOT NULL,
-    user_id bigint NOT NULL,
-    title text NOT NULL,
-    description text,
-    priority smallint DEFAULT 5 NOT NULL,
-    status text DEFAULT 'pending'::text NOT NULL,
-    due_date timestamp with time zone,
-    created_at timestamp with time zone DEFAULT now() NOT NULL,
-    updated_at timestamp with time zone DEFAULT now() NOT NULL,
-    completed_at timestamp with time zone,
-    version integer DEFAULT 1 NOT NULL,
-    labels text[] DEFAULT '{}'::text[] NOT NULL,
-    recurrence text,
-    recurrence_from text DEFAULT 'due_date'::text NOT NULL,
-    recurrence_local timestamp without time zone,
-    reminder_rules text[],
-    CONSTRAINT tasks_completed_at_check CHECK (((completed_at IS NOT NULL) = (status = 'completed'::text))),
-    CONSTRAINT tasks_description_check CHECK ((char_length(description) <= 20000)),
-    CONSTRAINT tasks_labels_check CHECK ((cardinality(labels) <= 20)),
-    CONSTRAINT tasks_priority_check CHECK (((priority >= 1) AND (priority <= 10))),
-    CONSTRAINT tasks_recurrence_check CHECK (((char_length(recurrence) >= 1) AND (char_length(recurrence) <= 500))),
-    CONSTRAINT tasks_recurrence_from_check CHECK ((recurrence_from = ANY (ARRAY['due_date'::text, 'after_completion'::text]))),
-    CONSTRAINT tasks_status_check CHECK ((status = ANY (ARRAY['pending'::text, 'in_progress'::text, 'blocked'::text, 'completed'::text, 'cancelled'::text]))),
-    CONSTRAINT tasks_title_check CHECK (((char_length(title) >= 1) AND (char_length(title) <= 255)))
-)
-PARTITION BY RANGE (id);
-
 CREATE VIEW public.labelled_tasks AS
  SELECT id,
     user_id,
@@ -839,7 +834,8 @@ CREATE VIEW public.labelled_tasks AS
     completed_at,
     version,
     recurrence,
-    recurrence_from
+    recurrence_from,
+    public.task_json(tasks.*) AS task
    FROM public.tasks
   WHERE ((labels <> '{}'::text[]) AND ( SELECT public.current_app_user_is_admin() AS current_app_user_is_admin));
 
@@ -1309,6 +1305,10 @@ GRANT ALL ON FUNCTION public.hold_lane(lane text, drain_token bigint) TO tenfold
 REVOKE ALL ON FUNCTION public.identity_fault(given text) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.identity_fault(given text) TO tenfold_api;
 
+REVOKE ALL ON FUNCTION public.json_moment(moment timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.json_moment(moment timestamp with time zone) TO tenfold_api;
+GRANT ALL ON FUNCTION public.json_moment(moment timestamp with time zone) TO tenfold_worker;
+
 REVOKE ALL ON FUNCTION public.known_time_zone(name text) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.known_time_zone(name text) TO tenfold_worker;
 
@@ -1337,6 +1337,13 @@ GRANT ALL ON FUNCTION public.task_id_floor(moment timestamp with time zone) TO t
 REVOKE ALL ON FUNCTION public.task_id_moment(task_id bigint) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.task_id_moment(task_id bigint) TO tenfold_worker;
 GRANT ALL ON FUNCTION public.task_id_moment(task_id bigint) TO tenfold_api;
+
+GRANT SELECT ON TABLE public.tasks TO tenfold_api;
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.tasks TO tenfold_worker;
+
+REVOKE ALL ON FUNCTION public.task_json(t public.tasks) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.task_json(t public.tasks) TO tenfold_api;
+GRANT ALL ON FUNCTION public.task_json(t public.tasks) TO tenfold_worker;
 
 REVOKE ALL ON FUNCTION public.void_reminders(of_users bigint[], of_tasks bigint[], are_void boolean[]) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.void_reminders(of_users bigint[], of_tasks bigint[], are_void boolean[]) TO tenfold_worker;
@@ -1386,9 +1393,6 @@ GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.imports TO tenfold_worker;
 
 GRANT SELECT ON TABLE public.jobs TO tenfold_api;
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.jobs TO tenfold_worker;
-
-GRANT SELECT ON TABLE public.tasks TO tenfold_api;
-GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.tasks TO tenfold_worker;
 
 GRANT SELECT ON TABLE public.labelled_tasks TO tenfold_api;
 

@@ -6,6 +6,7 @@ Long because each part is made of the one before: a client of a service, on a da
 import asyncio
 import contextlib
 import itertools
+import re
 import uuid
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -281,6 +282,18 @@ class Answer:
         return f"<Answer {self.status} {self.body[:500]!r}>"
 
 
+_JSON_STRING = re.compile(rb'"((?:[^"\\]|\\.)*)"')
+_OTHER_MOMENT = re.compile(rb"[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9:.]{5,15}([+-][0-9]{2}(:?[0-9]{2})?)?")
+
+
+def require_plain_json(body: bytes) -> None:
+    """Of all JSON that is answered: it holds no spaces but in strings, and its times are of UTC, with a Z."""
+    between = _JSON_STRING.sub(b"", body)
+    assert not re.search(rb"\s", between), body
+    for found in _JSON_STRING.finditer(body):
+        assert not _OTHER_MOMENT.fullmatch(found[1]), found[0]
+
+
 class Client:
     """Requests to one service, with the token of one user (or none)."""
 
@@ -300,7 +313,14 @@ class Client:
             all_headers.insert(0, ("Content-Type", "application/json"))
         url = path if isinstance(path, URL) and path.absolute else self._base.join(URL(path))
         async with self._http.request(method, url, headers=all_headers, allow_redirects=False, **options) as response:
-            return Answer(response.status, response.headers, await response.read())
+            answer = Answer(response.status, response.headers, await response.read())
+        if response.content_type in ("application/json", "application/problem+json") and not (
+            "Content-Disposition" in response.headers  # a file, which has a task a line
+            or "Content-Encoding" in response.headers  # as some clients want to see it
+            or url.name == "openapi.json"  # whose examples are texts that a client may send
+        ):
+            require_plain_json(answer.body)
+        return answer
 
     async def get(self, path: str | URL, **options: Any) -> Answer:
         return await self.request("GET", path, **options)

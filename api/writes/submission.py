@@ -214,7 +214,7 @@ def queued_job(job_id: str, kind: str, created_at: str) -> dict[str, Any]:
         "id": job_id,
         "kind": kind,
         "state": "queued",
-        "created_at": created_at,
+        "created_at": created_at.replace("+00:00", "Z"),
         "started_at": None,
         "finished_at": None,
         "progress": None,

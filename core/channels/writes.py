@@ -68,8 +68,8 @@ _DELETED = "SELECT id FROM channels WHERE state = 'deleted' LIMIT 1000"
 _TEST = """
 WITH event AS (
     INSERT INTO events (user_id, type, data)
-    SELECT c.user_id, $3, json_build_object('channel', json_build_object('id', c.id, 'kind', c.kind))
-    FROM   channels AS c
+    SELECT c.user_id, $3, concat('{"channel":', row_to_json(told), '}')::json
+    FROM   channels AS c, LATERAL (SELECT c.id, c.kind) AS told
     WHERE  c.id = $2 AND c.user_id = $1 AND c.state = 'active'
     RETURNING id, user_id, type
 ), d AS (
@@ -78,8 +78,9 @@ WITH event AS (
     RETURNING *
 )
 SELECT (SELECT row_to_json(delivery)::text
-        FROM   (SELECT d.id, d.channel_id, event.type AS event, d.state, d.attempts, d.next_attempt_at, d.last_error,
-                       d.created_at) AS delivery)
+        FROM   (SELECT d.id, d.channel_id, event.type AS event, d.state, d.attempts,
+                       json_moment(d.next_attempt_at)::json AS next_attempt_at, d.last_error,
+                       json_moment(d.created_at)::json AS created_at) AS delivery)
 FROM   d, event
 """
 

@@ -9,8 +9,9 @@ from core.identity import ME, MY_ID
 
 DELIVERY_JSON = """
     (SELECT row_to_json(delivery)::text
-     FROM   (SELECT d.id, d.channel_id, d.event, d.state, d.attempts, d.next_attempt_at, d.last_error,
-                    d.created_at) AS delivery)
+     FROM   (SELECT d.id, d.channel_id, d.event, d.state, d.attempts,
+                    json_moment(d.next_attempt_at)::json AS next_attempt_at, d.last_error,
+                    json_moment(d.created_at)::json AS created_at) AS delivery)
 """
 
 # The event is looked up for the rows of the page only.

@@ -11,7 +11,6 @@ from typing import Any
 
 from core.database.pools import Connection, Pool
 from core.exports.ical import CALENDAR_END, ICAL_COLUMNS, calendar_start, render_todos
-from core.tasks.columns import task_json
 from core.tasks.fields import FIELDS, Field
 from core.tasks.kinds import FreeText, LabelList, Moment
 from core.tasks.queries import SORTS, TaskFilter
@@ -185,7 +184,7 @@ async def _copy_json(connection: Connection, selection: Selection, take: Write) 
     """Tasks as the API answers them, each on a line."""
     source, values = selection.source()
     await connection.copy_from_query(
-        f"SELECT {task_json('t')} {source} {selection.order()}",
+        f"SELECT task_json(t) {source} {selection.order()}",
         *values,
         output=take,
         format="csv",

@@ -11,7 +11,7 @@ from core.jobs.queries import JOB_COLUMNS_JSON, JobView, ListedJob, fetch_newest
 _EXPORT_JSON = f"""
     (SELECT row_to_json(export)::text
      FROM   (SELECT {JOB_COLUMNS_JSON}, j.format, j.filters, j.rows, j.bytes,
-                    CASE WHEN j.state = 'succeeded' THEN j.expires_at END AS expires_at,
+                    json_moment(CASE WHEN j.state = 'succeeded' THEN j.expires_at END)::json AS expires_at,
                     CASE WHEN j.state = 'succeeded' AND j.expires_at > now() THEN '/exports/' || j.id || '/file' END
                     AS file) AS export)
 """  # noqa: S608

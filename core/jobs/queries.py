@@ -17,7 +17,8 @@ from core.pagination import DAMAGED
 
 # A stored problem lacks `instance` and the request's id, which make it one occurrence (RFC 9457, 3.1.5).
 JOB_COLUMNS_JSON = """
-    j.id, j.kind, j.state, j.created_at, j.started_at, j.finished_at, j.progress, j.status_code, j.result,
+    j.id, j.kind, j.state, json_moment(j.created_at)::json AS created_at, json_moment(j.started_at)::json AS started_at,
+    json_moment(j.finished_at)::json AS finished_at, j.progress, j.status_code, j.result,
     (left(j.error::text, -1) || ',"instance":"/jobs/' || j.id || '","request_id":'
      || coalesce(to_json(j.request_id)::text, 'null') || '}')::json AS error
 """

@@ -13,19 +13,20 @@ from core.maintenance.schedule import NAMES, SCHEDULE, SWEEP
 RUNS_TOLD = 10
 
 _RUNS = f"""
-SELECT n.name, coalesce(r.runs, '[]')::text AS runs, r.last_success::text
+SELECT n.name, coalesce(r.runs, '[]') AS runs, r.last_success
 FROM   {ME},
        unnest($2::text[]) AS n (name),
        LATERAL (
-           SELECT json_agg(json_build_object(
-                      'state', m.state, 'started_at', m.started_at, 'finished_at', m.finished_at,
-                      'seconds', extract(epoch FROM m.finished_at - m.started_at)::float8,
-                      'rows', m.rows, 'error', m.error, 'job_id', m.job_id
-                  ) ORDER BY m.place) FILTER (WHERE m.place <= $3) AS runs,
-                  to_json(max(m.finished_at) FILTER (WHERE m.state = 'succeeded')) #>> '{{}}' AS last_success
+           SELECT '[' || string_agg(row_to_json(told)::text, ',' ORDER BY m.place) FILTER (WHERE m.place <= $3) || ']'
+                  AS runs,
+                  json_moment(max(m.finished_at) FILTER (WHERE m.state = 'succeeded')) AS last_success
            FROM   (SELECT *, row_number() OVER (ORDER BY started_at DESC NULLS FIRST, id DESC) AS place
                    FROM   maintenance_runs
-                   WHERE  me IS NOT NULL AND name = n.name) AS m) AS r
+                   WHERE  me IS NOT NULL AND name = n.name) AS m,
+                  LATERAL (SELECT m.state, json_moment(m.started_at)::json AS started_at,
+                                  json_moment(m.finished_at)::json AS finished_at,
+                                  extract(epoch FROM m.finished_at - m.started_at)::float8 AS seconds,
+                                  m.rows, m.error, m.job_id) AS told) AS r
 """  # noqa: S608
 
 
@@ -48,11 +49,11 @@ async def list_maintenance(pool: ReadPool, user_id: int, now: datetime) -> bytes
                 "name": name,
                 "every_seconds": interval.seconds,
                 "next_run_at": interval.next_tick(now),
-                "last_success_at": row["last_success"],
+                "last_success_at": orjson.Fragment(row["last_success"]),
                 "runs": orjson.Fragment(row["runs"]),
             }
         )
-    return orjson.dumps({"items": items})
+    return orjson.dumps({"items": items}, option=orjson.OPT_UTC_Z)
 
 
 _LAST_SUCCESSES = """

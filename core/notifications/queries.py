@@ -8,7 +8,8 @@ from core.identity import ME, MY_ID
 
 NOTIFICATION_JSON = """
     (SELECT row_to_json(notification)::text
-     FROM   (SELECT n.id, n.event, n.task_id, n.text, n.read_at, n.created_at) AS notification)
+     FROM   (SELECT n.id, n.event, n.task_id, n.text, json_moment(n.read_at)::json AS read_at,
+                    json_moment(n.created_at)::json AS created_at) AS notification)
 """
 
 _LIST = f"""

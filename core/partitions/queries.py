@@ -12,12 +12,12 @@ LATEST = date(2089, 1, 1)
 """Where ids begin, and where they no longer fit in 53 bits."""
 
 _COLUMNS = """
-    name, lower AS "from", upper AS "to", is_attached AS attached,
+    name, json_moment(lower)::json AS "from", json_moment(upper)::json AS "to", is_attached AS attached,
     lower <= now() AND now() < upper AND is_attached AS current, rows, bytes
 """
 
 _LIST = f"""
-SELECT coalesce(json_agg(p ORDER BY p."from", p.name), '[]')::text
+SELECT '[' || coalesce(string_agg(row_to_json(p)::text, ',' ORDER BY p."from"::text, p.name), '') || ']'
 FROM   (SELECT {_COLUMNS} FROM task_partitions) AS p
 """  # noqa: S608
 

@@ -6,13 +6,12 @@ from core.identity import ME, MY_ID
 from core.tasks.queries import Caller
 
 REMINDERS_JSON = """
-    json_build_object(
-        'is_own', t.reminder_rules IS NOT NULL,
-        'reminders', coalesce((
-            SELECT json_agg(row_to_json(shown) ORDER BY shown.due_at, shown.rule)
-            FROM   (SELECT r.rule, r.due_at, r.state, r.sent_at
-                    FROM   reminders AS r
-                    WHERE  r.user_id = t.user_id AND r.task_id = t.id) AS shown), '[]'))::text
+    concat('{"is_own":', to_json(t.reminder_rules IS NOT NULL), ',"reminders":[', (
+        SELECT string_agg(row_to_json(shown)::text, ',' ORDER BY r.due_at, r.rule)
+        FROM   reminders AS r,
+               LATERAL (SELECT replace(r.rule, '+00:00', 'Z') AS rule, json_moment(r.due_at)::json AS due_at, r.state,
+                               json_moment(r.sent_at)::json AS sent_at) AS shown
+        WHERE  r.user_id = t.user_id AND r.task_id = t.id), ']}')
 """
 
 _OF_OWN = f"""

@@ -17,11 +17,6 @@ _PARAMETERS = {"timestamptz": "text", "text[]": "text"}
 _STORED = {"timestamptz": "{0}::timestamptz", "text[]": "coalesce(string_to_array({0}, ','), '{{}}')"}
 
 
-def task_json(table: str) -> str:
-    """The finished JSON text of a row of `table`: one text for what writes answer and for what reads answer."""
-    return f"(SELECT row_to_json(task)::text FROM (SELECT {names(FIELDS, f'{table}.')}) AS task)"  # noqa: S608
-
-
 def names(fields: Iterable[Field], prefix: str = "") -> str:
     """The columns, with commas; `prefix` is such as `t.`."""
     return ", ".join(prefix + field.name for field in fields)

@@ -18,8 +18,7 @@ from core.database.reads import fetch_row
 from core.errors import AnchorGone, CursorInvalid
 from core.identity import ME, MY_ID
 from core.pagination import DAMAGED, decode_cursor, encode_cursor, scope_digest
-from core.tasks.columns import names, task_json
-from core.tasks.fields import FIELDS, OPEN_STATUSES
+from core.tasks.fields import OPEN_STATUSES
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,11 +141,12 @@ def _list_sql(present: frozenset[str], sort_name: str, limit: int, from_position
     """
     sort = SORTS[sort_name]
     conditions = [f"t.user_id = {MY_ID}"]
-    source = "tasks"
+    source, task = "tasks", "task_json(t)"
     first = 2
     if all_users:
         if "label" in present:
-            source = "labelled_tasks"  # a view without row-level security, under which no index finds labels
+            # A view without row-level security, under which no index finds labels.
+            source, task = "labelled_tasks", "t.task"
         conditions = ["me IS NOT NULL"]
         if "user_id" not in present:
             conditions.append("t.user_id > 0")  # lets PostgreSQL use the indexes that span all users
@@ -167,8 +167,8 @@ def _list_sql(present: frozenset[str], sort_name: str, limit: int, from_position
                max(page.id)       FILTER (WHERE page.place = {limit:d}) AS last_id
         FROM   {ME},
                LATERAL (
-                   SELECT row_number() OVER () AS place, t.id, ({keys[0]})::text AS sort_key, {task_json("t")} AS task
-                   FROM   (SELECT {names(FIELDS, "t.")}
+                   SELECT row_number() OVER () AS place, t.*
+                   FROM   (SELECT t.id, ({keys[0]})::text AS sort_key, {task} AS task
                            FROM   {source} AS t
                            WHERE  {" AND ".join(conditions)}
                            ORDER  BY {", ".join(key + direction for key in keys)}
@@ -178,15 +178,17 @@ def _list_sql(present: frozenset[str], sort_name: str, limit: int, from_position
 
 
 _ONE_OF_OWN = f"""
-SELECT {task_json("t")} AS task, t.version
+SELECT t.*
 FROM   {ME},
-       LATERAL (SELECT * FROM tasks WHERE user_id = {MY_ID} AND id = $2 LIMIT 1) AS t
+       LATERAL (SELECT task_json(t) AS task, t.version
+                FROM   tasks AS t WHERE t.user_id = {MY_ID} AND t.id = $2 LIMIT 1) AS t
 """  # noqa: S608
 
 _ONE_OF_ALL = f"""
-SELECT {task_json("t")} AS task, t.version
+SELECT t.*
 FROM   {ME},
-       LATERAL (SELECT * FROM tasks WHERE user_id > 0 AND id = $2 AND me IS NOT NULL LIMIT 1) AS t
+       LATERAL (SELECT task_json(t) AS task, t.version
+                FROM   tasks AS t WHERE t.user_id > 0 AND t.id = $2 AND me IS NOT NULL LIMIT 1) AS t
 """  # noqa: S608
 
 

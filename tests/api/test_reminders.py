@@ -9,7 +9,7 @@ from core.reminders.writes.sending import send_due
 from tests.factories import create_task
 from tests.harness import Service
 
-DUE = "2099-03-30T12:00:00+00:00"
+DUE = "2099-03-30T12:00:00Z"
 
 
 async def test_offsets_of_the_profile_make_reminders_of_new_tasks(service: Service) -> None:
@@ -21,8 +21,8 @@ async def test_offsets_of_the_profile_make_reminders_of_new_tasks(service: Servi
     assert answer.json == {
         "is_own": False,
         "reminders": [
-            {"rule": "P1D", "due_at": "2099-03-29T12:00:00+00:00", "state": "pending", "sent_at": None},
-            {"rule": "PT1H", "due_at": "2099-03-30T11:00:00+00:00", "state": "pending", "sent_at": None},
+            {"rule": "P1D", "due_at": "2099-03-29T12:00:00Z", "state": "pending", "sent_at": None},
+            {"rule": "PT1H", "due_at": "2099-03-30T11:00:00Z", "state": "pending", "sent_at": None},
         ],
     }
 
@@ -62,9 +62,9 @@ async def test_a_tasks_own_reminders_are_set_read_and_given_back(service: Servic
     answer = await service.alice.put(path, {"reminders": ["PT30M", "2098-01-01T09:00:00+01:00"]})
     assert (answer.status, answer.json["is_own"]) == (200, True)
     assert answer.json["reminders"] == [
-        {"rule": "2098-01-01T08:00:00+00:00", "due_at": "2098-01-01T08:00:00+00:00", "state": "pending",
+        {"rule": "2098-01-01T08:00:00Z", "due_at": "2098-01-01T08:00:00Z", "state": "pending",
          "sent_at": None},
-        {"rule": "PT30M", "due_at": "2099-03-30T11:30:00+00:00", "state": "pending", "sent_at": None},
+        {"rule": "PT30M", "due_at": "2099-03-30T11:30:00Z", "state": "pending", "sent_at": None},
     ]  # fmt: skip
     assert (await service.alice.get(path)).json == answer.json
     assert (await service.alice.put(path, {"reminders": None})).json == {"is_own": False, "reminders": []}
@@ -129,7 +129,7 @@ async def test_a_recurring_task_is_followed_by_the_next_one_when_it_is_completed
     items = (await service.alice.get("/tasks")).items
     assert [(one["status"], one["due_date"]) for one in items] == [
         ("completed", DUE),
-        ("pending", "2099-04-06T12:00:00+00:00"),
+        ("pending", "2099-04-06T12:00:00Z"),
     ]
 
 

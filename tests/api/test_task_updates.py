@@ -47,7 +47,7 @@ async def test_null_clears_what_may_be_empty(service: Service, method: str) -> N
         ("description", "Something"),
         ("priority", 10),
         ("status", "cancelled"),
-        ("due_date", "2032-01-01T00:00:00+00:00"),
+        ("due_date", "2032-01-01T00:00:00Z"),
         ("labels", ["security", "on-call"]),
     ],
 )
@@ -87,7 +87,7 @@ async def test_updates_of_different_fields_at_once_all_hold(service: Service) ->
     task = await create_task(service.alice)
     changes: list[dict[str, Any]] = [
         {"title": "Changed"}, {"description": "Changed"}, {"priority": 1}, {"status": "blocked"},
-        {"due_date": "2032-01-01T00:00:00+00:00"}, {"labels": ["changed"]},
+        {"due_date": "2032-01-01T00:00:00Z"}, {"labels": ["changed"]},
     ]  # fmt: skip
     answers = await asyncio.gather(*(service.alice.patch(f"/tasks/{task['id']}", change) for change in changes))
     assert sorted(answer.json["version"] for answer in answers) == [2, 3, 4, 5, 6, 7]

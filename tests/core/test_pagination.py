@@ -121,7 +121,9 @@ def expected_order(tasks: list[dict[str, Any]], sort: str) -> list[int]:
     last = "" if descending else "~"  # no date comes last in both directions
 
     def key(task: dict[str, Any]) -> tuple[Any, int]:
-        return (task[name] if task[name] is not None else last, task["id"])
+        value = task[name] if task[name] is not None else last
+        # Without its Z, a whole second is the beginning of its fractions.
+        return (value.removesuffix("Z") if isinstance(value, str) else value, task["id"])
 
     return [task["id"] for task in sorted(tasks, key=key, reverse=descending)]
 

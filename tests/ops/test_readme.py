@@ -89,7 +89,7 @@ def test_creating_answers_201_with_location_and_etag(answers: dict[str, str]) ->
     assert head.startswith("HTTP/1.1 201 Created")
     assert f"Location: /tasks/{task['id']}" in head
     assert 'ETag: "1"' in head
-    assert task["due_date"] == "2030-01-31T16:00:00+00:00"
+    assert task["due_date"] == "2030-01-31T16:00:00Z"
 
 
 def test_a_repeat_answers_the_same_task(answers: dict[str, str]) -> None:

@@ -86,8 +86,8 @@ WITH kept AS (
     RETURNING id
 )
 UPDATE jobs
-SET    progress = json_build_object('done', $4::bigint, 'total', $6::bigint, 'failed', 0)
-FROM   kept
+SET    progress = row_to_json(told)
+FROM   kept, (SELECT $4::bigint AS done, $6::bigint AS total, 0 AS failed) AS told
 WHERE  jobs.id = kept.id
 """  # noqa: S608
 
@@ -112,8 +112,8 @@ WITH done AS (
 )
 UPDATE jobs
 SET    state = 'succeeded', status_code = 200, finished_at = clock_timestamp(),
-       progress = json_build_object('done', $6::bigint, 'total', $6::bigint, 'failed', 0)
-FROM   done
+       progress = row_to_json(told)
+FROM   done, (SELECT $6::bigint AS done, $6::bigint AS total, 0 AS failed) AS told
 WHERE  jobs.id = done.id
 """  # noqa: S608
 

@@ -39,7 +39,8 @@ AND    rows_read = $3
 
 _PROGRESS = """
 UPDATE jobs
-SET    progress = json_build_object('done', $2::bigint, 'total', NULL, 'failed', $3::bigint)
+SET    progress = row_to_json(passed)
+FROM   (SELECT $2::bigint AS done, NULL::bigint AS total, $3::bigint AS failed) AS passed
 WHERE  id = $1::text::uuid
 """
 

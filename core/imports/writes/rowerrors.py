@@ -62,7 +62,7 @@ def as_json(values: Any) -> str:
     try:
         return orjson.dumps(values, default=str).decode()
     except (TypeError, ValueError):  # lone surrogates, numbers over 64 bits, keys that are no text
-        return json.dumps(_plain(values), default=str)
+        return json.dumps(_plain(values), default=str, separators=(",", ":"))
 
 
 def _plain(values: Any) -> Any:

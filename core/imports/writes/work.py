@@ -102,12 +102,12 @@ WITH done AS (
 )
 UPDATE jobs AS j
 SET    state = $3, status_code = $4, error = $5::text::json, finished_at = clock_timestamp(),
-       result = json_build_object('read', done.rows_read, 'created', done.rows_created, 'updated', done.rows_updated,
-                                  'skipped', done.rows_skipped, 'failed', done.rows_failed),
-       progress = json_build_object('done', done.rows_read,
-                                    'total', CASE WHEN $3 = 'succeeded' THEN done.rows_read END,
-                                    'failed', done.rows_failed)
-FROM   done
+       result = row_to_json(counted), progress = row_to_json(passed)
+FROM   done,
+       LATERAL (SELECT done.rows_read AS read, done.rows_created AS created, done.rows_updated AS updated,
+                       done.rows_skipped AS skipped, done.rows_failed AS failed) AS counted,
+       LATERAL (SELECT done.rows_read AS done, CASE WHEN $3 = 'succeeded' THEN done.rows_read END AS total,
+                       done.rows_failed AS failed) AS passed
 WHERE  j.id = done.id
 AND    j.state IN ('queued', 'processing')
 """

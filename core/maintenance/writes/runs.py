@@ -97,8 +97,8 @@ WITH done AS (
 ), told AS (
     UPDATE jobs AS j
     SET    state = $6, status_code = $7, error = $8::text::json, finished_at = clock_timestamp(),
-           result = CASE WHEN $8::text IS NULL THEN json_build_object('rows', done.rows) END
-    FROM   done
+           result = CASE WHEN $8::text IS NULL THEN row_to_json(counted) END
+    FROM   done, LATERAL (SELECT done.rows) AS counted
     WHERE  j.id = done.job_id
     AND    j.state IN ('queued', 'processing')
 )

@@ -17,7 +17,6 @@ from core.database.locks import PER_USER, Lock
 from core.database.pools import Connection, Pool
 from core.database.transactions import bounded_transaction
 from core.notifications.texts import digest_text, reminder_text
-from core.tasks.columns import task_json
 from core.tasks.recurrence import zone_named
 
 REMINDER = "task.reminder"
@@ -70,7 +69,7 @@ FROM   (SELECT * FROM reminders
         ORDER  BY due_at, id
         LIMIT  {DUE_AT_ONCE:d}
         FOR    UPDATE SKIP LOCKED) AS r
-       LEFT JOIN LATERAL (SELECT t.title, t.due_date, t.status, {task_json("t")} AS task
+       LEFT JOIN LATERAL (SELECT t.title, t.due_date, t.status, task_json(t) AS task
                           FROM   tasks AS t
                           WHERE  t.user_id = r.user_id AND t.id = r.task_id
                           LIMIT  1) AS t ON true
@@ -101,7 +100,7 @@ _DIGEST_EVENT = f"""
 SELECT nextval('events_id_seq') AS event_id,
        ARRAY(SELECT t.task
              FROM   unnest($2::bigint[]) WITH ORDINALITY AS wanted (id, place),
-                    LATERAL (SELECT {task_json("t")} AS task FROM tasks AS t
+                    LATERAL (SELECT task_json(t) AS task FROM tasks AS t
                              WHERE  t.user_id = $1 AND t.id = wanted.id LIMIT 1) AS t
              ORDER  BY wanted.place) AS tasks
 FROM   channels AS c
@@ -206,7 +205,7 @@ def _add_one(rows: _Rows, reminder: Mapping[str, Any], now: datetime, sent: Sent
             "task": orjson.Fragment(reminder["task"]),
             "reminder": {"due_at": reminder["due_at"], "late_by": late_by},
         }
-        rows.events.append((event_id, user_id, task_id, orjson.dumps(data).decode()))
+        rows.events.append((event_id, user_id, task_id, orjson.dumps(data, option=orjson.OPT_UTC_Z).decode()))
     rows.done.append((reminder["id"], "sent", event_id))
 
 
@@ -234,7 +233,7 @@ async def _add_digest(connection: Connection, user_id: int, now: datetime, rows:
                 "late_by": int((now - reminders[0]["due_at"]).total_seconds()),
             },
         }
-        rows.events.append((event["event_id"], user_id, None, orjson.dumps(data).decode()))
+        rows.events.append((event["event_id"], user_id, None, orjson.dumps(data, option=orjson.OPT_UTC_Z).decode()))
 
 
 async def _write(connection: Connection, rows: _Rows, now: datetime) -> None:

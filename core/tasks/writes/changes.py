@@ -14,7 +14,7 @@ from core.commands.effects import Effect
 from core.commands.kinds import DELETE_TASK, CreateTask, DeleteTask, Operation, UpdateTask
 from core.commands.wire import Command
 from core.database.pools import Connection
-from core.tasks.columns import names, parameter_arrays, task_arrays, task_json
+from core.tasks.columns import names, parameter_arrays, task_arrays
 from core.tasks.fields import WRITABLE
 from core.tasks.folding import AnswerBudget, too_much, untouched
 from core.tasks.recurrence import Following
@@ -28,7 +28,7 @@ _CREATED = f"""
 created AS (
     {insert_tasks(WRITABLE, user_id="r.user_id")}
     FROM   input AS r
-    RETURNING t.id, t.version, {task_json("t")} AS task
+    RETURNING t.id, t.version, task_json(t) AS task
 )
 """
 
@@ -87,7 +87,7 @@ WITH input AS MATERIALIZED (
     WHERE  t.user_id = input.user_id
     AND    t.id = input.id
     AND    (if_versions IS NULL OR if_versions @> to_jsonb(t.version))
-    RETURNING t.id, t.user_id, t.version, {task_json("t")} AS task
+    RETURNING t.id, t.user_id, t.version, task_json(t) AS task
 )
 SELECT updated.task, coalesce(updated.version, before.version) AS version
 FROM   input

@@ -14,7 +14,6 @@ import sqlalchemy as sa
 from core.commands.effects import Effect
 from core.database.pools import Connection
 from core.loop_turns import Turns
-from core.tasks.columns import task_json
 from core.tasks.fields import WRITABLE
 from core.tasks.folding import AnswerBudget, Folding, Found, State, Step
 from core.tasks.tables import tasks as tasks_table
@@ -46,17 +45,17 @@ _IS_SOUND = " AND ".join(
 # Events under the conditions of the triggers on `tasks`.
 _TELL = f"""
 WITH told AS MATERIALIZED (
-    SELECT c.place, c.event, t.id, t.user_id, t.version, {task_json("t")} AS task, {_IS_SOUND} AS is_sound
+    SELECT c.place, c.event, t.id, t.user_id, t.version, task_json(t) AS task, {_IS_SOUND} AS is_sound
     FROM   unnest($1::jsonb[], $2::text[]) WITH ORDINALITY AS c (state, event, place),
            LATERAL jsonb_populate_record(NULL::tasks, c.state) AS t
 ), noted AS (
     INSERT INTO events (user_id, type, task_id, data)
-    SELECT told.user_id, told.event, told.id, json_build_object('task', told.task::json)
+    SELECT told.user_id, told.event, told.id, concat('{{"task":', told.task, '}}')::json
     FROM   told,
            LATERAL (SELECT FROM channels AS c
                     WHERE  c.user_id = told.user_id AND c.state = 'active' AND told.event = ANY (c.events)
                     LIMIT  1) AS wanted
-    WHERE  told.event IS NOT NULL
+    WHERE  told.event IS NOT NULL AND told.is_sound
     AND    current_setting('app.quiet_events', true) IS DISTINCT FROM 'on'
     ORDER  BY told.place
 )

@@ -9,7 +9,8 @@ from core.database.pools import Connection
 USER_JSON = """
     (SELECT row_to_json(u)::text
      FROM   (SELECT users.id, users.username, users.email, users.role, users.time_zone, users.reminder_offsets,
-                    users.created_at, users.updated_at) AS u)
+                    json_moment(users.created_at)::json AS created_at,
+                    json_moment(users.updated_at)::json AS updated_at) AS u)
 """
 
 _REGISTER = f"""

@@ -142,7 +142,7 @@ async def test_a_file_that_is_lost_is_410(exporting: Service, export: dict[str, 
 async def test_a_failed_export_has_no_file_and_tells_why(exporting: Service) -> None:
     export_id = await ordered(exporting.alice)
     await finished(exporting.alice, export_id)
-    await exporting.rows('UPDATE exports SET filters = \'{"sort": "nonsense"}\', expires_at = NULL, object = NULL')
+    await exporting.rows('UPDATE exports SET filters = \'{"sort":"nonsense"}\', expires_at = NULL, object = NULL')
     await exporting.rows("UPDATE jobs SET state = 'queued' WHERE kind = 'export'")
     await ordered(exporting.bob)  # calls a worker
 

@@ -140,7 +140,8 @@ READ_BY_THE_API = {
 """Whole; of users and channels some columns."""
 CALLED_BY_THE_API = {
     "caller_is_admin_now", "credentials_of", "current_app_user", "current_app_user_is_admin", "identity_fault",
-    "logged_in_from", "own_password_hash", "refused_identity", "task_id_moment", "verified_identity",
+    "json_moment", "logged_in_from", "own_password_hash", "refused_identity", "task_id_moment", "task_json",
+    "verified_identity",
 }  # fmt: skip
 NOT_FOR_WORKERS = {
     "add_task_partition", "caller_is_admin_now", "credentials_of", "current_app_user", "current_app_user_is_admin",

@@ -55,11 +55,7 @@ async def exported(
 
 
 async def tasks_as_json(owner: asyncpg.Connection, user_id: int) -> list[dict[str, Any]]:
-    rows = await owner.fetch(
-        "SELECT (to_jsonb(t) - '{recurrence_local,reminder_rules}'::text[])::text AS task FROM tasks AS t"
-        " WHERE user_id = $1 ORDER BY id",
-        user_id,
-    )
+    rows = await owner.fetch("SELECT task_json(t) AS task FROM tasks AS t WHERE user_id = $1 ORDER BY id", user_id)
     return [orjson.loads(row["task"]) for row in rows]
 
 

@@ -207,7 +207,7 @@ async def test_an_ordered_run_is_a_job_that_tells_how_it_went(
     assert (await job(owner, job_id))["state"] == "queued"
     await run_maintenance(services)
     found = await job(owner, job_id)
-    assert (found["state"], found["status_code"], found["result"]) == ("succeeded", 200, '{"rows" : 0}')
+    assert (found["state"], found["status_code"], found["result"]) == ("succeeded", 200, '{"rows":0}')
 
 
 async def test_an_order_calls_a_worker(services: Services, owner: asyncpg.Connection, alice: int) -> None:

@@ -142,7 +142,7 @@ async def test_own_reminders_stand_instead_of_the_users(
     task_id = await new_task(services, alice)
     outcome = await set_own(services, alice, task_id, "PT30M", "2099-01-01T09:00:00+00:00")
     assert outcome["result"]["is_own"] is True
-    assert [one["rule"] for one in outcome["result"]["reminders"]] == ["2099-01-01T09:00:00+00:00", "PT30M"]
+    assert [one["rule"] for one in outcome["result"]["reminders"]] == ["2099-01-01T09:00:00Z", "PT30M"]
     absolute = (datetime(2099, 1, 1, 9, tzinfo=UTC), "pending")
     assert await reminders_of(owner, task_id) == {
         "PT30M": (DUE - HOUR / 2, "pending"),

@@ -33,7 +33,7 @@ async def test_a_reminder_becomes_a_notification_an_event_and_a_delivery_when_it
     [event] = await owner.fetch("SELECT * FROM events WHERE type = 'task.reminder'")
     data = orjson.loads(event["data"])
     assert (data["task"]["id"], data["task"]["title"]) == (task_id, "Renew it")
-    assert data["reminder"] == {"due_at": "2099-03-29T12:00:00+00:00", "late_by": 0}
+    assert data["reminder"] == {"due_at": "2099-03-29T12:00:00Z", "late_by": 0}
     [delivery] = await owner.fetch("SELECT * FROM deliveries WHERE event_id = $1", event["id"])
     assert (delivery["channel_id"], delivery["user_id"], delivery["state"]) == (wanting, alice, "pending")
     assert (await send(services, DUE - DAY + timedelta(seconds=3))).reminders == 0
@@ -112,7 +112,7 @@ async def test_after_downtime_many_of_one_user_are_one_digest_and_those_of_other
     [digest] = await owner.fetch("SELECT * FROM events WHERE user_id = $1", alice)
     data = orjson.loads(digest["data"])
     assert (data["total"], len(data["tasks"])) == (11, 11)
-    assert data["reminder"] == {"due_at": "2099-03-29T12:00:00+00:00", "late_by": 25 * 3600}
+    assert data["reminder"] == {"due_at": "2099-03-29T12:00:00Z", "late_by": 25 * 3600}
     assert await owner.fetchval("SELECT count(*) FROM deliveries WHERE user_id = $1", alice) == 1
     [note] = await owner.fetch("SELECT text FROM notifications WHERE user_id = $1", alice)
     assert note["text"].startswith("11 tasks whose reminders are late: Task 0; Task 1;")
