@@ -14,6 +14,7 @@ import typer
 from ops.client.commands import export_tasks, import_file
 from ops.environment import environment_here, load_settings
 from ops.faults import FAILED, Fault, complain, told_plainly
+from ops.signals import ended_by_ctrl_c
 
 app = typer.Typer(
     name="tenfold",
@@ -46,7 +47,8 @@ def dev(
     """Run everything for development: servers, migrations, demo data, API and workers."""
     with told_plainly():
         try:
-            from ops.dev.run import run
+            with ended_by_ctrl_c():
+                from ops.dev.run import run
         except ModuleNotFoundError as error:
             if error.name != "psutil":
                 raise

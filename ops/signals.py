@@ -63,6 +63,18 @@ def signals_held() -> Iterator[None]:
             os.kill(os.getpid(), came)
 
 
+@contextmanager
+def ended_by_ctrl_c() -> Iterator[None]:
+    """While it lasts, as a long import does, Ctrl-C ends us at once and without a word: nothing is to be cleaned up."""
+    before = signal.getsignal(signal.SIGINT)
+    if before is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def ignore_signals() -> None:
     """While servers are stopped. That is short, and must not end half-way."""
     for number in STOP_SIGNALS:

@@ -19,7 +19,7 @@ from ops.dev.servers import PostgresServer, Server, ServerError, ValkeyServer
 from ops.dev.stream import show
 from ops.dev.tiers import run_tiers
 from ops.environment import home_folder, merged_environment
-from ops.faults import Fault
+from ops.faults import INTERRUPTED, Fault
 from ops.ports import free_port, port_is_free
 from ops.signals import STOP_SIGNALS, ignore_signals
 
@@ -39,7 +39,7 @@ ANY_HOST = ("0.0.0.0", "::")  # noqa: S104
 
 
 class Stopped(BaseException):
-    """SIGTERM or a closed terminal, before there is an event loop to hear it."""
+    """Ctrl-C, SIGTERM or a closed terminal, before there is an event loop to hear it; holds the signal's number."""
 
 
 def run(*, workers: int = 1) -> int:
@@ -59,8 +59,9 @@ def run(*, workers: int = 1) -> int:
     try:
         with stopped_by_signals(), home.locked(), ExitStack() as cleanup:
             return _run(home, environment, cleanup, workers)
-    except Stopped:
-        return 0
+    except Stopped as stopped:
+        # What had been begun was not finished, and whoever pressed Ctrl-C in a script wants that to end, too.
+        return INTERRUPTED if stopped.args == (signal.SIGINT,) else 0
     except ServerError as error:
         raise Fault(str(error)) from None
 
@@ -152,14 +153,24 @@ def _start(home: Home, name: str, server: Server, cleanup: ExitStack) -> None:
 @contextmanager
 def stopped_by_signals() -> Iterator[None]:
     """SIGTERM and SIGHUP unwind as Ctrl-C does, so that what was started is stopped."""
+    heard: list[int] = []
 
-    def stop(_number: int, _frame: object) -> None:
+    def stop(number: int, _frame: object) -> None:
         ignore_signals()
-        raise Stopped
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            raise Stopped(number) from None
+        # What is raised in the middle of an event loop meets its own code, which takes it for a lost connection.
+        heard.append(number)
+        for task in asyncio.all_tasks(loop):
+            loop.call_soon_threadsafe(task.cancel)
 
     before = {number: signal.signal(number, stop) for number in STOP_SIGNALS}
     try:
         yield
+    except asyncio.CancelledError:
+        raise Stopped(*heard) from None
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

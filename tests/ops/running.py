@@ -15,7 +15,7 @@ from ops.dev import leftovers
 from ops.dev.run import MARK
 
 ROOT = Path(__file__).parents[2]
-TENFOLD = (sys.executable, "-c", "from ops.cli import app; app()")
+TENFOLD = (sys.executable, "-m", "ops")
 
 
 def environment(**changes: str) -> dict[str, str]:

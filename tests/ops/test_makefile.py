@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-TARGETS = ("run", "test", "lint", "bench", "clean")
+STAMPS = ("installed", "installed-dev")
+TARGETS = ("run", "test", "test-quick", "lint", "bench", "clean")
 
 pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="there is no make here")
 
@@ -26,7 +27,8 @@ def checkout(tmp_path: Path) -> Path:
 def installed(checkout: Path) -> Path:
     """A checkout whose venv is whole."""
     (checkout / ".venv/bin").mkdir(parents=True)
-    (checkout / ".venv/installed").write_text(f"{checkout}\n")
+    for stamp in STAMPS:
+        (checkout / ".venv" / stamp).write_text(f"{checkout}\n")
     return checkout
 
 
@@ -57,8 +59,9 @@ def python_that(checkout: Path, *, is_new: bool, can_make_venvs: bool) -> str:
     return f"PYTHON={script}"
 
 
-def would_install(checkout: Path) -> bool:
-    return "pip" in make(checkout, "-n", "lint").stdout
+def would_install(checkout: Path, target: str = "lint") -> list[str]:
+    """The extras that it would install."""
+    return re.findall(r"ops/dev/install.py .venv (\w+)", make(checkout, "-n", target).stdout)
 
 
 def test_plain_make_explains_every_target(checkout: Path) -> None:
@@ -87,24 +90,31 @@ def test_a_python_without_ensurepip_is_told_with_the_package_to_install(checkout
 
 
 def test_a_whole_venv_is_used_as_it_is(installed: Path) -> None:
-    assert not would_install(installed)
+    assert would_install(installed) == []
+
+
+def test_only_tests_and_linters_have_their_packages_installed(checkout: Path, installed: Path) -> None:
+    (installed / ".venv/installed-dev").unlink()
+    assert [would_install(installed, target) for target in ("run", "bench", "schema")] == [[], [], []]
+    assert [would_install(installed, target) for target in ("test", "test-quick", "lint")] == [["dev"]] * 3
 
 
 def test_a_venv_without_its_stamp_is_half_made_and_made_again(installed: Path) -> None:
     (installed / ".venv/installed").unlink()
-    assert would_install(installed)
+    assert would_install(installed) == ["embedded", "dev"]
 
 
 def test_a_venv_of_another_folder_is_made_again(installed: Path) -> None:
     (installed / ".venv/installed").write_text("/somewhere/else\n")
-    assert would_install(installed)
+    assert would_install(installed, "run") == ["embedded"]
 
 
 @pytest.mark.parametrize("name", ["pyproject.toml", "constraints.txt"])
 def test_a_change_of_what_is_to_be_installed_installs(installed: Path, name: str) -> None:
     stamp = installed / ".venv/installed"
     os.utime(installed / name, (stamp.stat().st_mtime + 10,) * 2)
-    assert would_install(installed)
+    assert would_install(installed, "run") == ["embedded"]
+    assert would_install(installed) == ["embedded", "dev"]
 
 
 def test_an_installation_that_fails_leaves_no_stamp(installed: Path) -> None:
