@@ -171,9 +171,8 @@ async def test_an_outcome_found_in_the_jobs_table_bumps_before_it_is_told(make_s
         await service.rows(
             """
             INSERT INTO jobs (id, user_id, kind, state, status_code, result, fingerprint, created_at)
-            SELECT $1::text::uuid, $2, 'task.update', 'succeeded', 200, task_json(tasks)::json, $3,
-                   $4::text::timestamptz
-            FROM tasks
+            SELECT $1::text::uuid, $2, 'task.update', 'succeeded', 200, task_json(t)::json, $3, $4::text::timestamptz
+            FROM tasks AS t
             """,
             command["id"], writer.id, command["fingerprint"], command["created_at"],
         )  # fmt: skip
