@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from core.database.pools import Connection, Pool
-from core.exports.ical import CALENDAR_END, ICAL_COLUMNS, calendar_start, render_todos
+from core.exports.ical import CALENDAR_END, ICAL_COLUMNS, Calendar
 from core.tasks.fields import FIELDS, Field
 from core.tasks.kinds import FreeText, LabelList, Moment
 from core.tasks.queries import SORTS, TaskFilter
@@ -221,15 +221,12 @@ async def _write_json(connection: Connection, selection: Selection, write: Write
 
 
 async def _write_ics(connection: Connection, selection: Selection, write: Write, count: Count) -> None:
-    await write(calendar_start())
+    calendar = Calendar()
+    await write(calendar.start())
     source, values = selection.source()
-    columns = ", ".join(f"t.{name}" for name in ICAL_COLUMNS)
-    cursor = await connection.cursor(
-        f"SELECT {columns} {source} {selection.order()}",
-        *values,
-    )
+    cursor = await connection.cursor(f"SELECT {ICAL_COLUMNS} {source} {selection.order()}", *values)
     while rows := await cursor.fetch(CALENDAR_BATCH, timeout=LONGEST_EXPORT_SECONDS):
-        await write(await asyncio.to_thread(render_todos, map(dict, rows)))
+        await write(await asyncio.to_thread(calendar.render, map(dict, rows)))
         count(len(rows))
     await write(CALENDAR_END)
 

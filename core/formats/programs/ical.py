@@ -8,7 +8,8 @@
   VTIMEZONE.
 - CATEGORIES are labels. A parent (RELATED-TO) becomes `Part of: <title>`. RRULE is the recurrence of an open to-do if a
   task can follow it, else a line of the description, as are alarms, start, location, address and attachments; COMMENTs
-  follow it.
+  follow it. A start that is the due date itself says nothing more.
+- What Tenfold exports is read again as it was: `core.formats.todos` has its own properties.
 - The external id is the UID; that of a changed occurrence has its RECURRENCE-ID behind it. So of an event's several
   versions in one file the import's `on_conflict` decides.
 
@@ -17,7 +18,7 @@ Events and journals are passed over and counted.
 
 import re
 from collections.abc import Iterator
-from datetime import datetime, timedelta, tzinfo
+from datetime import UTC, datetime, timedelta, tzinfo
 from typing import BinaryIO
 
 from icalendar.prop import vDuration
@@ -38,6 +39,7 @@ from core.formats.rows import (
 )
 from core.formats.streams.icalendar import Component, Properties, Property, read_components
 from core.formats.streams.utf8 import as_utf8
+from core.formats.todos import is_ours, restore, restored_rule
 from core.formats.values import WrongValue, moment
 from core.formats.zones import CalendarZones
 
@@ -143,7 +145,10 @@ class _Reader:
             if component.problem is not None:
                 yield BadRow(number, None, f"The to-do in line {component.line:,}: {component.problem}", values)
             else:
-                yield row_of(number, values, _COLUMNS, self._parse, to_do)
+                row = row_of(number, values, _COLUMNS, self._parse, to_do)
+                if isinstance(row, Row) and is_ours(to_do.text):
+                    restore(row.fields, to_do.text, self._own_zone(to_do))
+                yield row
         self._held.clear()
         self.held_bytes = 0
 
@@ -170,8 +175,16 @@ class _Reader:
         return task
 
     def _add_facts(self, to_do: Properties, task: ParsedTask) -> None:
-        task.fact("Starts", self._told(to_do.first("DTSTART")))
-        task.repeat(to_do.text("RRULE"))
+        start, due = to_do.first("DTSTART"), to_do.first("DUE")
+        rule = None
+        if is_ours(to_do.text):
+            rule = restored_rule(to_do.text, self._own_zone(to_do), is_of_days=start is not None and _is_date(start))
+        if rule is not None:
+            task.set(recurrence=rule)
+        else:
+            if start is None or due is None or (start.value, start.parameters) != (due.value, due.parameters):
+                task.fact("Starts", self._told(start))
+            task.repeat(to_do.text("RRULE"))
         for name, heading in (("RDATE", "Repeats also on"), ("EXDATE", "Does not repeat on")):
             task.fact(heading, ", ".join(one.value for one in to_do.all(name)))
         task.fact("Occurrence of", self._told(to_do.first("RECURRENCE-ID")))
@@ -243,6 +256,11 @@ class _Reader:
             return moment(date.value, date.name, self._zone(date)) or ""
         except WrongValue:
             return date.value
+
+    def _own_zone(self, to_do: Properties) -> tzinfo:
+        """That of the dates which the export has written: UTC but of what comes again."""
+        date = to_do.first("DTSTART") or to_do.first("DUE")
+        return (date and self._zones.find(date.parameters.get("TZID", ""))) or UTC
 
     def _zone(self, date: Property) -> tzinfo:
         name = date.parameters.get("TZID", "")

@@ -5,12 +5,13 @@ from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from typing import Any
 
+import icalendar
 import pytest
 
 from core.storage import Storage
 from tests.api.exports.harness import fetched, finished, ordered
 from tests.api.problems import assert_problem
-from tests.factories import create_tasks, insert_tasks
+from tests.factories import create_task, create_tasks, insert_tasks
 from tests.harness import Service, eventually
 
 # -- the file
@@ -220,3 +221,36 @@ async def test_what_is_exported_is_imported_again_as_equal_tasks(exporting: Serv
     of_user = f"SELECT {columns} FROM tasks WHERE user_id = $1 ORDER BY id"
     there, back = [await exporting.rows(of_user, user.id) for user in (exporting.alice, exporting.bob)]
     assert back == there
+
+
+async def test_a_calendar_tells_of_a_task_what_other_programs_know_and_what_only_we_do(exporting: Service) -> None:
+    wanted = {
+        "title": "rec",
+        "due_date": "2030-01-01T10:00:00Z",
+        "recurrence": "FREQ=WEEKLY",
+        "recurrence_from": "after_completion",
+        "status": "blocked",
+        "priority": 10,
+    }
+    task = await create_task(exporting.alice, **wanted)
+    await exporting.alice.put(f"/tasks/{task['id']}/reminders", {"reminders": ["P1D", "PT1H"]})
+    file = await fetched(exporting.alice, "ics")
+    lines = file.body.decode().split("\r\n")
+    for line in (
+        f"UID:tenfold-{task['id']}", "DTSTART:20300101T100000Z", "DUE:20300101T100000Z", "RRULE:FREQ=WEEKLY",
+        "PRIORITY:9", "X-TENFOLD-PRIORITY:10", "STATUS:NEEDS-ACTION", "X-TENFOLD-STATUS:blocked",
+        "X-TENFOLD-RECURRENCE-FROM:after_completion", "TRIGGER;RELATED=END:-P1D", "TRIGGER;RELATED=END:-PT1H",
+    ):  # fmt: skip
+        assert line in lines
+    [todo] = icalendar.Calendar.from_ical(file.body).walk("VTODO")
+    assert todo.errors == []
+    assert todo.start == todo.end == datetime(2030, 1, 1, 10, tzinfo=UTC)
+    assert len(todo.alarms.times) == 2
+    answer = await exporting.bob.request("POST", "/imports", data=file.body)
+
+    async def arrived() -> Any:
+        return (await exporting.bob.get("/tasks")).items
+
+    assert answer.status == 202, answer
+    [back] = await eventually(arrived)
+    assert {name: back[name] for name in wanted} == wanted
