@@ -16,6 +16,7 @@ from api.keys import (
     GATEWAY,
     GUESS_LIMITS,
     IDENTITIES,
+    LABEL_COUNTS,
     LIST_QUERIES,
     PASSWORDS,
     POOL,
@@ -45,6 +46,7 @@ from core.ratelimit import HOUR_SECONDS, RateLimiter
 from core.redis.clients import CACHE_REPLY_SECONDS, cache_client, end_tasks, queue_client
 from core.redis.link import Link
 from core.storage import Storage
+from core.tasks.labels import LabelCounts
 from core.version import VERSION
 
 MEASURE_SECONDS = 1.0
@@ -132,6 +134,7 @@ async def write_gateway(app: web.Application) -> AsyncIterator[None]:
 async def authentication(app: web.Application) -> AsyncIterator[None]:
     app[PASSWORDS] = PasswordService(concurrency=app[SETTINGS].password_hash_concurrency)
     app[LIST_QUERIES] = {}
+    app[LABEL_COUNTS] = LabelCounts()
     yield
     app[PASSWORDS].close()
 

@@ -12,7 +12,7 @@ from api.bodies import read_body, read_json
 from api.endpoints import Endpoint
 from api.errors import Problem
 from api.files import StoredFile, file_response
-from api.filters import TaskFilters, sort_name, task_filter, user_id_filter
+from api.filters import OrderedTaskFilters, sort_name, task_filter, user_id_filter
 from api.http import JSON, CommaSeparated, WholeNumber, not_found, read_query
 from api.keys import IDENTITY, POOL, STORAGE
 from api.long_jobs import Job, find_job, not_ready, page_of_jobs, path_job_id, when_ended
@@ -26,7 +26,7 @@ from core.exports.schemas import FORMATS, file_name
 from core.jobs.queries import JobView
 
 
-class ExportCreate(TaskFilters):
+class ExportCreate(OrderedTaskFilters):
     """What to export, and as what: the filters and the sort of `GET /tasks`, and a format."""
 
     takes_json = True

@@ -29,7 +29,7 @@ class QueryTimestamp(Timestamp):
 
 
 class TaskFilters(RequestSchema):
-    """How tasks are narrowed and ordered."""
+    """Which tasks."""
 
     priority = CommaSeparated(
         WholeNumber(validate=validate.Range(HIGHEST_PRIORITY, LOWEST_PRIORITY)),
@@ -58,15 +58,23 @@ class TaskFilters(RequestSchema):
             "pattern": _WORDS,
         },
     )
+
+    @validates_schema
+    def _no_contradiction_of_filters(self, data: dict[str, Any], **_: Any) -> None:
+        if data.get("priority_min", 0) > data.get("priority_max", LOWEST_PRIORITY):
+            raise ValidationError("Must not be above priority_max.", "priority_min")
+
+
+class OrderedTaskFilters(TaskFilters):
+    """Which tasks, and in which order."""
+
     sort = String(validate=validate.OneOf(list(SORTS)), metadata={"description": "`id` unless given"})
     sort_by_priority = fields.Boolean(metadata={"description": "`true` is the same as `sort=priority`"})
 
     @validates_schema
-    def _no_contradiction_of_filters(self, data: dict[str, Any], **_: Any) -> None:
+    def _no_contradiction_of_sorts(self, data: dict[str, Any], **_: Any) -> None:
         if data.get("sort_by_priority") and data.get("sort", "priority") != "priority":
             raise ValidationError("Contradicts sort_by_priority=true.", "sort")
-        if data.get("priority_min", 0) > data.get("priority_max", LOWEST_PRIORITY):
-            raise ValidationError("Must not be above priority_max.", "priority_min")
 
 
 def user_id_filter() -> WholeNumber:
@@ -89,6 +97,6 @@ def task_filter(given: dict[str, Any]) -> TaskFilter:
 
 
 def sort_name(given: dict[str, Any]) -> str:
-    """The key of `SORTS` that validated `TaskFilters` name."""
+    """The key of `SORTS` that validated `OrderedTaskFilters` name."""
     name: str = "priority" if given.get("sort_by_priority") else given.get("sort", "id")
     return name

@@ -13,6 +13,7 @@ from core.identity import Identities
 from core.ratelimit import Allowance, RateLimiter
 from core.settings import Settings
 from core.storage import Storage
+from core.tasks.labels import LabelCounts
 
 if TYPE_CHECKING:
     from arq.connections import ArqRedis
@@ -39,6 +40,7 @@ TOKENS: "web.AppKey[Tokens]" = web.AppKey("tokens")
 PASSWORDS: "web.AppKey[PasswordService]" = web.AppKey("passwords")
 REQUEST_LIMIT: web.AppKey[RateLimiter] = web.AppKey("request_limit", RateLimiter)
 LIST_QUERIES: "web.AppKey[dict[Any, Any]]" = web.AppKey("list_queries")
+LABEL_COUNTS: web.AppKey[LabelCounts] = web.AppKey("label_counts", LabelCounts)
 DEFERRED: web.AppKey[Deferred] = web.AppKey("deferred", Deferred)
 REGISTRATION_LIMIT: web.AppKey[RateLimiter] = web.AppKey("registration_limit", RateLimiter)
 GUESS_LIMITS: "web.AppKey[GuessLimits]" = web.AppKey("guess_limits")

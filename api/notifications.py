@@ -3,16 +3,16 @@
 from aiohttp import web
 from marshmallow import Schema, fields
 
-from api.bodies import read_json
+from api.bodies import read_body, read_json
 from api.endpoints import Endpoint
-from api.http import path_id, read_query
+from api.http import json_response, path_id, read_query
 from api.keys import IDENTITY, POOL, SETTINGS
 from api.pages import cursor_field, limit_field, page_by_id
 from api.writes.submission import build_command, perform
 from core.bounds import RequestSchema
-from core.commands.kinds import MARK_NOTIFICATION
-from core.notifications.queries import ListedNotification, list_notifications
-from core.notifications.schemas import Notification, NotificationUpdate
+from core.commands.kinds import MARK_ALL_NOTIFICATIONS, MARK_NOTIFICATION
+from core.notifications.queries import ListedNotification, count_unread, list_notifications
+from core.notifications.schemas import Notification, NotificationUpdate, UnreadCount
 from core.pagination import scope_digest
 
 
@@ -50,6 +50,17 @@ async def list_own_notifications(request: web.Request) -> web.Response:
     return await page_by_id(request, given, request.app[SETTINGS], scope, read)
 
 
+async def count_unread_notifications(request: web.Request) -> web.Response:
+    """`GET /notifications/count`."""
+    return json_response(f'{{"unread":{await count_unread(request.app[POOL], request[IDENTITY].user_id)}}}')
+
+
+async def mark_all_notifications(request: web.Request) -> web.Response:
+    """`POST /notifications/read`."""
+    await read_body(request)
+    return await perform(request, build_command(request, MARK_ALL_NOTIFICATIONS.of({})))
+
+
 async def mark_notification(request: web.Request) -> web.Response:
     """`PATCH /notifications/{id}`."""
     notification_id = path_id(request, noun="notification")
@@ -69,6 +80,23 @@ routes = [
         problems=(400,),
         description="Reminders and ends of imports, also where no channel is set up. "
         "They are kept for `EVENT_RETENTION_DAYS` (30 unless set).",
+    ),
+    Endpoint(
+        "GET",
+        "/notifications/count",
+        count_unread_notifications,
+        "Count the caller's notifications that were not read yet",
+        {200: UnreadCount},
+    ),
+    Endpoint(
+        "POST",
+        "/notifications/read",
+        mark_all_notifications,
+        "Mark all of the caller's notifications as read",
+        {200: UnreadCount},
+        is_write=True,
+        problems=(413,),
+        description="Those that are there when it is carried out; a later one is unread.",
     ),
     Endpoint(
         "PATCH",

@@ -2,24 +2,26 @@
 
 from typing import Any
 
+import orjson
 from aiohttp import web
 from marshmallow import Schema, ValidationError, fields, validate, validates_schema
 
 from api.endpoints import Endpoint
-from api.filters import TaskFilters, sort_name, task_filter, user_id_filter
-from api.http import WholeNumber, read_query
+from api.filters import OrderedTaskFilters, TaskFilters, sort_name, task_filter, user_id_filter
+from api.http import WholeNumber, json_response, read_query
 from api.keys import CACHE, IDENTITY, LIST_QUERIES, POOL, SETTINGS
 from api.pages import cursor_field, limit_field, page_limit, page_response
 from core.cache import Miss
 from core.ids import MAXIMUM_ID
 from core.settings import Settings
-from core.tasks.queries import Caller, TaskQuery, list_tasks
+from core.tasks.counts import EXACT_UP_TO, count_tasks
+from core.tasks.queries import Caller, TaskFilter, TaskQuery, list_tasks
 from core.tasks.schemas import Task
 
 QUERIES_REMEMBERED = 4096
 
 
-class TaskListQuery(TaskFilters):
+class TaskListQuery(OrderedTaskFilters):
     """How a list of tasks is narrowed, ordered and paged."""
 
     limit = limit_field("DEFAULT_PAGE_SIZE unless given, MAX_PAGE_SIZE at the most")
@@ -41,6 +43,19 @@ class AllTasksQuery(TaskListQuery):
     user_id = user_id_filter()
 
 
+class TaskCountQuery(TaskFilters):
+    """Which tasks are counted."""
+
+    user_id = user_id_filter()
+
+
+class TaskCount(Schema):
+    """How many tasks there are."""
+
+    count = fields.Integer(required=True, metadata={"minimum": 0})
+    estimated = fields.Boolean(required=True, metadata={"description": "whether `count` is what statistics expect"})
+
+
 class TaskPage(Schema):
     """A page of tasks; `next_cursor` is null on the last one, and only there."""
 
@@ -50,6 +65,7 @@ class TaskPage(Schema):
 
 _ALL_TASKS_QUERY = AllTasksQuery()
 _OWN_TASKS_QUERY = TaskListQuery()
+_COUNT_QUERY = TaskCountQuery()
 
 
 async def list_visible_tasks(request: web.Request) -> web.Response:
@@ -65,6 +81,29 @@ async def list_visible_tasks(request: web.Request) -> web.Response:
 async def list_own_tasks(request: web.Request) -> web.Response:
     """`GET /user/tasks`: the caller's own, also for admins."""
     return await _cached_page(request, _read_list_query(request, _OWN_TASKS_QUERY))
+
+
+async def count_visible_tasks(request: web.Request) -> web.Response:
+    """`GET /tasks/count`: of those that `GET /tasks` lists."""
+    identity = request[IDENTITY]
+    wanted = task_filter(read_query(request, _COUNT_QUERY))
+    if identity.is_admin or wanted.overdue:  # others' changes do not drop an admin's pages; nor does the clock
+        return json_response(await _count(request, wanted))
+    cache = request.app[CACHE]
+    name = f"count {request.rel_url.raw_query_string}"
+    found = await cache.look_up(identity.user_id, name)
+    if isinstance(found, bytes):
+        return json_response(found)
+    body = await _count(request, wanted)
+    if isinstance(found, Miss):
+        cache.store(identity.user_id, name, found, body)
+    return json_response(body)
+
+
+async def _count(request: web.Request, wanted: TaskFilter) -> bytes:
+    identity = request[IDENTITY]
+    counted = await count_tasks(request.app[POOL], Caller(identity.user_id, identity.is_admin), wanted)
+    return orjson.dumps({"count": counted.count, "estimated": counted.estimated})
 
 
 def _read_list_query(request: web.Request, schema: TaskListQuery) -> TaskQuery:
@@ -116,6 +155,16 @@ routes = [
         problems=(400,),
         description="A user's own tasks; an admin sees everybody's, narrowed by `user_id`. Every sort is made total "
         "by the id, so that pages neither repeat nor skip a task that stays in its place.",
+    ),
+    Endpoint(
+        "GET",
+        "/tasks/count",
+        count_visible_tasks,
+        "Count the tasks that the caller may see",
+        {200: TaskCount},
+        query=TaskCountQuery,
+        description=f"With the filters of `GET /tasks`. Exact up to {EXACT_UP_TO:,}; above that an estimate, which "
+        "says so and costs little.",
     ),
     Endpoint(
         "GET",

@@ -33,8 +33,8 @@ def decode_cursor(text: str, scope: str, *kinds: type) -> list[Any]:
     Args:
         text: from the client.
         scope: the digest of the filters and sort of this request.
-        kinds: for each part of the position `int`, `datetime` (kept as text, infinities allowed) or `uuid.UUID`
-            (kept as text).
+        kinds: for each part of the position `int`, `datetime` (kept as text, infinities allowed), `uuid.UUID`
+            (kept as text) or `str`.
 
     Raises:
         CursorInvalid: damaged, forged, or of other filters or another sort.
@@ -60,6 +60,8 @@ def _is_a(value: Any, kind: type) -> bool:
         return type(value) is int and abs(value) <= MAXIMUM_ID
     if not isinstance(value, str):
         return False
+    if kind is str:
+        return "\x00" not in value  # which PostgreSQL does not take
     if kind is uuid.UUID:
         uuid.UUID(value)
     elif value not in ("infinity", "-infinity"):

@@ -258,6 +258,10 @@ class MarkNotification(TypedDict):
     read: bool
 
 
+class MarkAllNotifications(TypedDict):
+    pass
+
+
 CREATE_CHANNEL = Kind[CreateChannel]("channel.create")
 UPDATE_CHANNEL = Kind[UpdateChannel]("channel.update")
 ROTATE_SECRET = Kind[RotateSecret]("channel.rotate")
@@ -265,6 +269,7 @@ DELETE_CHANNEL = Kind[DeleteChannel]("channel.delete")
 TEST_CHANNEL = Kind[TestChannel]("channel.test")
 REDELIVER = Kind[Redeliver]("delivery.redeliver")
 MARK_NOTIFICATION = Kind[MarkNotification]("notification.update")
+MARK_ALL_NOTIFICATIONS = Kind[MarkAllNotifications]("notification.read_all")
 
 
 KINDS: dict[str, Kind[Any]] = {kind.name: kind for kind in tuple(globals().values()) if isinstance(kind, Kind)}

@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 
 from core.database.read_pool import ReadPool
-from core.database.reads import fetch_rows
+from core.database.reads import fetch_row, fetch_rows
 from core.identity import ME, MY_ID
+from core.ids import MAXIMUM_ID
 
 NOTIFICATION_JSON = """
     (SELECT row_to_json(notification)::text
@@ -22,6 +23,25 @@ FROM   {ME},
                 ORDER  BY id DESC
                 LIMIT  $4) AS n
 """  # noqa: S608
+
+
+_COUNT_UNREAD = f"""
+SELECT count(*) AS unread
+FROM   {ME},
+       LATERAL (SELECT 1 FROM notifications WHERE user_id = {MY_ID} AND read_at IS NULL LIMIT {MAXIMUM_ID}) AS n
+"""  # noqa: S608
+
+
+async def count_unread(pool: ReadPool, user_id: int) -> int:
+    """How many of the user's own notifications were not read yet.
+
+    Raises:
+        DatabaseUnavailable: the database cannot answer.
+    """
+    row = await fetch_row(pool, _COUNT_UNREAD, pool.identities.user(user_id))
+    assert row is not None, "an aggregate always gives a row"
+    unread: int = row["unread"]
+    return unread
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,12 @@ class Notification(Schema):
     created_at = fields.String(required=True, metadata={"format": "date-time"})
 
 
+class UnreadCount(Schema):
+    """How many notifications were not read yet."""
+
+    unread = fields.Integer(required=True, metadata={"minimum": 0})
+
+
 class TrueOrFalse(fields.Boolean):
     """A boolean of JSON; to Python 1 is one, too."""
 

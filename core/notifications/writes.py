@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from core.commands.effects import Effect
-from core.commands.kinds import MarkNotification, Operation
+from core.commands.kinds import MarkAllNotifications, MarkNotification, Operation
 from core.database.pools import Connection
 from core.notifications.queries import NOTIFICATION_JSON
 
@@ -38,3 +38,14 @@ async def mark_notifications(connection: Connection, marks: Sequence[Operation[M
         else Effect.rejected("not-found", "There is no such notification.")
         for row in rows
     ]
+
+
+_MARK_ALL = "UPDATE notifications SET read_at = now() WHERE user_id = ANY ($1::bigint[]) AND read_at IS NULL"
+
+
+async def mark_all_notifications(
+    connection: Connection, orders: Sequence[Operation[MarkAllNotifications]]
+) -> list[Effect]:
+    """Marks all notifications of the users as read."""
+    await connection.execute(_MARK_ALL, [order.user_id for order in orders])
+    return [Effect(200, '{"unread":0}') for _ in orders]

@@ -132,6 +132,22 @@ class TaskPage:
     next_cursor: str | None
 
 
+def visible_tasks(task_filter: TaskFilter, *, all_users: bool) -> tuple[str, list[str]]:
+    """Where a list with this filter finds its tasks, as `t`, and on which conditions: the caller's, or all users'."""
+    return _visible(_parameters(task_filter)[0], all_users)
+
+
+def _visible(present: frozenset[str], all_users: bool) -> tuple[str, list[str]]:
+    if not all_users:
+        return "tasks", [f"t.user_id = {MY_ID}"]
+    # `labelled_tasks` is a view without row-level security, under which no index finds labels.
+    source = "labelled_tasks" if "label" in present else "tasks"
+    conditions = ["me IS NOT NULL"]
+    if "user_id" not in present:
+        conditions.append("t.user_id > 0")  # lets PostgreSQL use the indexes that span all users
+    return source, conditions
+
+
 @lru_cache(maxsize=1024)
 def _list_sql(present: frozenset[str], sort_name: str, limit: int, from_position: bool, all_users: bool) -> str:
     """The statement for one shape of list.
@@ -140,16 +156,9 @@ def _list_sql(present: frozenset[str], sort_name: str, limit: int, from_position
     it plans anew at each execution, and that costs more than twice what the execution does.
     """
     sort = SORTS[sort_name]
-    conditions = [f"t.user_id = {MY_ID}"]
-    source, task = "tasks", "task_json(t)"
+    source, conditions = _visible(present, all_users)
+    task = "task_json(t)" if source == "tasks" else "t.task"
     first = 2
-    if all_users:
-        if "label" in present:
-            # A view without row-level security, under which no index finds labels.
-            source, task = "labelled_tasks", "t.task"
-        conditions = ["me IS NOT NULL"]
-        if "user_id" not in present:
-            conditions.append("t.user_id > 0")  # lets PostgreSQL use the indexes that span all users
     narrowing = _conditions(present, first)
     conditions += narrowing
     first += len(narrowing) - ("overdue" in present)

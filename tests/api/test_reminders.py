@@ -155,3 +155,40 @@ async def test_a_recurrence_that_is_none_is_refused(service: Service, fields: di
         "/tasks/batch", {"operations": [{"op": "create", "fields": {"title": "x", **fields}}]}
     )
     assert answer.json["results"][0]["status"] == 422
+
+
+NOTIFICATIONS = """
+INSERT INTO notifications (user_id, event, text, read_at)
+SELECT $1, 'task.reminder', 'Task ' || n, CASE WHEN n > $2::int THEN now() END FROM generate_series(1, 5) AS n
+"""
+
+
+async def test_unread_notifications_are_counted_and_all_are_marked_as_read(service: Service) -> None:
+    for user, unread in ((service.alice, 4), (service.bob, 2)):
+        await service.rows(NOTIFICATIONS, user.id, unread)
+        assert (await user.get("/notifications/count")).json == {"unread": unread}
+    [before] = await service.rows(
+        "SELECT * FROM notifications WHERE user_id = $1 AND text = 'Task 5'", service.alice.id
+    )
+    marked = await service.alice.post("/notifications/read", data=b"", headers={"Idempotency-Key": "all"})
+    assert (marked.status, marked.json) == (200, {"unread": 0})
+    assert (await service.alice.get("/notifications/count")).json == {"unread": 0}
+    assert (await service.alice.get("/notifications?unread=true")).items == []
+    assert len((await service.alice.get("/notifications")).items) == 5
+    [after] = await service.rows("SELECT * FROM notifications WHERE user_id = $1 AND text = 'Task 5'", service.alice.id)
+    assert after == before, "when it was read stays as it is"
+    assert (await service.bob.get("/notifications/count")).json == {"unread": 2}
+    assert (await service.charlie.get("/notifications/count")).json == {"unread": 0}
+
+
+async def test_a_repeat_of_marking_all_as_read_marks_no_later_one(service: Service) -> None:
+    headers = {"Idempotency-Key": "all"}
+    assert (await service.alice.post("/notifications/read", data=b"", headers=headers)).status == 200
+    await service.rows(NOTIFICATIONS, service.alice.id, 3)
+    again = await service.alice.post("/notifications/read", data=b"", headers=headers)
+    assert (again.status, again.headers["Idempotent-Replayed"]) == (200, "true")
+    assert (await service.alice.get("/notifications/count")).json == {"unread": 3}
+    later = await service.alice.post("/notifications/read", data=b"", headers={"Prefer": "respond-async"})
+    assert later.status == 202
+    job = await service.alice.get(later.headers["Location"], headers={"Prefer": "wait=5"})
+    assert (job.json["state"], job.json["result"]) == ("succeeded", {"unread": 0})

@@ -15,7 +15,7 @@ from core.ids import MAXIMUM_ID, is_job_id
 from core.imports.writes.orders import cancel_imports, create_imports
 from core.jobs.queues import DELIVER, RUN_EXPORTS, RUN_IMPORTS, RUN_MAINTENANCE, Call
 from core.maintenance.writes.orders import order_maintenance
-from core.notifications.writes import mark_notifications
+from core.notifications.writes import mark_all_notifications, mark_notifications
 from core.quotas.checks import Quotas
 from core.reminders.writes.planning import set_reminders
 from core.tasks.writes.changes import change_tasks, create_tasks
@@ -103,6 +103,7 @@ _TABLE = (
     Write(kinds.TEST_CHANNEL, try_channels, _user, wakes=DELIVER),
     Write(kinds.REDELIVER, redeliver, _user, wakes=DELIVER),
     Write(kinds.MARK_NOTIFICATION, mark_notifications, _user),
+    Write(kinds.MARK_ALL_NOTIFICATIONS, mark_all_notifications, _user),
 )
 
 WRITES: dict[str, Write[Any]] = {write.kind.name: write for write in _TABLE}

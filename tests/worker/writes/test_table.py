@@ -54,6 +54,7 @@ ON_THE_WIRE: list[tuple[str, str, object]] = [
     ("channel.test", '{"id":3}', ("user", 7)),
     ("delivery.redeliver", '{"id":3}', ("user", 7)),
     ("notification.update", '{"id":3,"read":true}', ("user", 7)),
+    ("notification.read_all", "{}", ("user", 7)),
 ]
 
 
