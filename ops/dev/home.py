@@ -4,15 +4,17 @@ import fcntl
 import json
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from ops.faults import Fault
-from ops.ports import port_is_free
 
 LARGEST_LOG_BYTES = 10 << 20
+KEPT_LOGS = 2
+"""How many of each log are kept beside the one that is written."""
 ENVIRONMENT_FILE = "environment.json"
 
 
@@ -83,9 +85,8 @@ class Home:
         return variables if self.is_in_use() and isinstance(variables, dict) else {}
 
     def port_of(self, server: str) -> int | None:
-        """The port that a server had before, if it can have it again."""
-        port = self._ports().get(server)
-        return port if port is not None and port_is_free(port) else None
+        """The port that a server had before."""
+        return self._ports().get(server)
 
     def remember_port(self, server: str, port: int) -> None:
         text = json.dumps({**self._ports(), server: port}, indent=2)
@@ -111,11 +112,27 @@ class Home:
         }
 
     def log_file(self, name: str) -> Path:
-        """Where `name` logs; what it has logged is moved aside when it is long."""
-        file = self.logs / f"{name}.log"
-        if file.exists() and file.stat().st_size > LARGEST_LOG_BYTES:
-            file.replace(file.with_suffix(".log.1"))
-        return file
+        """Where `name` logs."""
+        return self.logs / f"{name}.log"
+
+    def rotate_logs(self) -> list[Path]:
+        """Begins those logs anew that are long, and keeps what they held as `.1`, and what that held as `.2`.
+
+        They are copied and emptied: whoever writes has them open to append, and goes on at their new beginning. A line
+        that comes in between is lost.
+
+        Returns:
+            The logs that are empty now.
+        """
+        long = [file for file in sorted(self.logs.glob("*.log")) if file.stat().st_size > LARGEST_LOG_BYTES]
+        for file in long:
+            for number in range(KEPT_LOGS, 1, -1):
+                older = file.with_suffix(f".log.{number - 1}")
+                if older.exists():
+                    older.replace(file.with_suffix(f".log.{number}"))
+            shutil.copyfile(file, file.with_suffix(".log.1"))
+            os.truncate(file, 0)
+        return long
 
     def _secret(self, name: str, length: int) -> str:
         file = self.folder / name

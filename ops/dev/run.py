@@ -72,33 +72,27 @@ def _run(home: Home, environment: dict[str, str], cleanup: ExitStack, workers: i
     environment.setdefault("ALLOW_PRIVATE_TARGETS", "true")  # a receiver for trying things out is on this machine
     leftovers.end(leftovers.processes_marked(MARK, str(home.folder)))
     # Faults of the settings are told before anything starts; the URLs are known only afterwards.
-    _check_ports(
-        Settings.from_env({"DATABASE_URL": "postgresql://", "REDIS_URL": "redis://", **environment}),
-        environment,
-    )
+    _check_ports(Settings.from_env({"DATABASE_URL": "postgresql://", "REDIS_URL": "redis://", **environment}))
     cleanup.callback(say, f"stopped; the data stays in {home.shown}")
-    postgres = _start_servers(home, environment, cleanup)
+    home.rotate_logs()
+    servers = _start_servers(home, environment, cleanup)
     home.tell_environment({name: environment[name] for name in SHARED if name in environment})
     cleanup.callback(home.forget_environment)
     settings = Settings.from_env(environment)
     say("bringing the database up to date")
-    _migrate(settings, postgres)
+    _migrate(settings, servers.get("postgres"))
     if asyncio.run(load_demo(settings.owner_url)):
         say("made demo users and their tasks")
     cleanup.callback(ignore_signals)
-    return asyncio.run(run_tiers(home, settings, environment, say, workers=workers))
+    return asyncio.run(run_tiers(home, settings, environment, servers, say, workers=workers))
 
 
-def _check_ports(settings: Settings, environment: dict[str, str]) -> None:
+def _check_ports(settings: Settings) -> None:
     if not port_is_free(settings.port, settings.host):
         raise Fault(
             f"port {settings.port} of {settings.host} is in use: stop what uses it, "
             f"or choose another: PORT={_next_free(settings.port, settings.host)} make run"
         )
-    if settings.worker_metrics_port and not port_is_free(settings.worker_metrics_port, settings.host):
-        other = free_port(settings.host)
-        say(f"port {settings.worker_metrics_port} is in use: the worker's metrics are on {other}")
-        environment["WORKER_METRICS_PORT"] = str(other)
     if settings.host in ANY_HOST:
         say(f"HOST={settings.host} lets others in, and the demo users' passwords are known to everybody")
 
@@ -110,7 +104,7 @@ def _next_free(port: int, host: str) -> int:
     return free_port(host)
 
 
-def _migrate(settings: Settings, postgres: PostgresServer | None) -> None:
+def _migrate(settings: Settings, postgres: Server | None) -> None:
     """The schema, and logins for both tiers; of a server of ours we are superuser, too."""
     upgrade(settings.owner_url)
     try:
@@ -119,15 +113,15 @@ def _migrate(settings: Settings, postgres: PostgresServer | None) -> None:
         raise Fault(str(error)) from None
     for line in (*access.done, *access.wanted):
         say(line)
-    if postgres is not None:
+    if isinstance(postgres, PostgresServer):
         asyncio.run(close_catalogue(postgres.superuser_url()))
 
 
-def _start_servers(home: Home, environment: dict[str, str], cleanup: ExitStack) -> PostgresServer | None:
-    """Starts what the environment names no address for, and names its address there; returns PostgreSQL, if it did."""
-    postgres = None
+def _start_servers(home: Home, environment: dict[str, str], cleanup: ExitStack) -> dict[str, Server]:
+    """Starts what the environment names no address for, and names its address there; returns them by name."""
+    servers: dict[str, Server] = {}
     if "DATABASE_URL" not in environment:
-        postgres = PostgresServer(home.folder / "postgres", log_file=home.log_file("postgres"))
+        servers["postgres"] = postgres = PostgresServer(home.folder / "postgres", log_file=home.log_file("postgres"))
         _start(home, "postgres", postgres, cleanup)
         for folder in postgres.opened_folders:
             say(f"{folder} can be passed through by all users now: PostgreSQL, which refuses root, has one of its own")
@@ -135,16 +129,20 @@ def _start_servers(home: Home, environment: dict[str, str], cleanup: ExitStack) 
         environment.update(home.tier_urls(postgres.url()))
     for variable, name, durable in (("QUEUE_REDIS_URL", "queue", True), ("REDIS_URL", "cache", False)):
         if variable not in environment:
-            valkey = ValkeyServer(home.folder / name, durable=durable, log_file=home.log_file(name))
+            servers[name] = valkey = ValkeyServer(home.folder / name, durable=durable, log_file=home.log_file(name))
             _start(home, name, valkey, cleanup)
             environment[variable] = valkey.url()
-    return postgres
+    return servers
 
 
 def _start(home: Home, name: str, server: Server, cleanup: ExitStack) -> None:
     say(f"starting {name}")
     server.end_leftovers()
-    server.prefer_port(home.port_of(name))
+    port = home.port_of(name)
+    if port is not None and not port_is_free(port):
+        say(f"port {port}, which {name} had before, is in use: it gets another")
+        port = None
+    server.prefer_port(port)
     cleanup.callback(server.stop)
     server.start()
     home.remember_port(name, server.port)

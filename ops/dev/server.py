@@ -85,6 +85,11 @@ class Server:
     def is_running(self) -> bool:
         return self._process is not None and self._process.poll() is None
 
+    @property
+    def ended(self) -> int | None:
+        """The exit status of one that ended by itself, negative for a signal; None while it runs, or was stopped."""
+        return None if self._process is None else self._process.poll()
+
     def start(self, *, timeout: float = 120.0) -> None:
         """Returns when the server answers, recovery after a crash included; a running one is left as it is.
 

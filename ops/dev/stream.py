@@ -35,6 +35,10 @@ class LogStream:
             for line in lines[-LINES_AT_ONCE:]:
                 self._say(f"{name:<6} │ {shorten(line)}")
 
+    def begin_anew(self, path: Path) -> None:
+        """The file was emptied."""
+        self._places[path] = 0
+
     def _new_lines(self, path: Path) -> list[str]:
         if _size(path) < self._places[path]:  # it was moved aside or emptied
             self._places[path] = 0

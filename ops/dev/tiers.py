@@ -11,12 +11,14 @@ import psutil
 from core.settings import Settings
 from ops.dev.demo import USERS
 from ops.dev.home import Home
+from ops.dev.server import Server
 from ops.dev.stream import LogStream, show
+from ops.dev.watching import LOOK_SECONDS, keep_running
+from ops.faults import FAILED
 from ops.ports import free_port, port_is_free
 from ops.processes import Child, drain
 from ops.signals import stop_signals
 
-LOOK_SECONDS = 0.2
 READY_SECONDS = 60.0
 HIGHEST_PORT = 65_535
 WORKERS: dict[str, tuple[str, ...]] = {
@@ -33,13 +35,22 @@ DATABASE_URLS = frozenset({"DATABASE_URL", "API_DATABASE_URL", "WORKER_DATABASE_
 Say = Callable[[str], None]
 
 
-async def run_tiers(home: Home, settings: Settings, environment: Mapping[str, str], say: Say, *, workers: int) -> int:
-    """Runs all until a signal to stop, or until one refuses its settings.
+async def run_tiers(
+    home: Home,
+    settings: Settings,
+    environment: Mapping[str, str],
+    servers: Mapping[str, Server],
+    say: Say,
+    *,
+    workers: int,
+) -> int:
+    """Runs all until a signal to stop, until one refuses its settings, or until a server is given up.
 
     Args:
         home: of the data and logs.
         settings: of the processes.
         environment: of the processes, from which they read the same settings.
+        servers: that run, and are kept running.
         say: tells the terminal.
         workers: how many of each kind.
 
@@ -77,24 +88,33 @@ async def run_tiers(home: Home, settings: Settings, environment: Mapping[str, st
 
     with stop_signals(on_signal):
         running = {name: asyncio.create_task(child.run()) for name, child in children.items()}
-        watching = asyncio.create_task(_watch(stream))
+        watching = asyncio.create_task(_watch(home, stream))
+        keeping = asyncio.create_task(keep_running(servers, say) if servers else asyncio.Event().wait())
         greeting = asyncio.create_task(_greet(home, settings, ports.ports, lambda name: children[name].pid, say))
         waiting = asyncio.create_task(stopping.wait())
-        await asyncio.wait([waiting, *running.values()], return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait([waiting, keeping, *running.values()], return_when=asyncio.FIRST_COMPLETED)
+        given_up = keeping.result() if keeping.done() else None
+        if given_up:
+            say(str(given_up))
+        keeping.cancel()  # what ends from now on was stopped
         greeting.cancel()
         for name in reversed(list(tiers)):
             await drain(children[name], running[name])
             stream.look()  # now, so that the last lines of all stand in their order
         waiting.cancel()
         watching.cancel()
-        await asyncio.gather(greeting, waiting, watching, return_exceptions=True)
+        await asyncio.gather(greeting, waiting, watching, keeping, return_exceptions=True)
     stream.look()
+    if given_up:
+        return FAILED
     return 0 if stopping.is_set() else max(max(task.result(), 0) for task in running.values())
 
 
-async def _watch(stream: LogStream) -> None:
+async def _watch(home: Home, stream: LogStream) -> None:
     while True:
         stream.look()
+        for log in home.rotate_logs():
+            stream.begin_anew(log)
         await asyncio.sleep(LOOK_SECONDS)
 
 
@@ -113,7 +133,7 @@ class MetricsPorts:
         self.ports = {name: first + number if first else 0 for number, name in enumerate(names)}
         self._host = settings.host
         self._say = say
-        self._started: set[str] = set()
+        self._api_port = settings.port
 
     def with_port_of(self, name: str, environment: Mapping[str, str]) -> dict[str, str]:
         """The environment of a worker that starts now.
@@ -121,11 +141,10 @@ class MetricsPorts:
         Another run may take a free port in the same moment. The worker that comes too late ends, and gets another.
         """
         port = self.ports[name]
-        if port and not (port <= HIGHEST_PORT and port_is_free(port, self._host)):
+        if port and not (port <= HIGHEST_PORT and port != self._api_port and port_is_free(port, self._host)):
             self.ports[name] = free_port(self._host)
-            if name in self._started:
-                self._say(f"port {port} is in use: the metrics of {name} are on {self.ports[name]}")
-        self._started.add(name)
+            why = "is the API's" if port == self._api_port else "is in use" if port <= HIGHEST_PORT else "is none"
+            self._say(f"port {port} {why}: the metrics of {name} are on {self.ports[name]}")
         return {**environment, "WORKER_METRICS_PORT": str(self.ports[name])}
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import psutil
 import pytest
 
+from ops.dev import leftovers
 from ops.dev.run import MARK
 from ops.dev.servers import ValkeyServer
 from ops.dev.tiers import TIERS
@@ -197,6 +198,46 @@ def test_a_tier_that_crashes_is_reported_and_started_again(folder: Path, variabl
         assert get(variables["PORT"], "/health/ready")["status"] == "ready"
 
 
+def test_servers_that_die_are_started_again_and_the_tiers_go_on(folder: Path, variables: dict[str, str]) -> None:
+    with dev(folder, variables) as run:
+        run.wait_for(READY)
+        token = log_in(variables["PORT"])
+        tiers = {tier: pid_of(folder, tier) for tier in TIERS}
+        for name, program in (("postgres", "postgres"), ("queue", "valkey-server"), ("cache", "valkey-server")):
+            server = leftovers.servers_in(folder / ".tenfold" / name, program)
+            next(one for one in server if one.ppid() == run.process.pid).kill()
+            run.wait_for(f"{name} ended by SIGKILL; next start in 0.5 s")
+            run.wait_for(f"{name} runs again")
+        wait_until(lambda: is_ready(variables["PORT"]))
+        assert count_tasks(variables["PORT"], token) >= 300
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{variables['PORT']}/tasks",
+            data=b'{"title": "after all"}',
+            headers={"Authorization": f"Bearer {token}", "Content-Type": "application/json"},
+        )
+        with urllib.request.urlopen(request, timeout=20) as answer:
+            assert answer.status == 201
+        assert {tier: pid_of(folder, tier) for tier in TIERS} == tiers, "no tier has ended"
+        assert run.stop() == 0
+    assert processes_of(folder / ".tenfold") == []
+
+
+def is_ready(port: str) -> bool:
+    try:
+        return bool(get(port, "/health/ready")["status"] == "ready")
+    except OSError:
+        return False
+
+
+def test_the_port_of_a_server_that_another_has_taken_is_told_and_replaced(
+    folder: Path, variables: dict[str, str]
+) -> None:
+    port = json.loads((folder / ".tenfold/ports.json").read_text())["queue"]
+    with socket.create_server(("127.0.0.1", port)), dev(folder, variables) as run:
+        run.wait_for(f"port {port}, which queue had before, is in use: it gets another")
+        run.wait_for(READY)
+
+
 def test_a_port_in_use_is_told_with_another_that_is_free(folder: Path, variables: dict[str, str]) -> None:
     with socket.create_server(("127.0.0.1", int(variables["PORT"]))):
         run = tenfold("dev", cwd=folder, **variables)
@@ -212,7 +253,7 @@ def test_a_metrics_port_in_use_is_replaced_and_told(folder: Path, variables: dic
         dev(folder, variables) as run,
     ):
         run.wait_for(READY)
-        other = re.search(r"the worker's metrics are on (\d+)", run.output)
+        other = re.search(r"is in use: the metrics of worker are on (\d+)", run.output)
         assert other is not None
         with urllib.request.urlopen(f"http://127.0.0.1:{other[1]}/metrics", timeout=10) as answer:
             assert b"tenfold_" in answer.read()

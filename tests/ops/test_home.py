@@ -2,7 +2,6 @@
 
 import json
 import os
-import socket
 from pathlib import Path
 
 import pytest
@@ -10,7 +9,6 @@ import pytest
 from ops.dev.home import LARGEST_LOG_BYTES, Home
 from ops.dev.stream import LINES_AT_ONCE, LONGEST_LINE, LogStream, shorten
 from ops.faults import Fault
-from ops.ports import free_port
 
 
 def test_a_home_can_be_had_once_at_a_time_and_again_afterwards(tmp_path: Path) -> None:
@@ -40,14 +38,12 @@ def test_a_secret_that_was_lost_half_way_is_made_again(tmp_path: Path) -> None:
     assert len(Home(tmp_path).signing_secret()) >= 48
 
 
-def test_ports_are_remembered_while_they_are_free(tmp_path: Path) -> None:
-    home, port = Home(tmp_path), free_port()
+def test_ports_are_remembered(tmp_path: Path) -> None:
+    home = Home(tmp_path)
     assert home.port_of("queue") is None
     home.remember_port("cache", 1)
-    home.remember_port("queue", port)
-    assert Home(tmp_path).port_of("queue") == port
-    with socket.create_server(("127.0.0.1", port)):
-        assert home.port_of("queue") is None
+    home.remember_port("queue", 15_001)
+    assert Home(tmp_path).port_of("queue") == 15_001
 
 
 @pytest.mark.parametrize("damaged", ["", "{", "[1]", '{"queue": "x"}'])
@@ -56,15 +52,32 @@ def test_damaged_ports_are_as_good_as_none(tmp_path: Path, damaged: str) -> None
     assert Home(tmp_path).port_of("queue") is None
 
 
-def test_a_long_log_is_moved_aside(tmp_path: Path) -> None:
+def test_a_long_log_is_kept_under_a_number_and_begun_anew_while_others_write_it(tmp_path: Path) -> None:
     home = Home(tmp_path)
     home.logs.mkdir()
-    log = home.log_file("api")
-    log.write_text("short")
-    assert home.log_file("api").exists()
-    os.truncate(log, LARGEST_LOG_BYTES + 1)
-    assert not home.log_file("api").exists()
-    assert log.with_suffix(".log.1").exists()
+    log = home.log_file("postgres")
+    with log.open("a") as writer:
+        for number in range(5):
+            writer.write(f"{number}\n")
+            writer.flush()
+            assert home.rotate_logs() == [], "it is short"
+            os.truncate(log, LARGEST_LOG_BYTES + 1)
+            assert home.rotate_logs() == [log]
+            assert log.stat().st_size == 0
+    kept = sorted(home.logs.iterdir())
+    assert [file.name for file in kept] == ["postgres.log", "postgres.log.1", "postgres.log.2"]
+    assert [file.read_text()[0] for file in kept[1:]] == ["4", "3"]
+
+
+def test_the_stream_goes_on_with_a_log_that_was_begun_anew_and_is_as_long_again(tmp_path: Path) -> None:
+    log, told = tmp_path / "api.log", list[str]()
+    stream = LogStream([("api", log)], told.append)
+    log.write_text("first\n")
+    stream.look()
+    stream.begin_anew(log)
+    log.write_text("other\n")
+    stream.look()
+    assert told == ["api    │ first", "api    │ other"]
 
 
 def test_a_structured_line_becomes_text_and_any_other_stays() -> None:

@@ -14,7 +14,8 @@ import pytest
 
 from core.settings import Settings
 from ops.dev.home import Home
-from ops.dev.tiers import LOOK_SECONDS, MetricsPorts, _greet, with_own_login
+from ops.dev.tiers import MetricsPorts, _greet, with_own_login
+from ops.dev.watching import LOOK_SECONDS
 from ops.ports import free_port
 
 READY = "Tenfold is ready."
@@ -65,6 +66,13 @@ def test_a_workers_port_is_chosen_when_it_starts_and_anew_when_another_run_was_q
     assert other != first
     assert told == [f"port {first} is in use: the metrics of worker are on {other}"]
     assert chosen.ports["worker"] == other
+    with socket.create_server(("127.0.0.1", first + 1)):
+        told.clear()
+        bulk = chosen.with_port_of("bulk", {})["WORKER_METRICS_PORT"]
+    assert told == [f"port {first + 1} is in use: the metrics of bulk are on {bulk}"], "also at its first start"
+    api = MetricsPorts(replace(settings, port=first + 1, worker_metrics_port=first), ["worker", "bulk"], told.append)
+    assert api.with_port_of("bulk", {})["WORKER_METRICS_PORT"] != str(first + 1)
+    assert told[1].startswith(f"port {first + 1} is the API's")
     off = MetricsPorts(replace(settings, worker_metrics_port=0), ["worker", "bulk"], told.append)
     assert off.with_port_of("bulk", {}) == {"WORKER_METRICS_PORT": "0"}
 
