@@ -15,6 +15,7 @@ from api.long_jobs import Job
 from core.bounds import RequestSchema, String
 from core.formats.registry import FORMATS
 from core.ids import MAXIMUM_ID
+from core.tasks.schemas import Task
 from core.users.schemas import TIME_ZONE_MAXIMUM, known_time_zone
 
 NOT_A_DELIMITER = "Must be one character, or tab."
@@ -122,6 +123,9 @@ class Import(Job):
     updated = fields.Integer(required=True)
     skipped = fields.Integer(required=True)
     failed = fields.Integer(required=True)
+    warned = fields.Integer(
+        required=True, metadata={"description": "rows of which something was replaced or left out: see its warnings"}
+    )
     rows_per_second = fields.Float(required=True, allow_none=True)
     eta_seconds = fields.Integer(required=True, allow_none=True, metadata={"description": "an estimate"})
     ignored = fields.Dict(
@@ -163,4 +167,34 @@ class RowErrorPage(Schema):
     """A page of errors in the order of the file; `next_cursor` is null on the last one, and only there."""
 
     items = fields.List(fields.Nested(RowError), required=True)
+    next_cursor = fields.String(required=True, allow_none=True)
+
+
+class RowWarning(Schema):
+    """What was replaced or left out of a row, or why it was left out as a whole."""
+
+    row = fields.Integer(required=True, metadata={"description": "from 1, as a person would count in the file"})
+    column = fields.String(
+        required=True, allow_none=True, metadata={"description": "in the file's own words; null: the row as a whole"}
+    )
+    message = fields.String(required=True, metadata={"description": "what was wrong, and what was done instead"})
+
+
+class RowWarningPage(Schema):
+    """A page of warnings in the order of the file; `next_cursor` is null on the last one, and only there."""
+
+    items = fields.List(fields.Nested(RowWarning), required=True)
+    next_cursor = fields.String(required=True, allow_none=True)
+
+
+class PreviewedTask(Task):
+    """A task that came of a row, as it was then; of a dry run it has no id unless it is there already."""
+
+    id = fields.Integer(required=True, allow_none=True)
+
+
+class ImportPreview(Schema):
+    """The first 20 tasks that come of a file; there is no next page."""
+
+    items = fields.List(fields.Nested(PreviewedTask), required=True)
     next_cursor = fields.String(required=True, allow_none=True)

@@ -1,39 +1,34 @@
 """Imports over HTTP: a file is stored as it arrives, an import ordered as a command, and carried on by workers."""
 
-from collections import abc
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from typing import Any
 
 import orjson
-from aiohttp import Payload, web
-from aiohttp.abc import AbstractStreamWriter
+from aiohttp import web
 
 from api.bodies import read_body
 from api.endpoints import Endpoint
-from api.http import invalid, prefers, read_query
-from api.import_schemas import Import, ImportPage, ImportQuery, RowErrorPage
+from api.http import invalid, read_query
+from api.import_jobs import find_import, queued_import
+from api.import_schemas import Import, ImportPage, ImportQuery
 from api.keys import IDENTITY, POOL, SETTINGS, STORAGE, UPLOADS
-from api.long_jobs import find_job, page_of_jobs, path_job_id, when_ended
-from api.pages import PageQuery, page_limit, page_response
+from api.long_jobs import page_of_jobs, path_job_id, when_ended
+from api.pages import PageQuery
 from api.uploads import quota_problem, receive, refused
-from api.writes.submission import begin, build_command, perform, queued_job, read_idempotency_key
+from api.writes.submission import begin, build_command, perform, read_idempotency_key
 from core.commands.kinds import BEGIN_IMPORT, CANCEL_IMPORT, BeginImport
 from core.database.reads import within
 from core.errors import DatabaseUnavailable, QueueUnavailable, StorageUnavailable
+from core.formats.own_lists import SEND_THE_ROWS, is_list_about_rows
 from core.formats.registry import FORMATS, recognise
 from core.formats.rows import Head
 from core.ids import job_id_for_key, new_job_id
-from core.imports.error_file import error_csv
 from core.imports.queries import (
-    all_errors,
-    columns_of,
-    list_errors,
     list_imports,
     read_import,
 )
-from core.jobs.queries import JobView, read_job
+from core.jobs.queries import read_job
 from core.logs import get_logger
-from core.pagination import decode_cursor, encode_cursor, scope_digest
 from core.quotas.queries import read_held
 from core.quotas.refusals import refusal_of
 
@@ -111,7 +106,7 @@ async def _take_and_order(request: web.Request, given: dict[str, Any], take: Cal
         response = await begin(
             request,
             command,
-            queued=_queued(command.id, command.created_at, payload),
+            queued=queued_import(command.id, command.created_at, payload),
             read=lambda: read_import(request.app[POOL], command.user_id, command.id),
         )
     except QueueUnavailable:
@@ -131,6 +126,8 @@ def _inspector(given: dict[str, Any]) -> Callable[[Head], str]:
         raise invalid({"mapping": [f"Goes with format={ANY_CSV} only."]})
 
     def inspect(head: Head) -> str:
+        if "mapping" not in given and is_list_about_rows(head):
+            raise refused("import-wrong-format", SEND_THE_ROWS)
         found = recognise(head)
         if wanted is not None:
             if found is not None and FORMATS[wanted].recognise(head) == 0 and found.recognise(head) == CERTAIN:
@@ -158,30 +155,6 @@ async def _drop(request: web.Request, name: str) -> None:
         log.warning("an upload stays for now", object=name, error=repr(error.__cause__))
 
 
-def _queued(import_id: str, created_at: str, payload: abc.Mapping[str, Any]) -> bytes:
-    """An import that nobody has taken up yet."""
-    return orjson.dumps(
-        {
-            **queued_job(import_id, "import", created_at),
-            "format": payload["format"],
-            "filename": payload["filename"],
-            "dry_run": payload["dry_run"],
-            "on_conflict": payload["options"].get("on_conflict", "skip"),
-            "bytes": payload["bytes"],
-            "bytes_read": 0,
-            "read": 0,
-            "created": 0,
-            "updated": 0,
-            "skipped": 0,
-            "failed": 0,
-            "rows_per_second": None,
-            "eta_seconds": None,
-            "ignored": {},
-            "mapping": None,
-        }
-    )
-
-
 async def cancel_import(request: web.Request) -> web.Response:
     """`DELETE /imports/{id}`: what was imported so far stays."""
     import_id = path_job_id(request, noun="import")
@@ -195,61 +168,12 @@ async def cancel_import(request: web.Request) -> web.Response:
 async def get_import(request: web.Request) -> web.Response:
     """`GET /imports/{id}`; with `Prefer: wait=N` it answers when the import has ended, or after N seconds."""
     import_id = path_job_id(request, noun="import")
-    return await when_ended(request, lambda: _find_import(request, import_id))
+    return await when_ended(request, lambda: find_import(request, import_id))
 
 
 async def list_own_imports(request: web.Request) -> web.Response:
     """`GET /imports`: the caller's own, newest first."""
     return await page_of_jobs(request, read_query(request, _LIST_QUERY), "import", list_imports)
-
-
-async def _find_import(request: web.Request, import_id: str) -> JobView:
-    return await find_job(request, import_id, "import", read_import, _queued)
-
-
-# -- errors ---------------------------------------------------------------------------------------------------
-
-
-class _Report(Payload):
-    """A CSV as the body of an answer, made as the client takes it."""
-
-    def __init__(self, first: bytes, rest: AsyncIterator[bytes]) -> None:
-        super().__init__(rest, content_type=f"{CSV}; charset=utf-8; header=present")
-        self._first = first
-
-    async def write(self, writer: AbstractStreamWriter) -> None:
-        await writer.write(self._first)
-        async for piece in self._value:
-            await writer.write(piece)
-
-    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
-        raise TypeError("a report is not held in memory")
-
-
-async def list_import_errors(request: web.Request) -> web.Response:
-    """`GET /imports/{id}/errors`: pages, or all of them as a CSV."""
-    import_id = path_job_id(request, noun="import")
-    given = read_query(request, _LIST_QUERY)
-    limit = page_limit(given, request.app[SETTINGS])
-    scope = scope_digest("import errors", import_id)
-    row, number = decode_cursor(given["cursor"], scope, int, int) if "cursor" in given else (0, 0)
-    await _find_import(request, import_id)
-    if prefers(request, CSV):
-        return await _error_report(request, import_id)
-    user_id = request[IDENTITY].user_id
-    errors = await list_errors(request.app[POOL], user_id, import_id, after=(row, number), limit=limit + 1)
-    page = errors[:limit]
-    cursor = encode_cursor(scope, page[-1].row, page[-1].number) if len(errors) > limit else None
-    return page_response(request, f"[{','.join(error.body for error in page)}]", cursor)
-
-
-async def _error_report(request: web.Request, import_id: str) -> web.Response:
-    pool, user_id = request.app[POOL], request[IDENTITY].user_id
-    pieces = error_csv(await columns_of(pool, user_id, import_id), all_errors(pool, user_id, import_id))
-    return web.Response(
-        body=_Report(await anext(pieces), pieces),
-        headers={"Content-Disposition": f'attachment; filename="import-{import_id}-errors.csv"', "Vary": "Accept"},
-    )
 
 
 routes = [
@@ -292,20 +216,6 @@ routes = [
         path_id="uuid",
         headers=("Prefer",),
         answer_headers=("Retry-After",),
-    ),
-    Endpoint(
-        "GET",
-        "/imports/{id}/errors",
-        list_import_errors,
-        "List what is wrong with rows of an import",
-        {200: RowErrorPage},
-        query=PageQuery,
-        problems=(400, 404),
-        description="With `Accept: text/csv` all of them as a file: for a CSV the rows that failed as they were, and "
-        "`error`, ready to be mended and sent again; else `row`, `column`, `error` and `values`. The first 100 000 "
-        "errors are kept.",
-        path_id="uuid",
-        other_media_types=(CSV,),
     ),
     Endpoint(
         "DELETE",

@@ -121,6 +121,9 @@ PARTITIONS_LEFT = Gauge(
 IMPORT_ROWS = Counter(
     "tenfold_import_rows_total", "Rows of imported files, by what became of them.", ["format", "outcome"]
 )
+IMPORT_ROWS_WARNED = Counter(
+    "tenfold_import_rows_warned_total", "Rows of imports of which something was replaced or left out.", ["format"]
+)
 IMPORT_BYTES = Counter("tenfold_import_bytes_total", "Bytes of uploads that imports have read.")
 IMPORT_CHUNK_DURATION = Histogram(
     "tenfold_import_chunk_duration_seconds", "A chunk of an import: read in a thread, or written by PostgreSQL.",

@@ -388,18 +388,21 @@ CREATE FUNCTION public.follow_ended_import() RETURNS trigger
         END IF;
         INSERT INTO notifications (user_id, event, text)
         VALUES (NEW.user_id, 'import.finished',
-                format('%s %s: %s rows read, %s created, %s updated, %s skipped, %s failed',
+                format('%s %s: %s rows read, %s created, %s updated, %s skipped, %s failed%s',
                        CASE WHEN import.dry_run THEN 'The dry run of an import' ELSE 'The import' END
                        || coalesce(' of ' || left(import.filename, 255), ''),
                        CASE NEW.state WHEN 'failed' THEN 'has failed' ELSE 'is finished' END,
                        import.rows_read, import.rows_created, import.rows_updated, import.rows_skipped,
-                       import.rows_failed));
+                       import.rows_failed, CASE WHEN import.rows_warned > 0
+                                                THEN '; of ' || import.rows_warned || ' something was replaced or left out'
+                                                ELSE '' END));
         INSERT INTO events (user_id, type, data)
         SELECT NEW.user_id, 'import.finished',
-               concat('{"import":', row_to_json(ended), '}')::json
-        FROM   (SELECT NEW.id, NEW.state, import.format, import.filename, import.dry_run, import.rows_read AS read,
-                       import.rows_created AS created, import.rows_updated AS updated, import.rows_skipped AS skipped,
-                       import.rows_failed AS failed) AS ended
+               json_build_object('import', json_build_object(
+                   'id', NEW.id, 'state', NEW.state, 'format', import.format, 'filename', import.filename,
+                   'dry_run', import.dry_run, 'read', import.rows_read, 'created', import.rows_created,
+                   'updated', import.rows_updated, 'skipped', import.rows_skipped, 'failed', import.rows_failed,
+                   'warned', import.rows_warned))
         WHERE  EXISTS (SELECT FROM channels AS c
                        WHERE  c.user_id = NEW.user_id AND c.state = 'active' AND 'import.finished' = ANY (c.events));
         RETURN NULL;
@@ -764,7 +767,37 @@ CREATE TABLE public.import_errors (
     number smallint NOT NULL,
     "column" text,
     message text NOT NULL,
-    "values" json
+    "values" json,
+    source text
+);
+
+CREATE TABLE public.import_undos (
+    id uuid NOT NULL,
+    user_id bigint NOT NULL,
+    import_id uuid NOT NULL,
+    deleted bigint DEFAULT 0 NOT NULL,
+    changed bigint DEFAULT 0 NOT NULL,
+    gone bigint DEFAULT 0 NOT NULL,
+    is_ended boolean DEFAULT false NOT NULL,
+    attempts smallint DEFAULT 0 NOT NULL,
+    lease_owner text,
+    lease_until timestamp with time zone,
+    turn_at timestamp with time zone DEFAULT now() NOT NULL
+);
+
+CREATE TABLE public.import_warnings (
+    import_id uuid NOT NULL,
+    user_id bigint NOT NULL,
+    "row" bigint NOT NULL,
+    number smallint NOT NULL,
+    "column" text,
+    message text NOT NULL
+);
+
+CREATE TABLE public.imported_chunks (
+    import_id uuid NOT NULL,
+    rows_read bigint NOT NULL,
+    task_ids bigint[] NOT NULL
 );
 
 CREATE TABLE public.imported_tasks (
@@ -799,7 +832,11 @@ CREATE TABLE public.imports (
     is_unwanted boolean DEFAULT false NOT NULL,
     lease_owner text,
     lease_until timestamp with time zone,
-    turn_at timestamp with time zone DEFAULT now() NOT NULL
+    turn_at timestamp with time zone DEFAULT now() NOT NULL,
+    rows_warned bigint DEFAULT 0 NOT NULL,
+    warnings_kept integer DEFAULT 0 NOT NULL,
+    frame json,
+    preview json[]
 );
 
 CREATE TABLE public.jobs (
@@ -990,6 +1027,15 @@ ALTER TABLE ONLY public.identity_keys
 ALTER TABLE ONLY public.import_errors
     ADD CONSTRAINT import_errors_pkey PRIMARY KEY (import_id, "row", number);
 
+ALTER TABLE ONLY public.import_undos
+    ADD CONSTRAINT import_undos_pkey PRIMARY KEY (id);
+
+ALTER TABLE ONLY public.import_warnings
+    ADD CONSTRAINT import_warnings_pkey PRIMARY KEY (import_id, "row", number);
+
+ALTER TABLE ONLY public.imported_chunks
+    ADD CONSTRAINT imported_chunks_pkey PRIMARY KEY (import_id, rows_read);
+
 ALTER TABLE ONLY public.imported_tasks
     ADD CONSTRAINT imported_tasks_pkey PRIMARY KEY (user_id, key);
 
@@ -1048,6 +1094,8 @@ CREATE INDEX exports_user_id_id_idx ON public.exports USING btree (user_id, id);
 CREATE INDEX exports_user_id_idx ON public.exports USING btree (user_id) WHERE ((object IS NOT NULL) OR (expires_at IS NULL));
 
 CREATE INDEX fan_outs_user_id_id_idx ON public.fan_outs USING btree (user_id, id);
+
+CREATE INDEX import_undos_turn_at_idx ON public.import_undos USING btree (turn_at) WHERE (NOT is_ended);
 
 CREATE INDEX imports_turn_at_idx ON public.imports USING btree (turn_at) WHERE (object IS NOT NULL);
 
@@ -1114,6 +1162,15 @@ ALTER TABLE ONLY public.exports
 ALTER TABLE ONLY public.import_errors
     ADD CONSTRAINT import_errors_import_id_fkey FOREIGN KEY (import_id) REFERENCES public.imports(id) ON DELETE CASCADE;
 
+ALTER TABLE ONLY public.import_undos
+    ADD CONSTRAINT import_undos_id_fkey FOREIGN KEY (id) REFERENCES public.jobs(id) ON DELETE CASCADE DEFERRABLE INITIALLY DEFERRED;
+
+ALTER TABLE ONLY public.import_warnings
+    ADD CONSTRAINT import_warnings_import_id_fkey FOREIGN KEY (import_id) REFERENCES public.imports(id) ON DELETE CASCADE;
+
+ALTER TABLE ONLY public.imported_chunks
+    ADD CONSTRAINT imported_chunks_import_id_fkey FOREIGN KEY (import_id) REFERENCES public.imports(id) ON DELETE CASCADE;
+
 ALTER TABLE ONLY public.imports
     ADD CONSTRAINT imports_id_fkey FOREIGN KEY (id) REFERENCES public.jobs(id) ON DELETE CASCADE DEFERRABLE INITIALLY DEFERRED;
 
@@ -1166,6 +1223,20 @@ ALTER TABLE public.import_errors ENABLE ROW LEVEL SECURITY;
 CREATE POLICY import_errors_of_caller ON public.import_errors FOR SELECT TO tenfold_api USING ((user_id = ( SELECT public.current_app_user() AS current_app_user)));
 
 CREATE POLICY import_errors_worker ON public.import_errors TO tenfold_worker USING (true) WITH CHECK (true);
+
+ALTER TABLE public.import_undos ENABLE ROW LEVEL SECURITY;
+
+CREATE POLICY import_undos_worker ON public.import_undos TO tenfold_worker USING (true) WITH CHECK (true);
+
+ALTER TABLE public.import_warnings ENABLE ROW LEVEL SECURITY;
+
+CREATE POLICY import_warnings_of_caller ON public.import_warnings FOR SELECT TO tenfold_api USING ((user_id = ( SELECT public.current_app_user() AS current_app_user)));
+
+CREATE POLICY import_warnings_worker ON public.import_warnings TO tenfold_worker USING (true) WITH CHECK (true);
+
+ALTER TABLE public.imported_chunks ENABLE ROW LEVEL SECURITY;
+
+CREATE POLICY imported_chunks_worker ON public.imported_chunks TO tenfold_worker USING (true) WITH CHECK (true);
 
 ALTER TABLE public.imported_tasks ENABLE ROW LEVEL SECURITY;
 
@@ -1385,6 +1456,13 @@ GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.fan_outs TO tenfold_worker;
 
 GRANT SELECT ON TABLE public.import_errors TO tenfold_api;
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.import_errors TO tenfold_worker;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.import_undos TO tenfold_worker;
+
+GRANT SELECT ON TABLE public.import_warnings TO tenfold_api;
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.import_warnings TO tenfold_worker;
+
+GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.imported_chunks TO tenfold_worker;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.imported_tasks TO tenfold_worker;
 

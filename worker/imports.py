@@ -271,6 +271,7 @@ class _Run:
         for outcome in ("created", "updated", "skipped", "failed"):
             rows = getattr(self._counts, outcome) - getattr(before, outcome)
             metrics.IMPORT_ROWS.labels(self._claim.format, outcome).inc(rows)
+        metrics.IMPORT_ROWS_WARNED.labels(self._claim.format).inc(self._counts.warned - before.warned)
         metrics.IMPORT_BYTES.inc(max(0, chunk.bytes_read - self._bytes_read))
         self._bytes_read = chunk.bytes_read
 

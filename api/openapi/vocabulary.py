@@ -34,7 +34,13 @@ TAGS = {
     "docs": "This document and its page.",
 }
 # Endpoints stand under the name of their module, but for these.
-TAG_OF_MODULE = {"task_lists": "tasks", "reminders": "tasks", "home": "docs", "labels": "tasks"}
+TAG_OF_MODULE = {
+    "task_lists": "tasks",
+    "reminders": "tasks",
+    "labels": "tasks",
+    "import_rows": "imports",
+    "home": "docs",
+}
 
 _TAG = r'(W/)?"[!#-~]*"'
 _SECONDS = {"type": "integer", "minimum": 0}

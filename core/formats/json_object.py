@@ -4,9 +4,11 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import tzinfo
 from typing import Any
 
+import orjson
+
 from core.formats.dates import parse_due
 from core.formats.parsed_task import ParsedTask, row_of
-from core.formats.rows import BadRow, Row, excerpt
+from core.formats.rows import FRAME_MAXIMUM, BadRow, Row, Source, excerpt
 from core.formats.values import WrongValue, moment, one_line
 
 
@@ -93,8 +95,31 @@ class JsonObject:
         return moment(self.text(name), self.column(name), time_zone, parse_due)
 
 
+def frame_of(document: Mapping[str, Any], rows: str, *, but: str) -> tuple[str, str] | None:
+    """What stands in a document around the list of its rows; None where that is too much to be kept.
+
+    Args:
+        document: an object.
+        rows: the member that is the list.
+        but: a member that is left out where it would be too much with it.
+    """
+    for left_out in ((rows,), (rows, but)):
+        rest = {name: value for name, value in document.items() if name not in left_out}
+        try:
+            text = orjson.dumps(rest).decode()
+        except (TypeError, ValueError):  # halves of surrogate pairs
+            return None
+        if len(text) <= FRAME_MAXIMUM:
+            return f'{text[:-1]}{"," if rest else ""}"{rows}":[', "]}"
+    return None
+
+
 def row_of_object(
-    number: int, content: Any, columns: Mapping[str, str], parse: Callable[[JsonObject], ParsedTask]
+    number: int,
+    content: Any,
+    columns: Mapping[str, str],
+    parse: Callable[[JsonObject], ParsedTask],
+    source: Source | None = None,
 ) -> Row | BadRow:
     """The row that an object becomes.
 
@@ -103,5 +128,8 @@ def row_of_object(
         content: the object.
         columns: field → member that it comes from.
         parse: makes the task; may raise `WrongValue`.
+        source: of the row; None: the object.
     """
-    return row_of(number, excerpt(content), columns, lambda: parse(JsonObject(content)))
+    row = row_of(number, excerpt(content), columns, lambda: parse(JsonObject(content)))
+    row.source = content if source is None else source
+    return row

@@ -8,9 +8,14 @@ from typing import Any, BinaryIO, Literal, TypeVar
 _T = TypeVar("_T")
 
 _EXCERPT_MAXIMUM = 500
+FRAME_MAXIMUM = 1 << 20
+"""Characters that are kept of what stands around the rows of a file."""
 
 Values = Mapping[str, Any] | list[str]
 """A row as it stands in the file: a CSV record's cells, or an object as far as it is worth showing."""
+
+Source = str | bytes | Mapping[str, Any] | list[str]
+"""All of a row, to be given back where it fails: text of the file, an object of JSON, or a CSV record's cells."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +41,7 @@ class Row:
         values: the row as it stands in the file, for the report of its errors.
         columns: field → the file's own name of the column that it came from, where that is another.
         warnings: what of it was replaced or left out.
+        source: all of it, where that is more than `values`.
     """
 
     number: int
@@ -43,6 +49,7 @@ class Row:
     values: Values
     columns: Mapping[str, str] = field(default_factory=dict)
     warnings: tuple[RowWarning, ...] = ()
+    source: Source | None = field(default=None, compare=False)
 
 
 @dataclass(slots=True)
@@ -55,6 +62,7 @@ class BadRow:
         message: what is wrong, and where it helps, what would be right.
         values: the row as it stands in the file, as far as it could be read.
         more: what else is wrong with it; column and message as the first's.
+        source: all of it, where that is more than `values`; empty where that would be too much.
     """
 
     number: int
@@ -62,6 +70,7 @@ class BadRow:
     message: str
     values: Values
     more: tuple[RowWarning, ...] = ()
+    source: Source | None = field(default=None, compare=False)
 
 
 @dataclass(slots=True)
@@ -136,11 +145,17 @@ class FileReport:
 
     Attributes:
         columns: the header of a CSV, for the report of errors in the file's own form; None for other forms.
+        has_header: whether the CSV has one; else its columns are numbers.
+        delimiter: of the CSV.
+        frame: what stands before and behind the rows of a file, and is needed to understand them.
         mapping: the mapping that was used, where one was guessed.
         ignored: reason → how many records were passed over on purpose (pull requests, separators, notes).
     """
 
     columns: list[str] | None = None
+    has_header: bool = True
+    delimiter: str = ","
+    frame: tuple[str, str] | None = None
     mapping: dict[str, Any] | None = None
     ignored: dict[str, int] = field(default_factory=dict)
 
@@ -170,6 +185,10 @@ Certainty = Literal[0, 1, 2, 3]
 """0: not ours. 1: readable as ours, for want of a better one. 2: looks like ours. 3: cannot be anything else."""
 
 
+Form = Literal["csv", "json", "ndjson", "icalendar", "xml"]
+"""How files of a format are written."""
+
+
 @dataclass(frozen=True, slots=True)
 class Format:
     """A program's export, as one module of `core.formats.programs` reads it.
@@ -180,14 +199,14 @@ class Format:
         recognise: how certain it is that a file which begins so is of this format; must be quick, and never raise.
         read: a generator over the rows. The stream is decompressed, may be read once, and is not seekable.
             Raises `ImportRefused` for a file that cannot be read on.
-        is_csv: whether errors can be told as a CSV with the original columns.
+        form: how its files are written.
     """
 
     name: str
     title: str
     recognise: Callable[[Head], Certainty]
     read: Callable[[BinaryIO, ReadOptions, FileReport], Rows]
-    is_csv: bool = False
+    form: Form = "json"
 
 
 def excerpt(content: Any) -> Values:

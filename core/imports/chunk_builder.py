@@ -15,6 +15,7 @@ from core.imports.rows import (
     CONTENT_BYTES,
     FIELD_BITS,
     KEY_BYTES,
+    Notice,
     OnConflict,
     RowError,
     TaskRow,
@@ -37,6 +38,8 @@ class Chunk:
         rows: for the database.
         keys, columns: of the rows, made here while the database works on the chunk before.
         errors: of the rows that failed.
+        notices: what was replaced or left out of other rows, and why some were left out as a whole.
+        warned: how many rows have a notice, those not counted that were left out as a whole.
         read: how many rows were looked at: `len(rows) + failed + skipped + updated`.
         failed: how many of them have errors.
         skipped: how many are left out on purpose, or repeat an earlier row of this chunk without any change of it.
@@ -51,6 +54,8 @@ class Chunk:
     keys: list[UUID] = field(default_factory=list)
     columns: list[list[Any]] = field(default_factory=list)
     errors: list[RowError] = field(default_factory=list)
+    notices: list[Notice] = field(default_factory=list)
+    warned: int = 0
     read: int = 0
     failed: int = 0
     skipped: int = 0
@@ -81,12 +86,17 @@ class ChunkBuilder:
             return
         row = self._row(item, fields)
         self.characters += len(fields["title"]) + len(fields.get("description") or "") + 100
+        if isinstance(item.source, str | bytes):
+            self.characters += len(item.source)
         if not row.is_of_content:
             earlier = self._seen.setdefault(row.key, row)
             if earlier is not row:
-                self._repeat(item, earlier, row)
+                if self._repeat(earlier, row):
+                    self._warn(item)
                 return
         self._chunk.rows.append(row)
+        if item.warnings:
+            self._warn(item)
 
     def fail(self, item: BadRow) -> None:
         """Takes what a format could not make a task of."""
@@ -95,13 +105,24 @@ class ChunkBuilder:
     def skip(self, item: SkippedRow) -> None:
         """Takes what a format leaves out on purpose."""
         self._chunk.skipped += 1
+        self._chunk.notices.append(Notice(item.number, 1, None, item.reason[:MESSAGE_MAXIMUM]))
+
+    def _warn(self, item: Row) -> None:
+        """Tells what was not taken as it stands in the file."""
+        if not item.warnings:
+            return
+        self._chunk.warned += 1
+        for ordinal, warning in enumerate(item.warnings[:ROW_ERRORS_MAXIMUM], 1):
+            self._chunk.notices.append(Notice(item.number, ordinal, warning.column, warning.message[:MESSAGE_MAXIMUM]))
 
     def _tell(self, item: Row | BadRow, faults: Sequence[tuple[str | None, str]]) -> None:
         """The row fails, and all that is wrong with it is told."""
         self._chunk.failed += 1
         self.characters += 1000
         for ordinal, (column, message) in enumerate(faults[:ROW_ERRORS_MAXIMUM], 1):
-            self._chunk.errors.append(RowError(item.number, ordinal, column, message[:MESSAGE_MAXIMUM], item.values))
+            self._chunk.errors.append(
+                RowError(item.number, ordinal, column, message[:MESSAGE_MAXIMUM], item.values, item.source)
+            )
 
     def _row(self, item: Row, fields: dict[str, Any]) -> TaskRow:
         external_id = fields.get("external_id")
@@ -111,23 +132,27 @@ class ChunkBuilder:
             content = orjson.dumps(content_of(fields))
             key = self._next_equal(hashlib.blake2b(self._source + content, digest_size=CONTENT_BYTES).digest())
         given = _given(item.fields) if self._on_conflict == "update" else 0
-        return TaskRow(item.number, key, external_id is None, given, fields, item.values)
+        return TaskRow(item.number, key, external_id is None, given, fields, item.values, item.source)
 
     def _next_equal(self, content: bytes) -> UUID:
         occurrence = self._occurrences.get(content, 0) + 1
         self._occurrences[content] = occurrence
         return content_key(content, occurrence)
 
-    def _repeat(self, item: Row, earlier: TaskRow, row: TaskRow) -> None:
-        """A row with the external id of an earlier one of this chunk: a mistake in the file, unless it may update."""
-        if self._on_conflict == "update":
-            if merge(earlier, row):
-                self._chunk.updated += 1
-            else:
-                self._chunk.skipped += 1
-        else:
+    def _repeat(self, earlier: TaskRow, row: TaskRow) -> bool:
+        """A row with the external id of an earlier one of this chunk: a mistake in the file, unless it may update.
+
+        Returns whether it may.
+        """
+        if self._on_conflict != "update":
             self._chunk.failed += 1
             self._chunk.errors.append(conflict(row, f"Row {earlier.number} has this external id, too."))
+            return False
+        if merge(earlier, row):
+            self._chunk.updated += 1
+        else:
+            self._chunk.skipped += 1
+        return True
 
 
 def _given(fields: Mapping[str, Any]) -> int:

@@ -1,5 +1,6 @@
-"""The errors of an import as a CSV: the original columns and what is wrong, ready to be mended and sent again."""
+"""What was wrong with an import as files: its errors as a CSV to look at, its failed rows in their own form to mend."""
 
+import codecs
 import csv
 import io
 import re
@@ -8,10 +9,12 @@ from typing import Any
 
 import orjson
 
-from core.imports.queries import ListedError
+from core.formats.failed_rows import ERROR as ERROR_COLUMN
+from core.formats.failed_rows import FILE_FORMS, FailedRow, FailedRowsWriter, FileForm, Surroundings
+from core.formats.registry import FORMATS
+from core.imports.queries import ImportedFile, ListedError
 
-ERROR_COLUMN = "error"
-OTHER_COLUMNS = ("row", "column", "error", "values")
+OTHER_COLUMNS = ("row", "column", ERROR_COLUMN, "values")
 
 # A cell that a spreadsheet would run as a formula gets an apostrophe in front. A number is none, and a cell that begins
 # with an apostrophe has one already.
@@ -45,6 +48,29 @@ async def error_csv(columns: Sequence[str] | None, pages: AsyncIterator[list[Lis
         yield _records(records)
     if waiting and columns is not None:
         yield _records([_original(columns, waiting)])
+
+
+def form_of(file: ImportedFile) -> FileForm:
+    """The form that an import's file has."""
+    return FILE_FORMS[FORMATS[file.format].form]
+
+
+async def failed_rows_file(file: ImportedFile, pages: AsyncIterator[list[FailedRow]]) -> AsyncIterator[bytes]:
+    """The rows that failed as a file of their own form, in pieces; the first is there at once.
+
+    It is in UTF-8, or in the encoding that the client named for the file: so it can be sent with the same options.
+
+    Args:
+        file: that the rows came from.
+        pages: the rows in their order.
+    """
+    around = Surroundings(file.columns or (), file.has_header, file.delimiter, file.frame)
+    writer = FailedRowsWriter(FORMATS[file.format].form, around)
+    encode = codecs.getincrementalencoder(file.encoding or "utf-8")("replace").encode
+    yield encode(writer.begin())
+    async for page in pages:
+        yield encode("".join(map(writer.add, page)))
+    yield encode(writer.end(), True)
 
 
 def _original(columns: Sequence[str], errors: Sequence[ListedError]) -> list[str]:

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from asyncpg.pgproto.pgproto import UUID
 
-from core.formats.rows import Values
+from core.formats.rows import Source, Values
 from core.tasks.columns import task_arrays
 from core.tasks.fields import IMPORTED
 
@@ -37,7 +37,8 @@ class TaskRow:
         is_of_content: whether the key was made from the content.
         given: a bit for each field that the row has (`FIELD_BITS`).
         fields: as `load_import` returns them.
-        values: the row as it stands in the file.
+        values: the row as it stands in the file, as far as its errors show it.
+        source: all of the row, where that is more.
     """
 
     number: int
@@ -46,17 +47,29 @@ class TaskRow:
     given: int
     fields: dict[str, Any]
     values: Values
+    source: Source | None = None
 
 
 @dataclass(slots=True)
 class RowError:
-    """One thing that is wrong with a row; `ordinal` counts from 1 within the row."""
+    """One thing that is wrong with a row; `ordinal` counts from 1 within the row, `values` and `source` are its own."""
 
     number: int
     ordinal: int
     column: str | None
     message: str
     values: Values
+    source: Source | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """What is told of a row that did not fail; `ordinal` counts from 1 within the row."""
+
+    number: int
+    ordinal: int
+    column: str | None
+    message: str
 
 
 def content_key(content: bytes, occurrence: int) -> UUID:
@@ -101,4 +114,4 @@ def merge(earlier: TaskRow, later: TaskRow) -> bool:
 
 def conflict(row: TaskRow, message: str) -> RowError:
     """What `on_conflict=error` says of a row."""
-    return RowError(row.number, 1, "external_id", message, row.values)
+    return RowError(row.number, 1, "external_id", message, row.values, row.source)

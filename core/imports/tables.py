@@ -1,17 +1,20 @@
-"""Imports, their row errors, and which row of which file became which task."""
+"""Imports, what is told of their rows, which row of which file became which task, and how that is taken back."""
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import JSON, UUID
+from sqlalchemy.dialects.postgresql import ARRAY, JSON, UUID
 
 from core.database.schema import metadata
 
+
 # The job's row is written last in its transaction.
-_JOB = sa.ForeignKey("jobs.id", ondelete="CASCADE", deferrable=True, initially="DEFERRED")
+def _job() -> sa.ForeignKey:
+    return sa.ForeignKey("jobs.id", ondelete="CASCADE", deferrable=True, initially="DEFERRED")
+
 
 imports = sa.Table(
     "imports",
     metadata,
-    sa.Column("id", UUID, _JOB, primary_key=True),
+    sa.Column("id", UUID, _job(), primary_key=True),
     sa.Column("user_id", sa.BigInteger, nullable=False),
     sa.Column("format", sa.Text),
     sa.Column("filename", sa.Text),
@@ -30,6 +33,10 @@ imports = sa.Table(
     sa.Column("rows_failed", sa.BigInteger, nullable=False, server_default="0"),
     sa.Column("errors_kept", sa.Integer, nullable=False, server_default="0"),
     sa.Column("error_bytes", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("rows_warned", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("warnings_kept", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("frame", JSON),
+    sa.Column("preview", ARRAY(JSON)),
     sa.Column("busy_seconds", sa.Double, nullable=False, server_default="0"),
     sa.Column("attempts", sa.SmallInteger, nullable=False, server_default="0"),
     sa.Column("is_unwanted", sa.Boolean, nullable=False, server_default=sa.false()),
@@ -51,6 +58,18 @@ import_errors = sa.Table(
     sa.Column("column", sa.Text),
     sa.Column("message", sa.Text, nullable=False),
     sa.Column("values", JSON),
+    sa.Column("source", sa.Text),
+)
+
+import_warnings = sa.Table(
+    "import_warnings",
+    metadata,
+    sa.Column("import_id", UUID, sa.ForeignKey("imports.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("user_id", sa.BigInteger, nullable=False),
+    sa.Column("row", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("number", sa.SmallInteger, primary_key=True, autoincrement=False),
+    sa.Column("column", sa.Text),
+    sa.Column("message", sa.Text, nullable=False),
 )
 
 imported_tasks = sa.Table(
@@ -60,4 +79,29 @@ imported_tasks = sa.Table(
     sa.Column("key", UUID, primary_key=True),
     sa.Column("task_id", sa.BigInteger, nullable=False),
     sa.Column("import_id", UUID, nullable=False),
+)
+
+imported_chunks = sa.Table(
+    "imported_chunks",
+    metadata,
+    sa.Column("import_id", UUID, sa.ForeignKey("imports.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("rows_read", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("task_ids", ARRAY(sa.BigInteger), nullable=False),
+)
+
+import_undos = sa.Table(
+    "import_undos",
+    metadata,
+    sa.Column("id", UUID, _job(), primary_key=True),
+    sa.Column("user_id", sa.BigInteger, nullable=False),
+    sa.Column("import_id", UUID, nullable=False),
+    sa.Column("deleted", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("changed", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("gone", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("is_ended", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Column("attempts", sa.SmallInteger, nullable=False, server_default="0"),
+    sa.Column("lease_owner", sa.Text),
+    sa.Column("lease_until", sa.TIMESTAMP(timezone=True)),
+    sa.Column("turn_at", sa.TIMESTAMP(timezone=True), nullable=False, server_default=sa.func.now()),
+    sa.Index("import_undos_turn_at_idx", "turn_at", postgresql_where=sa.text("NOT is_ended")),
 )

@@ -48,7 +48,7 @@ def import_file(
     encoding: Annotated[str | None, typer.Option(help="Of a text, such as windows-1252.")] = None,
     pull_requests: Annotated[bool, typer.Option("--pull-requests", help="Also GitHub's pull requests.")] = False,
     max_errors: Annotated[int | None, typer.Option(min=0, help="Give up after so many rows that failed.")] = None,
-    errors: Annotated[str | None, typer.Option(help="Where the rows that failed go, as CSV; - is the output.")] = None,
+    errors: Annotated[str | None, typer.Option(help="Where rows that failed go; - is the output.")] = None,
     import_id: Annotated[str | None, typer.Option("--id", help="Watch an import that was begun before.")] = None,
     server: ServerUrl = None,
     token: Token = None,

@@ -20,7 +20,7 @@ from ops.client.server import PIECE_BYTES, Server
 from ops.faults import FAILED, Fault
 
 _POLL = {"Prefer": "wait=2"}
-_OUTCOMES = ("read", "created", "updated", "skipped", "failed")
+_OUTCOMES = ("read", "created", "updated", "skipped", "failed", "warned")
 
 
 async def import_file(
@@ -33,7 +33,7 @@ async def import_file(
         source: a path, or `-` for standard input.
         options: query parameters of `POST /imports`.
         watch: whether to wait until it has ended.
-        errors: where the rows that failed go, as CSV; None: nowhere.
+        errors: where the rows that failed go, in their own format; None: nowhere.
 
     Returns:
         The exit status: 1 where rows failed, or the import did.
@@ -58,7 +58,7 @@ async def follow(server: Server, import_id: str, *, errors: str | None) -> int:
     _tell(ended)
     if errors is not None and ended["failed"]:
         with whole_or_not_at_all(errors) as file:
-            await server.fetch(f"/imports/{import_id}/errors", file, headers={"Accept": "text/csv"})
+            await server.fetch(f"/imports/{import_id}/errors/file", file, headers={})
     if ended["state"] != "succeeded":
         error = ended["error"] or {}
         raise Fault(f"the import {ended['state']}" + (f": {error['detail']}" if error.get("detail") else ""))

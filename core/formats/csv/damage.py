@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from core.formats.rows import BadRow
 from core.formats.streams.text import MARK
@@ -18,15 +18,17 @@ class Damaged:
         message: what is wrong, for the reader of the report.
         cells: its beginning, or as much as could be read.
         column: the header's name of the column that is wrong; None: the record as a whole.
+        source: all of its cells, to be mended; empty where they are too long.
     """
 
     message: str
     cells: list[str]
     column: str | None = None
+    source: list[str] = field(default_factory=list, compare=False)
 
     def as_bad_row(self, number: int) -> BadRow:
         """The row that it fails as."""
-        return BadRow(number, self.column, self.message, self.cells)
+        return BadRow(number, self.column, self.message, self.cells, source=self.source)
 
 
 class EndOfRecord:

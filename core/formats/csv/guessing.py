@@ -10,6 +10,7 @@ from datetime import UTC
 from typing import Any
 
 from core.formats.dates import day_order, parse_moment
+from core.formats.failed_rows import ERROR
 from core.formats.words import plain, priority_of, status_of
 
 # In English, German, French, Spanish, Portuguese, Italian, Polish, Dutch, Russian, and some in other languages; the
@@ -153,6 +154,8 @@ def _is_date(cell: str) -> bool:
 def has_header(sample: Sequence[Sequence[str]]) -> bool:
     """Whether the first record names the columns, and is none of the data."""
     first = [cell.strip() for cell in sample[0]] if sample else []
+    if first[-1:] == [ERROR]:  # our own file of failed rows
+        return True
     if any(_NUMBER.match(cell) or _URL.match(cell) or _is_date(cell) for cell in first):
         return False
     if any(plain(_CAMEL.sub(" ", cell)) in _ALL_WORDS for cell in first):
@@ -175,6 +178,8 @@ def guess(header: Sequence[str] | None, sample: Sequence[Sequence[str]]) -> dict
         None where no column can be a title.
     """
     columns = _columns(header, sample)
+    if header and header[-1] == ERROR:  # the reasons that our own file of failed rows has added
+        columns = [column for column in columns if column.key != ERROR]
     fields = _by_words(columns)
     _add_by_content(columns, fields)
     if "title" not in fields.values():

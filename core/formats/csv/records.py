@@ -21,7 +21,7 @@ from core.formats.csv.dialect import (
     lenient_records,
     unwrapped,
 )
-from core.formats.rows import ImportRefused, ReadOptions
+from core.formats.rows import FileReport, ImportRefused, ReadOptions
 from core.formats.streams.text import BLOCK, MARK, Text
 
 RECORD_MAXIMUM = 1024 * 1024
@@ -41,8 +41,8 @@ class Records:
         sample: the first records, up to 200, whole ones only.
     """
 
-    def __init__(self, stream: BinaryIO, options: ReadOptions) -> None:
-        """Reads the first block, and finds out the delimiter where `options` has none.
+    def __init__(self, stream: BinaryIO, options: ReadOptions, report: FileReport) -> None:
+        """Reads the first block, and finds out the delimiter where `options` has none; `report` gets it.
 
         Raises:
             ImportRefused: the encoding or the delimiter is none, or the file is empty.
@@ -61,7 +61,7 @@ class Records:
         self._is_wrapped = is_wrapped(first)
         sample_text = "".join(map(unwrapped, io.StringIO(first, newline="\n"))) if self._is_wrapped else first
         wanted = options.delimiter or (named[1] if named else None)
-        self.delimiter = checked_delimiter(wanted) if wanted else find_delimiter(sample_text)
+        self.delimiter = report.delimiter = checked_delimiter(wanted) if wanted else find_delimiter(sample_text)
         self.skips_space = has_space_after(self.delimiter, sample_text)
         self.sample = self._sample(sample_text)
         self._pieces = _pieces(chain([first], blocks))
@@ -114,6 +114,7 @@ class Records:
                     record = Damaged(
                         f"The row has {len(record):,} cells; at most {COLUMNS_MAXIMUM:,} are read.",
                         readable_cells(record[:20]),
+                        source=list(map(readable_text, record)),
                     )
                 elif self._text.has_marks and (damaged := self._marked(record)):
                     record = damaged
@@ -169,17 +170,18 @@ class Records:
         self._held.clear()
         if self._resume_after(lines, lines_read):
             self._is_exhausted = False
-            return Damaged("A quote is opened in this row and never closed.", readable_lines(lines[:1]))
+            return self._open_quote(lines[0])
         return Damaged(
             "A quote is opened in this row and never closed; all that follows is taken for its text.",
             readable_cells(record[:20]),
+            source=list(map(readable_text, record)),
         )
 
     def _after_error(self, error: str, lines_read: int) -> Damaged:
         lines = self._held.copy()
         self._held.clear()
         if self._resume_after(lines, lines_read):
-            return Damaged("A quote is opened in this row and never closed.", readable_lines(lines[:1]))
+            return self._open_quote(lines[0])
         end = EndOfRecord(self.delimiter, self.skips_space)
         is_over = any(end.feed(line) for line in lines)
         while not is_over and (line := next(self._pieces, None)) is not None:
@@ -192,7 +194,20 @@ class Records:
             return Damaged(f"A cell has more than {csv.field_size_limit():,} characters.", shown)
         if error == "long":
             return Damaged(f"The row has more than {RECORD_MAXIMUM:,} characters.", shown)
-        return Damaged("A line ends within a cell, with a mere CR and without quotes around it.", shown)
+        return Damaged(
+            "A line ends within a cell, with a mere CR and without quotes around it.",
+            shown,
+            source=self._split(lines[0]),
+        )
+
+    def _open_quote(self, line: str) -> Damaged:
+        return Damaged(
+            "A quote is opened in this row and never closed.", readable_lines([line]), source=self._split(line)
+        )
+
+    def _split(self, line: str) -> list[str]:
+        """The cells of a line, quotes and all: as somebody sees them who is to mend it."""
+        return readable_text(line.rstrip("\r\n")).split(self.delimiter)
 
     def _resume_after(self, lines: list[str], lines_read: int) -> bool:
         """Goes back to the lines behind an open quote, where they are rows and not the text of a cell."""
@@ -220,6 +235,7 @@ class Records:
                     " in one encoding, or name the one that it has.",
                     readable_cells(record),
                     self._names[position] if position < len(self._names) else str(position + 1),
+                    list(map(readable_text, record)),
                 )
         return None
 

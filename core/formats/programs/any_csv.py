@@ -46,7 +46,7 @@ def _recognise(head: Head) -> Certainty:
 
 
 def _read(stream: BinaryIO, options: ReadOptions, report: FileReport) -> Rows:
-    records = Records(stream, options)
+    records = Records(stream, options, report)
     sample = records.sample
     mapping = options.mapping
     has_names = wants_header(mapping) if mapping is not None else None
@@ -63,6 +63,7 @@ def _read(stream: BinaryIO, options: ReadOptions, report: FileReport) -> Rows:
         Records.limit_columns(sample[0] if sample else [])
         header = [str(number) for number in range(1, width + 1)]
         report.columns = header
+        report.has_header = False
     if mapping is None:
         mapping = report.mapping = _guessed(header if has_names else None, sample, records)
     reader = _Reader(plan_columns(mapping, positions, width), options.time_zone, is_guess=report.mapping is not None)
@@ -277,4 +278,4 @@ def _by_pattern(text: str, time_zone: tzinfo, *, pattern: str, is_due: bool = Fa
     return (parse_due if is_due else parse_moment)(moment.isoformat(), time_zone)
 
 
-FORMAT = Format("csv", "CSV of any program", _recognise, _read, is_csv=True)
+FORMAT = Format("csv", "CSV of any program", _recognise, _read, form="csv")

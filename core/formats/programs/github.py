@@ -47,13 +47,13 @@ def read(stream: BinaryIO, options: ReadOptions, report: FileReport) -> Rows:
         if isinstance(found, BadRow):
             yield found
             continue
-        number, content = found
+        number, content, source = found
         if number == 1 and not ({"title", "number"} & content.keys()):
             raise ImportRefused("import-wrong-format", "A list of GitHub's issues is expected, each with its title.")
         if _is_pull_request(content) and not options.include_pull_requests:
             report.ignore(PULL_REQUESTS)
             continue
-        yield _row(number, content, options)
+        yield _row(number, content, source, options)
     if is_empty:
         raise ImportRefused("import-empty", "The file holds no issues.")
 
@@ -65,7 +65,7 @@ def _is_pull_request(content: dict[str, object]) -> bool:
     return address is not None and address[2] != "issues"
 
 
-def _row(number: int, content: dict[str, object], options: ReadOptions) -> Row | BadRow:
+def _row(number: int, content: dict[str, object], source: str, options: ReadOptions) -> Row | BadRow:
     def parse(issue: JsonObject) -> ParsedTask:
         url = issue.text("html_url") or issue.text("url")
         address = _ADDRESS.match(url)
@@ -84,7 +84,7 @@ def _row(number: int, content: dict[str, object], options: ReadOptions) -> Row |
             task.comment(comment.text("body"), _moment(comment, "created_at", "createdAt", options), author)
         return task
 
-    return row_of_object(number, content, _COLUMNS, parse)
+    return row_of_object(number, content, _COLUMNS, parse, source)
 
 
 def _set_status(issue: JsonObject, task: ParsedTask, options: ReadOptions) -> None:

@@ -44,9 +44,9 @@ def read(stream: BinaryIO, options: ReadOptions, report: FileReport) -> Rows:
         if isinstance(task, dict) and "id" in task
     }
     for number, (list_title, task) in enumerate(tasks, start=1):
-        yield row_of_object(
-            number, task, _COLUMNS, partial(_parse, list_title=list_title, titles=titles, options=options)
-        )
+        parse = partial(_parse, list_title=list_title, titles=titles, options=options)
+        source = {"kind": "tasks#tasks", "title": list_title, "items": [task]}
+        yield row_of_object(number, task, _COLUMNS, parse, source)
 
 
 def _tasks(document: Any, list_title: str) -> Iterator[tuple[str, Any]]:

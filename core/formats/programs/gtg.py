@@ -16,6 +16,7 @@ from xml.etree.ElementTree import Element
 from core.formats.dates import parse_due, parse_moment
 from core.formats.parsed_task import ParsedTask, row_of
 from core.formats.rows import (
+    FRAME_MAXIMUM,
     Certainty,
     FileReport,
     Format,
@@ -26,7 +27,7 @@ from core.formats.rows import (
     excerpt,
     until_refused,
 )
-from core.formats.streams.xml_stream import text_of, xml_elements
+from core.formats.streams.xml_stream import source_of, text_of, xml_elements
 from core.formats.values import WrongValue, moment
 
 _COLUMNS = {"description": "content", "due_date": "duedate", "created_at": "addeddate", "completed_at": "donedate"}
@@ -45,12 +46,14 @@ class _Task:
 
     Attributes:
         values: name → text, for the report of errors, too.
+        source: the element.
     """
 
     id: str
     values: dict[str, str]
     tags: list[str]
     subtasks: list[str]
+    source: str
 
 
 def recognise(head: Head) -> Certainty:
@@ -62,24 +65,36 @@ def recognise(head: Head) -> Certainty:
 
 def read(stream: BinaryIO, options: ReadOptions, report: FileReport) -> Rows:
     """A row a task. All are held, because a parent may come later than its children."""
-    tasks, refused = until_refused(_tasks(stream, options))
+    tasks, refused = until_refused(_tasks(stream, options, report))
     parents = {child: task.values["title"] for task in tasks for child in task.subtasks}
     for number, task in enumerate(tasks, start=1):
         values = excerpt({name: value for name, value in task.values.items() if value})
-        yield row_of(number, values, _COLUMNS, _parse, task, parents, options)
+        row = row_of(number, values, _COLUMNS, _parse, task, parents, options)
+        row.source = task.source
+        yield row
     if refused is not None:
         raise refused
     if not tasks:
         raise ImportRefused("import-empty", "The file holds no tasks.")
 
 
-def _tasks(stream: BinaryIO, options: ReadOptions) -> Iterator[_Task]:
+def _tasks(stream: BinaryIO, options: ReadOptions, report: FileReport) -> Iterator[_Task]:
     names: dict[str, str] = {}
+    definitions = ""
+    report.frame = framed("")
     for element in xml_elements(stream, options.encoding, ("tag", "task"), _ROOTS):
         if element.tag == "task":
             yield _read(element, names)
         elif element.get("name"):  # of the list in front of the tasks
             names[element.get("id") or ""] = element.get("name") or ""
+            if len(definitions) < FRAME_MAXIMUM:
+                definitions += source_of(element)
+                report.frame = framed(definitions)
+
+
+def framed(definitions: str) -> tuple[str, str]:
+    """What stands around tasks, in the form of today, which is read in the same way."""
+    return f"<gtgData><taglist>{definitions}</taglist><tasklist>", "</tasklist></gtgData>"
 
 
 def _read(element: Element, tag_names: dict[str, str]) -> _Task:
@@ -98,7 +113,7 @@ def _read(element: Element, tag_names: dict[str, str]) -> _Task:
     tags = [tag.strip() for tag in (element.get("tags") or "").split(",")]
     tags += [tag_names.get(text_of(tag), text_of(tag)) for tag in element.iterfind("tags/tag")]
     subtasks = [text_of(child) for child in (*element.iterfind("subtask"), *element.iterfind("subtasks/sub"))]
-    return _Task(element.get("id") or "", values, tags, subtasks)
+    return _Task(element.get("id") or "", values, tags, subtasks, source_of(element))
 
 
 def _parse(task: _Task, parents: dict[str, str], options: ReadOptions) -> ParsedTask:
@@ -131,4 +146,4 @@ def _parse(task: _Task, parents: dict[str, str], options: ReadOptions) -> Parsed
     return parsed
 
 
-FORMAT = Format("gtg-xml", "Getting Things GNOME (XML)", recognise, read)
+FORMAT = Format("gtg-xml", "Getting Things GNOME (XML)", recognise, read, form="xml")

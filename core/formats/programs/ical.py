@@ -26,6 +26,7 @@ from icalendar.prop import vDuration
 from core.formats.dates import parse_due, parse_moment
 from core.formats.parsed_task import ParsedTask, row_of
 from core.formats.rows import (
+    FRAME_MAXIMUM,
     BadRow,
     Certainty,
     FileReport,
@@ -37,7 +38,16 @@ from core.formats.rows import (
     Rows,
     excerpt,
 )
-from core.formats.streams.icalendar import Component, Properties, Property, read_components
+from core.formats.streams.icalendar import (
+    FRAME,
+    Component,
+    Properties,
+    Property,
+    as_lines,
+    as_text,
+    read_components,
+    source_of,
+)
 from core.formats.streams.utf8 import as_utf8
 from core.formats.todos import is_ours, restore, restored_rule
 from core.formats.values import WrongValue, moment
@@ -84,7 +94,8 @@ def recognise(head: Head) -> Certainty:
 
 def read(stream: BinaryIO, options: ReadOptions, report: FileReport) -> Rows:
     """A row a VTODO."""
-    reader = _Reader(options)
+    report.frame = FRAME
+    reader = _Reader(options, report)
     refused = None
     components = read_components(as_utf8(stream, options.encoding), report)
     while True:
@@ -115,11 +126,12 @@ class _Reader:
         held_bytes: of those that are held.
     """
 
-    def __init__(self, options: ReadOptions) -> None:
+    def __init__(self, options: ReadOptions, report: FileReport) -> None:
         self.count = 0
+        self._report = report
         self.held_bytes = 0
         self._options = options
-        self._held: list[tuple[int, Component, Properties]] = []
+        self._held: list[tuple[int, Component, Properties, bytes]] = []
         self._titles: dict[str, str] = {}
         self._zones = CalendarZones()
 
@@ -128,27 +140,33 @@ class _Reader:
         if component.name == b"VTIMEZONE":
             if component.problem is None:
                 self._zones.define(component.source, component.size)
+                before, after = self._report.frame or FRAME
+                if len(before) + component.size <= FRAME_MAXIMUM:
+                    self._report.frame = before + as_lines(as_text(source_of(component))), after
             return
         self.count += 1
         self.held_bytes += component.size
         to_do = Properties(component)
+        source = source_of(component)
         component.source.clear()
-        self._held.append((self.count, component, to_do))
+        self._held.append((self.count, component, to_do, source))
         uid = to_do.text("UID")
         if uid and len(self._titles) < _TITLES_MAXIMUM:
             self._titles.setdefault(uid, to_do.text("SUMMARY"))
 
     def rows(self) -> Iterator[Row | BadRow]:
         """The rows of the to-dos that are held, which are so no more."""
-        for number, component, to_do in self._held:
+        for number, component, to_do, source in self._held:
             values = excerpt(to_do.values())
+            row: Row | BadRow
             if component.problem is not None:
-                yield BadRow(number, None, f"The to-do in line {component.line:,}: {component.problem}", values)
+                row = BadRow(number, None, f"The to-do in line {component.line:,}: {component.problem}", values)
             else:
                 row = row_of(number, values, _COLUMNS, self._parse, to_do)
                 if isinstance(row, Row) and is_ours(to_do.text):
                     restore(row.fields, to_do.text, self._own_zone(to_do))
-                yield row
+            row.source = source
+            yield row
         self._held.clear()
         self.held_bytes = 0
 
@@ -285,4 +303,4 @@ def _is_date(date: Property) -> bool:
     return date.parameters.get("VALUE", "").upper() == "DATE" or _DATE.match(date.value.strip()) is not None
 
 
-FORMAT = Format("icalendar", "iCalendar to-dos", recognise, read)
+FORMAT = Format("icalendar", "iCalendar to-dos", recognise, read, form="icalendar")

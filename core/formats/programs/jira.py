@@ -115,7 +115,7 @@ def _recognise(head: Head) -> Certainty:
 
 
 def _read(stream: BinaryIO, options: ReadOptions, report: FileReport) -> Rows:
-    records = Records(stream, options)
+    records = Records(stream, options, report)
     header = records.header()
     positions_of(header, report)
     positions = _meanings(header)
@@ -248,4 +248,4 @@ class _Reader:
         task.fact("Resolution", resolution)
 
 
-FORMAT = Format("jira-csv", "Jira CSV", _recognise, _read, is_csv=True)
+FORMAT = Format("jira-csv", "Jira CSV", _recognise, _read, form="csv")

@@ -60,7 +60,9 @@ def read(stream: BinaryIO, options: ReadOptions, report: FileReport) -> Rows:
             report.ignore(REMOVED)
             continue
         number += 1
-        yield row_of_object(number, entry, _COLUMNS, partial(_parse, list_name=list_name, options=options))
+        parse = partial(_parse, list_name=list_name, options=options)
+        source = {"displayName": list_name, "tasks": [entry]} if list_name else entry
+        yield row_of_object(number, entry, _COLUMNS, parse, source)
     if not number and not report.ignored:
         raise ImportRefused("import-empty", "The file holds no tasks.")
 

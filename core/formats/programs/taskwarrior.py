@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Any, BinaryIO
 
+from core.formats.failed_rows import ERROR
 from core.formats.json_object import JsonObject, row_of_object
 from core.formats.parsed_task import ParsedTask
 from core.formats.rows import (
@@ -37,7 +38,7 @@ _DATES = {"wait": "Waits until", "scheduled": "Scheduled", "until": "Ends", "sta
 # What was read, and what means nothing outside Taskwarrior.
 _KNOWN = frozenset(
     {*_COLUMNS.values(), *_DATES, "annotations", "depends", "priority", "project", "recur", "status", "tags", "uuid"}
-    | {"id", "imask", "last", "mask", "modified", "parent", "rtype", "template", "urgency"}
+    | {"id", "imask", "last", "mask", "modified", "parent", "rtype", "template", "urgency", ERROR}
 )
 
 
@@ -65,7 +66,7 @@ def read(stream: BinaryIO, options: ReadOptions, report: FileReport) -> Rows:
         if isinstance(one, BadRow):
             yield one
         else:
-            yield row_of_object(one[0], one[1], _COLUMNS, partial(_parse, tasks=tasks, options=options))
+            yield row_of_object(one[0], one[1], _COLUMNS, partial(_parse, tasks=tasks, options=options), one[2])
     if refused is not None:
         raise refused
     if not found:

@@ -17,14 +17,14 @@ from core.formats.csv.headers import first_records, positions_of
 from core.formats.csv.records import Records
 from core.formats.csv.rows import sampled, too_many_cells
 from core.formats.dates import day_order, parse_due, parse_moment
+from core.formats.failed_rows import ERROR
 from core.formats.rows import BadRow, Certainty, FileReport, Format, Head, ImportRefused, ReadOptions, Row, Rows
 from core.tasks.fields import FIELDS, IMPORTED, Field
 from core.tasks.kinds import Choice, LabelList, Moment, Number
 
 COLUMNS = (*(field.name for field in FIELDS), "external_id")
-_OF_REPORTS = "error"
-_IGNORED = frozenset({*(field.name for field in FIELDS if not field.is_imported and field.name != "id"), _OF_REPORTS})
-_KNOWN = frozenset({*COLUMNS, _OF_REPORTS})
+_IGNORED = frozenset({*(field.name for field in FIELDS if not field.is_imported and field.name != "id"), ERROR})
+_KNOWN = frozenset({*COLUMNS, ERROR})
 _DATES = frozenset(field.name for field in IMPORTED if isinstance(field.kind, Moment))
 _GUARDED = frozenset("=+-@\t\r'")
 _LABEL = re.compile(r"((?:[^,\\]|\\.|\\$)*)(?:,|$)", re.DOTALL)
@@ -83,9 +83,11 @@ def _converter(field: Field, options: ReadOptions, day_first: bool | None) -> Ca
 
 
 def _read(stream: BinaryIO, options: ReadOptions, report: FileReport) -> Rows:
-    records = Records(stream, options)
-    header = [name.casefold() for name in records.header()]
+    records = Records(stream, options, report)
+    names = records.header()
+    header = [name.casefold() for name in names]
     positions = positions_of(header, report)
+    report.columns = names
     _check(header, positions)
     day_first = day_order(sampled(records, {name: where[0] for name, where in positions.items()}, _DATES))
     converters = _converters(options, day_first)
@@ -140,4 +142,4 @@ def _check(header: list[str], positions: dict[str, list[int]]) -> None:
         raise ImportRefused("import-wrong-format", f"The column {twice[0]!r} stands in the header twice.")
 
 
-FORMAT = Format("tenfold-csv", "Tenfold CSV", _recognise, _read, is_csv=True)
+FORMAT = Format("tenfold-csv", "Tenfold CSV", _recognise, _read, form="csv")

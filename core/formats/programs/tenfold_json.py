@@ -21,12 +21,12 @@ def recognise(head: Head) -> Certainty:
 
 def read(stream: BinaryIO, options: ReadOptions, report: FileReport) -> Rows:
     """A row an item of the array."""
-    item: tuple[int, dict[str, object]] | BadRow | None = None
+    item: tuple[int, dict[str, object], str] | BadRow | None = None
     for item in json_items(stream, options.encoding):
         if isinstance(item, BadRow):
             yield item
             continue
-        number, content = item
+        number, content, _ = item
         yield Row(number, content if content.keys() <= MEMBERS else as_fields(content), content)
     if item is None:
         raise ImportRefused("import-empty", "The file holds no tasks.")

@@ -51,7 +51,7 @@ def _recognise(head: Head) -> Certainty:
 
 
 def _read(stream: BinaryIO, options: ReadOptions, report: FileReport) -> Rows:
-    records = Records(stream, options)
+    records = Records(stream, options, report)
     for _ in range(_PREAMBLE_MAXIMUM):
         header = records.header()
         if set(header) >= _COLUMNS:
@@ -134,4 +134,4 @@ def _all_day_end(text: str, zone: tzinfo) -> str | None:
         return begins
 
 
-FORMAT = Format("ticktick-csv", "TickTick", _recognise, _read, is_csv=True)
+FORMAT = Format("ticktick-csv", "TickTick", _recognise, _read, form="csv")

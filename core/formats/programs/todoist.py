@@ -49,7 +49,7 @@ def _recognise(head: Head) -> Certainty:
 
 
 def _read(stream: BinaryIO, options: ReadOptions, report: FileReport) -> Rows:
-    records = Records(stream, options)
+    records = Records(stream, options, report)
     header = records.header()
     positions_of(header, report)
     positions = upper_positions(header)
@@ -249,4 +249,4 @@ def _has_numbers(cells: list[str], positions: Mapping[str, int]) -> bool:
     )
 
 
-FORMAT = Format("todoist-csv", "Todoist", _recognise, _read, is_csv=True)
+FORMAT = Format("todoist-csv", "Todoist", _recognise, _read, form="csv")

@@ -63,7 +63,7 @@ def _recognise(head: Head) -> Certainty:
 
 
 def _read(stream: BinaryIO, options: ReadOptions, report: FileReport) -> Rows:
-    records = Records(stream, options)
+    records = Records(stream, options, report)
     header = records.header()
     positions_of(header, report)
     positions = upper_positions(header)
@@ -118,4 +118,4 @@ def _parse(record: Mapping[str, str], zone: tzinfo, day_first: bool | None) -> P
     return task
 
 
-FORMAT = Format("toodledo-csv", "Toodledo", _recognise, _read, is_csv=True)
+FORMAT = Format("toodledo-csv", "Toodledo", _recognise, _read, form="csv")

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any, BinaryIO
 
-from core.formats.json_object import JsonObject, row_of_object
+from core.formats.json_object import JsonObject, frame_of, row_of_object
 from core.formats.parsed_task import ParsedTask
 from core.formats.rows import Certainty, FileReport, Format, Head, ImportRefused, ReadOptions, Rows
 from core.formats.streams.json_shape import shape_of
@@ -67,6 +67,7 @@ def read(stream: BinaryIO, options: ReadOptions, report: FileReport) -> Rows:
         cards = document
     elif isinstance(document, dict) and isinstance(document.get("cards"), list):
         cards = document["cards"]
+        report.frame = frame_of(document, "cards", but="actions")
         try:
             board = _read_board(JsonObject(document))
         except WrongValue as wrong:

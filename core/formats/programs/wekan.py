@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, BinaryIO
 
-from core.formats.json_object import JsonObject, row_of_object
+from core.formats.json_object import JsonObject, frame_of, row_of_object
 from core.formats.parsed_task import ParsedTask
 from core.formats.rows import Certainty, FileReport, Format, Head, ImportRefused, ReadOptions, Rows
 from core.formats.streams.json_shape import shape_of
@@ -53,6 +53,7 @@ def read(stream: BinaryIO, options: ReadOptions, report: FileReport) -> Rows:
     if not isinstance(document, dict) or not isinstance(document.get("cards"), list):
         raise ImportRefused("import-wrong-format", "Not a Wekan board: there are no “cards” in it.")
     cards: list[Any] = document["cards"]
+    report.frame = frame_of(document, "cards", but="attachments")
     if not cards:
         raise ImportRefused("import-empty", "The board has no cards.")
     try:

@@ -14,7 +14,9 @@ from core.formats.rows import FileReport, ImportRefused
 from core.formats.streams.lines import TooLong, read_lines
 
 COMPONENT_MAXIMUM = 1024 * 1024
-_SHOWN_LINES = 20  # of a component that cannot be read
+FRAME = ("BEGIN:VCALENDAR\r\nVERSION:2.0\r\nPRODID:-//Tenfold//Imports//EN\r\n", "END:VCALENDAR\r\n")
+"""What stands around components that are given back."""
+_LINE_BYTES = 75
 _FOLDS = (b" ", b"\t")
 _READ = (b"VTODO", b"VTIMEZONE")
 _IGNORED = {b"VEVENT": "events", b"VJOURNAL": "journals"}
@@ -51,7 +53,8 @@ class Component:
         line: of its beginning.
         source: its content lines.
         size: of all of them, in bytes.
-        problem: why it cannot be read; its lines are some that came before.
+        problem: why it cannot be read; its lines are those that came before.
+        is_whole: whether all of its lines are there, so that it can be given back.
     """
 
     name: bytes
@@ -59,20 +62,25 @@ class Component:
     source: list[bytes] = field(default_factory=list)
     size: int = 0
     problem: str | None = None
+    is_whole: bool = True
 
     def add(self, line: bytes) -> None:
         """Adds a content line."""
         if self.problem is None:
             self.size += len(line)
             if self.size > COMPONENT_MAXIMUM:
-                self.spoil(f"Has more than {COMPONENT_MAXIMUM:,} bytes.")
+                self.lose(f"Has more than {COMPONENT_MAXIMUM:,} bytes.")
             else:
                 self.source.append(line)
 
     def spoil(self, problem: str) -> None:
         """It cannot be read; the first problem counts."""
         self.problem = self.problem or problem
-        del self.source[_SHOWN_LINES:]
+
+    def lose(self, problem: str) -> None:
+        """A part of it is too long to be held."""
+        self.spoil(problem)
+        self.is_whole = False
 
 
 class Properties:
@@ -83,11 +91,7 @@ class Properties:
     """
 
     def __init__(self, component: Component) -> None:
-        source = b"\n".join(component.source)
-        try:
-            text = source.decode()
-        except UnicodeDecodeError:
-            text = source.decode("windows-1252", errors="replace")
+        text = as_text(b"\n".join(component.source))
         self._properties: dict[str, list[Property]] = {}
         self.alarms: list[dict[str, Property]] = []
         nested: list[str] = []
@@ -125,6 +129,43 @@ class Properties:
         return {name: ", ".join(one.text for one in found) for name, found in self._properties.items()}
 
 
+def source_of(component: Component) -> bytes:
+    """The component's lines, unfolded, with its own around them; empty where not all of them are there."""
+    if not component.is_whole:
+        return b""
+    return b"\n".join((b"BEGIN:" + component.name, *component.source, b"END:" + component.name))
+
+
+def as_lines(source: str, *more: str) -> str:
+    """Lines of a component as a file has them, with `more` after the first."""
+    first, *rest = source.split("\n")
+    return "".join(f"{_folded(line)}\r\n" for line in (first, *more, *rest))
+
+
+def _folded(line: str) -> str:
+    """A content line in pieces of 75 bytes at most (RFC 5545, 3.1)."""
+    if len(line) <= _LINE_BYTES and line.isascii():
+        return line
+    pieces = [""]
+    size = 0
+    for character in line:
+        width = len(character.encode(errors="replace"))
+        if size + width > _LINE_BYTES:
+            pieces.append("")
+            size = 1  # the space in front
+        pieces[-1] += character
+        size += width
+    return "\r\n ".join(pieces)
+
+
+def as_text(source: bytes) -> str:
+    """The text of content lines: UTF-8, else Windows-1252."""
+    try:
+        return source.decode()
+    except UnicodeDecodeError:
+        return source.decode("windows-1252", errors="replace")
+
+
 def read_components(stream: BinaryIO, report: FileReport) -> Iterator[Component]:
     """Each VTODO and VTIMEZONE, wherever it stands; events and journals are passed over and counted.
 
@@ -140,7 +181,7 @@ def read_components(stream: BinaryIO, report: FileReport) -> Iterator[Component]
         finished: Component | None = None
         if line is None:
             if state.open is not None:
-                state.open.spoil(f"Line {number:,} is too long.")
+                state.open.lose(f"Line {number:,} is too long.")
             continue
         keyword = line[:6].upper()
         if keyword == b"BEGIN:":

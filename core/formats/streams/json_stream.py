@@ -27,8 +27,8 @@ _SAMPLE = 200
 _scan = json.JSONDecoder(parse_int=float).raw_decode
 
 
-def json_items(stream: BinaryIO, encoding: str | None) -> Iterator[tuple[int, dict[str, Any]] | BadRow]:
-    """The objects in an array, or objects that simply follow each other, each with its number from 1.
+def json_items(stream: BinaryIO, encoding: str | None) -> Iterator[tuple[int, dict[str, Any], str] | BadRow]:
+    """The objects in an array, or objects that simply follow each other, each with its number from 1 and its text.
 
     Several arrays one after the other, as a loop over pages leaves them, are read as one.
 
@@ -51,12 +51,12 @@ def json_items(stream: BinaryIO, encoding: str | None) -> Iterator[tuple[int, di
             try:
                 content = orjson.loads(source)
             except (orjson.JSONDecodeError, UnicodeEncodeError) as error:
-                yield BadRow(number, None, f"Not valid JSON: {error}", excerpt(source[:_SAMPLE]))
+                yield BadRow(number, None, f"Not valid JSON: {error}", excerpt(source[:_SAMPLE]), source=source)
                 continue
             if isinstance(content, dict):
-                yield number, content
+                yield number, content, source
             else:
-                yield BadRow(number, None, "Not an object.", excerpt(content))
+                yield BadRow(number, None, "Not an object.", excerpt(content), source=source)
     if is_in_array:
         raise ImportRefused(
             "import-unreadable", f"The file breaks off {text.where()}, within its list: it is not whole. Send it again."

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Iterable, Iterator
 from typing import BinaryIO
-from xml.etree.ElementTree import Element, ParseError
+from xml.etree.ElementTree import Element, ParseError, tostring
 
 from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import iterparse
@@ -105,6 +105,12 @@ def _unreadable(problem: ParseError) -> ImportRefused:
     if what in _BREAKS_OFF:
         return ImportRefused("import-unreadable", f"The file breaks off {where}: it is not whole. Send it again.")
     return ImportRefused("import-unreadable", f"Not well-formed XML {where}: {what}.")
+
+
+def source_of(element: Element) -> str:
+    """The element as XML."""
+    element.tail = None
+    return tostring(element, encoding="unicode")
 
 
 def text_of(element: Element, path: str = ".") -> str:

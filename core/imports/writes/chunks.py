@@ -1,4 +1,4 @@
-"""Writes a chunk of an import: its tasks, its row errors and the checkpoint are one transaction.
+"""Writes a chunk of an import: its tasks, what is told of its rows and the checkpoint are one transaction.
 
 So whoever takes an import over goes on after the last whole chunk, and nothing comes twice. A dry run does the same,
 but makes no tasks.
@@ -8,9 +8,11 @@ from core.database.locks import Lock, locked, number_of
 from core.database.pools import Connection, Pool
 from core.formats.rows import FileReport, ImportRefused
 from core.imports.chunk_builder import Chunk
-from core.imports.claims import ClaimedImport, Counts, counts_of
-from core.imports.writes.rowerrors import as_json, keep_errors
-from core.imports.writes.taskrows import CHUNK_SECONDS, write_rows
+from core.imports.claims import COUNTS, ClaimedImport, Counts, counts_of
+from core.imports.rows import Notice
+from core.imports.writes.previews import PREVIEW_TASKS, preview_tasks
+from core.imports.writes.rowreports import as_json, keep_errors, keep_notices
+from core.imports.writes.taskrows import CHUNK_SECONDS, Done, write_rows
 from core.leases import LEASE_SECONDS, LeaseLost
 from core.quotas.refusals import quota_members
 from core.quotas.tasks import TaskQuota
@@ -18,24 +20,27 @@ from core.quotas.tasks import TaskQuota
 # No events for single rows: the end of the import is an event of its own.
 _QUIETLY = "SET LOCAL app.quiet_events = 'on'"
 
-_CHECK = """
-SELECT lease_owner = $2 AND NOT is_unwanted AS is_ours, rows_read, rows_created, rows_updated, rows_skipped,
-       rows_failed, errors_kept, error_bytes
+_CHECK = f"""
+SELECT lease_owner = $2 AND NOT is_unwanted AS is_ours, {COUNTS}
 FROM   imports
 WHERE  id = $1::text::uuid
-"""
+"""  # noqa: S608
 
 # The fence: nothing of the chunk stays unless the import is still ours and stands where we found it.
 _CHECKPOINT = """
 UPDATE imports
 SET    rows_read = $4, rows_created = $5, rows_updated = $6, rows_skipped = $7, rows_failed = $8, errors_kept = $9,
        error_bytes = $10, bytes_read = $11, columns = $12::text::json, report = $13::text::json,
-       busy_seconds = busy_seconds + $14, attempts = 0, lease_until = now() + make_interval(secs => $15)
+       busy_seconds = busy_seconds + $14, attempts = 0, lease_until = now() + make_interval(secs => $15),
+       rows_warned = $16, warnings_kept = $17, frame = coalesce($18::text::json, frame),
+       preview = preview || $19::text[]::json[]
 WHERE  id = $1::text::uuid
 AND    lease_owner = $2
 AND    NOT is_unwanted
 AND    rows_read = $3
 """
+
+_MADE = "INSERT INTO imported_chunks (import_id, rows_read, task_ids) VALUES ($1::text::uuid, $2, $3)"
 
 _PROGRESS = """
 UPDATE jobs
@@ -88,19 +93,38 @@ async def write_chunk(
         done = await write_rows(connection, claim, before, chunk)
         if done.created and not claim.dry_run:
             await _require_room(connection, claim, quota, done.created)
+        if done.made and not claim.dry_run:
+            await connection.execute(_MADE, claim.id, before.read, done.made_ids, timeout=CHUNK_SECONDS)
         errors = sorted([*chunk.errors, *done.errors], key=lambda error: (error.number, error.ordinal))
         kept, kept_bytes = await keep_errors(connection, claim, before, errors)
+        notices, warned = _notices(chunk, done)
+        previewed = await preview_tasks(connection, claim, done, wanted=PREVIEW_TASKS - before.previewed)
         after = Counts(
             read=before.read + chunk.read,
             created=before.created + done.created,
             updated=before.updated + done.updated + chunk.updated,
             skipped=before.skipped + done.skipped + chunk.skipped,
             failed=before.failed + chunk.failed + len(done.errors),
+            warned=before.warned + warned,
             errors_kept=before.errors_kept + kept,
             error_bytes=before.error_bytes + kept_bytes,
+            warnings_kept=before.warnings_kept + await keep_notices(connection, claim, before, notices),
+            previewed=before.previewed + len(previewed),
         )
-        await _checkpoint(connection, claim, before, after, chunk.bytes_read, report, seconds)
+        needs_frame = kept > 0 or (chunk.is_last and after.errors_kept > 0)
+        frame = report.frame if needs_frame else None
+        await _checkpoint(connection, claim, before, after, chunk.bytes_read, report, seconds, frame, previewed)
     return after
+
+
+def _notices(chunk: Chunk, done: Done) -> tuple[list[Notice], int]:
+    """The notices of a chunk, and how many rows are warned of: not those that the database has refused."""
+    failed = {error.number for error in done.errors}
+    if not failed:
+        return chunk.notices, chunk.warned
+    kept = [notice for notice in chunk.notices if notice.number not in failed]
+    refused = {notice.number for notice in chunk.notices} & failed
+    return kept, chunk.warned - len(refused)
 
 
 async def _require_room(connection: Connection, claim: ClaimedImport, quota: TaskQuota, created: int) -> None:
@@ -117,6 +141,8 @@ async def _checkpoint(
     bytes_read: int,
     report: FileReport,
     seconds: float,
+    frame: tuple[str, str] | None,
+    previewed: list[str],
 ) -> None:
     status = await connection.execute(
         _CHECKPOINT,
@@ -132,9 +158,20 @@ async def _checkpoint(
         after.error_bytes,
         bytes_read,
         None if report.columns is None else as_json(report.columns),
-        as_json({"mapping": report.mapping, "ignored": report.ignored}),
+        as_json(
+            {
+                "mapping": report.mapping,
+                "ignored": report.ignored,
+                "has_header": report.has_header,
+                "delimiter": report.delimiter,
+            }
+        ),
         seconds,
         LEASE_SECONDS,
+        after.warned,
+        after.warnings_kept,
+        None if frame is None else as_json(frame),
+        previewed,
     )
     if status != "UPDATE 1":
         raise LeaseLost

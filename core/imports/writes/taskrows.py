@@ -7,7 +7,8 @@ Long because each statement builds on what the one before has locked or written:
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 from core.database.faults import is_data_fault, is_missing_reference
 from core.database.pools import Connection
@@ -142,12 +143,31 @@ _WOULD_UPDATE = f"SELECT count(*) {_UPDATE_FROM_TASKS}"
 
 @dataclass(slots=True)
 class Done:
-    """What became of a chunk's rows in the database."""
+    """What became of a chunk's rows in the database.
 
-    created: int
-    updated: int
-    skipped: int
-    errors: list[RowError]
+    Attributes:
+        made, made_ids: the rows that became new tasks, and these tasks' ids (0 in a dry run), in their order.
+        changed: tasks (0: a dry run would have made it) with the rows that may have changed them.
+    """
+
+    created: int = 0
+    updated: int = 0
+    skipped: int = 0
+    errors: list[RowError] = field(default_factory=list)
+    made: list[TaskRow] = field(default_factory=list)
+    made_ids: list[int] = field(default_factory=list)
+    changed: list[tuple[int, TaskRow]] = field(default_factory=list)
+
+    def __add__(self, other: "Done") -> "Done":
+        return Done(
+            self.created + other.created,
+            self.updated + other.updated,
+            self.skipped + other.skipped,
+            self.errors + other.errors,
+            self.made + other.made,
+            self.made_ids + other.made_ids,
+            self.changed + other.changed,
+        )
 
 
 async def write_rows(connection: Connection, claim: ClaimedImport, before: Counts, chunk: Chunk) -> Done:
@@ -185,7 +205,7 @@ async def _write_as_new(connection: Connection, claim: ClaimedImport, chunk: Chu
         return None
     try:
         async with savepoint(connection):
-            ids = await connection.fetchval(_NEW_IDS, len(rows))
+            ids = await new_ids(connection, len(rows))
             await connection.execute(_STAGE)
             await connection.copy_records_to_table(
                 "staged_rows",
@@ -203,13 +223,13 @@ async def _write_as_new(connection: Connection, claim: ClaimedImport, chunk: Chu
         if not is_data_fault(error) or is_missing_reference(error) or is_missing_partition(error):
             raise
         return None
-    return Done(len(rows), 0, 0, [])
+    return Done(created=len(rows), made=rows, made_ids=ids)
 
 
 async def _write_rows_carefully(connection: Connection, claim: ClaimedImport, rows: list[TaskRow]) -> Done:
     """As a set where that goes well, else half by half, so that rows which the database refuses fail alone."""
     if not rows:
-        return Done(0, 0, 0, [])
+        return Done()
     try:
         async with savepoint(connection):
             return await _write_rows(connection, claim, rows)
@@ -217,22 +237,21 @@ async def _write_rows_carefully(connection: Connection, claim: ClaimedImport, ro
         if not is_data_fault(error) or is_missing_reference(error) or is_missing_partition(error):
             raise
         if len(rows) == 1:
-            refused = RowError(rows[0].number, 1, None, "The database refused these values.", rows[0].values)
-            return Done(0, 0, 0, [refused])
+            refused = _refused_by_the_database(rows[0])
+            return Done(errors=[refused])
     middle = len(rows) // 2
     first = await _write_rows_carefully(connection, claim, rows[:middle])
     second = await _write_rows_carefully(connection, claim, rows[middle:])
-    return Done(
-        first.created + second.created,
-        first.updated + second.updated,
-        first.skipped + second.skipped,
-        first.errors + second.errors,
-    )
+    return first + second
+
+
+def _refused_by_the_database(row: TaskRow) -> RowError:
+    return RowError(row.number, 1, None, "The database refused these values.", row.values, row.source)
 
 
 async def _write_rows(connection: Connection, claim: ClaimedImport, rows: list[TaskRow]) -> Done:
     known = await _find_known(connection, claim, rows)
-    done = Done(0, 0, 0, [])
+    done = Done()
     fresh: list[TaskRow] = []
     updates: list[tuple[int, TaskRow]] = []
     seen_again: list[TaskRow] = []
@@ -250,9 +269,10 @@ async def _write_rows(connection: Connection, claim: ClaimedImport, rows: list[T
             updates.append((task_id, row))
         else:
             done.skipped += 1
-    await _create(connection, claim, fresh)
+    done.made, done.made_ids = fresh, await _create(connection, claim, fresh)
     done.created = len(fresh)
     if updates:
+        done.changed = updates
         done.updated = await _update(connection, claim, updates)
         done.skipped += len(updates) - done.updated
     if seen_again:
@@ -262,7 +282,7 @@ async def _write_rows(connection: Connection, claim: ClaimedImport, rows: list[T
 
 def _known_already(row: TaskRow, task_id: int, *, is_repeated: bool) -> RowError:
     if row.is_of_content:
-        return RowError(row.number, 1, None, "An equal task was imported before.", row.values)
+        return RowError(row.number, 1, None, "An equal task was imported before.", row.values, row.source)
     where = f": task {task_id}" if task_id else ""
     if is_repeated:
         return conflict(row, f"An earlier row of this file has this external id, too{where}.")
@@ -324,14 +344,29 @@ async def _count_on(
     return moved
 
 
-async def _create(connection: Connection, claim: ClaimedImport, rows: list[TaskRow]) -> None:
+async def _create(connection: Connection, claim: ClaimedImport, rows: list[TaskRow]) -> list[int]:
+    """Makes tasks of rows; returns their ids, 0 in a dry run."""
     if not rows:
-        return
+        return []
     ids = [0] * len(rows)
     if not claim.dry_run:
-        ids = await connection.fetchval(_NEW_IDS, len(rows))
-        await connection.execute(_INSERT, claim.user_id, ids, *columns_of(rows), timeout=CHUNK_SECONDS)
+        ids = await new_ids(connection, len(rows))
+        await insert_rows(connection, claim, rows, ids)
     await _remember(connection, claim, rows, ids)
+    return ids
+
+
+async def new_ids(connection: Connection, count: int) -> list[int]:
+    """Ids for tasks, in their order."""
+    ids: list[int] = await connection.fetchval(_NEW_IDS, count)
+    return ids
+
+
+async def insert_rows(
+    connection: Connection, claim: ClaimedImport, rows: Sequence[TaskRow], ids: Sequence[int]
+) -> None:
+    """Makes tasks with these ids of rows."""
+    await connection.execute(_INSERT, claim.user_id, ids, *columns_of(rows), timeout=CHUNK_SECONDS)
 
 
 async def _remember(connection: Connection, claim: ClaimedImport, rows: list[TaskRow], ids: Sequence[int]) -> None:
@@ -354,17 +389,21 @@ async def _update(connection: Connection, claim: ClaimedImport, updates: Sequenc
     What a dry run would have made it cannot compare with: rows that come back to it count as changed.
     """
     there = [(task_id, row) for task_id, row in updates if task_id]
-    arguments = (
-        claim.user_id,
-        [task_id for task_id, _ in there],
-        [row.given for _, row in there],
-        *columns_of([row for _, row in there]),
-    )
     if claim.dry_run:
-        changed = await connection.fetchval(_WOULD_UPDATE, *arguments, timeout=CHUNK_SECONDS)
+        changed = await connection.fetchval(_WOULD_UPDATE, *_as_update(claim, there), timeout=CHUNK_SECONDS)
         return int(changed) + len(updates) - len(there)
-    status = await connection.execute(_UPDATE, *arguments, timeout=CHUNK_SECONDS)
+    return await update_rows(connection, claim, there)
+
+
+async def update_rows(connection: Connection, claim: ClaimedImport, updates: Sequence[tuple[int, TaskRow]]) -> int:
+    """Changes tasks, each to what its row says; returns how many had anything to be changed."""
+    status = await connection.execute(_UPDATE, *_as_update(claim, updates), timeout=CHUNK_SECONDS)
     return int(status.rpartition(" ")[2])
+
+
+def _as_update(claim: ClaimedImport, updates: Sequence[tuple[int, TaskRow]]) -> tuple[Any, ...]:
+    rows = [row for _, row in updates]
+    return claim.user_id, [task_id for task_id, _ in updates], [row.given for row in rows], *columns_of(rows)
 
 
 async def _note_again(connection: Connection, claim: ClaimedImport, rows: list[TaskRow]) -> None:

@@ -11,7 +11,7 @@ from core.commands.effects import problem
 from core.database.locks import Lock, locked
 from core.database.pools import Pool
 from core.database.transactions import delete_in_chunks
-from core.imports.claims import ClaimedImport, counts_of
+from core.imports.claims import COUNTS, ClaimedImport, counts_of
 from core.imports.waiting import WAITING, EndedImport
 from core.leases import LEASE_SECONDS
 from core.storage import Storage
@@ -38,8 +38,7 @@ WITH next AS MATERIALIZED (
     AND    j.state = 'queued'
 )
 SELECT c.id::text, c.user_id, c.format, c.dry_run, c.options::text, c.object, c.bytes, c.attempts, c.is_unwanted,
-       c.rows_read, c.rows_created, c.rows_updated, c.rows_skipped, c.rows_failed, c.errors_kept, c.error_bytes,
-       coalesce(u.time_zone, 'UTC') AS time_zone
+       coalesce(u.time_zone, 'UTC') AS time_zone, {COUNTS}
 FROM   claimed AS c LEFT JOIN users AS u ON u.id = c.user_id
 """  # noqa: S608
 
@@ -105,7 +104,8 @@ SET    state = $3, status_code = $4, error = $5::text::json, finished_at = clock
        result = row_to_json(counted), progress = row_to_json(passed)
 FROM   done,
        LATERAL (SELECT done.rows_read AS read, done.rows_created AS created, done.rows_updated AS updated,
-                       done.rows_skipped AS skipped, done.rows_failed AS failed) AS counted,
+                       done.rows_skipped AS skipped, done.rows_failed AS failed,
+                       done.rows_warned AS warned) AS counted,
        LATERAL (SELECT done.rows_read AS done, CASE WHEN $3 = 'succeeded' THEN done.rows_read END AS total,
                        done.rows_failed AS failed) AS passed
 WHERE  j.id = done.id

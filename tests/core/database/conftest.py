@@ -31,6 +31,11 @@ async def rows(owner: asyncpg.Connection, cast: Cast) -> dict[int, dict[str, Any
             user_id,
         )
         await owner.execute(
+            "INSERT INTO import_warnings (import_id, user_id, row, number, message) VALUES ($1, $2, 1, 1, 'odd')",
+            job,
+            user_id,
+        )
+        await owner.execute(
             "INSERT INTO imported_tasks (user_id, key, task_id, import_id) VALUES ($1, $2, $3, $2)", user_id, job, task
         )
         await owner.execute(

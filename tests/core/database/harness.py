@@ -8,7 +8,7 @@ from core.database.pools import Pool
 
 OWNED = {
     "users": "id",
-    **dict.fromkeys(("tasks", "jobs", "imports", "import_errors", "exports"), "user_id"),
+    **dict.fromkeys(("tasks", "jobs", "imports", "import_errors", "import_warnings", "exports"), "user_id"),
 }
 """What the API may read → the column that says whose a row is."""
 READABLE = tuple(OWNED)

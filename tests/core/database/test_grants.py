@@ -134,7 +134,7 @@ async def test_functions_with_the_owners_rights_find_nothing_that_a_caller_put_i
 
 LOGINS = {"api": f"{API_ROLE}_login", "worker": f"{WORKER_ROLE}_login"}
 READ_BY_THE_API = {
-    "alembic_version", "deliveries", "events", "exports", "import_errors", "imports", "jobs",
+    "alembic_version", "deliveries", "events", "exports", "import_errors", "import_warnings", "imports", "jobs",
     "labelled_tasks", "maintenance_runs", "notifications", "reminders", "task_partitions", "tasks",
 }  # fmt: skip
 """Whole; of users and channels some columns."""

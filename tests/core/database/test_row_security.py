@@ -95,7 +95,7 @@ async def test_a_password_hash_is_not_readable_as_a_column(api: Pool, cast: Cast
 async def test_what_is_no_business_of_the_api_is_not_readable(
     api: Pool, cast: Cast, rows: dict[int, Any], identities: Identities
 ) -> None:
-    for table in ("sessions", "imported_tasks", "identity_keys", "locks"):
+    for table in ("sessions", "imported_tasks", "imported_chunks", "import_undos", "identity_keys", "locks"):
         assert await is_refused(api, f"SELECT 1 FROM {ME}, {table}", identities.admin(cast.admin)), table
 
 

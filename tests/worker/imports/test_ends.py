@@ -88,7 +88,14 @@ async def test_an_end_tells_counts_progress_and_times(
     services: Services, owner: asyncpg.Connection, alice: int
 ) -> None:
     done = await imported(services, owner, alice, lines({"title": "a"}, {"title": ""}))
-    assert orjson.loads(done["result"]) == {"read": 2, "created": 1, "updated": 0, "skipped": 0, "failed": 1}
+    assert orjson.loads(done["result"]) == {
+        "read": 2,
+        "created": 1,
+        "updated": 0,
+        "skipped": 0,
+        "failed": 1,
+        "warned": 0,
+    }
     assert orjson.loads(done["progress"]) == {"done": 2, "total": 2, "failed": 1}
     assert done["started_at"] <= done["finished_at"]
     assert done["bytes_read"] == done["bytes"]

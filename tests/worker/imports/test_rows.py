@@ -9,7 +9,7 @@ import orjson
 import pytest
 
 from core import metrics
-from core.imports.writes import rowerrors
+from core.imports.writes import rowreports
 from tests.worker.imports.harness import counts, errors, imported, lines, numbered, titles
 from worker.runner import Services
 
@@ -120,8 +120,8 @@ async def test_an_error_is_told_with_the_row_as_it_stands_in_the_file(
 async def test_kept_errors_and_their_values_are_bounded_and_the_count_goes_on(
     services: Services, owner: asyncpg.Connection, alice: int, small_chunks: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rowerrors, "KEPT_ERRORS_MAXIMUM", 4)
-    monkeypatch.setattr(rowerrors, "KEPT_VALUES_TOTAL", 40)
+    monkeypatch.setattr(rowreports, "KEPT_ERRORS_MAXIMUM", 4)
+    monkeypatch.setattr(rowreports, "KEPT_ROWS_TOTAL", 40)
     done = await imported(services, owner, alice, lines(*({"title": "", "status": "s"} for _ in range(7))))
     assert done["rows_failed"] == 7
     kept = await owner.fetch(

@@ -15,7 +15,7 @@ from core.formats.csv.damage import Damaged
 from core.formats.csv.dialect import find_delimiter
 from core.formats.csv.headers import first_records
 from core.formats.csv.records import COLUMNS_MAXIMUM, RECORD_MAXIMUM, Records
-from core.formats.rows import Head, ImportRefused, ReadOptions
+from core.formats.rows import FileReport, Head, ImportRefused, ReadOptions
 
 
 class Endless(io.RawIOBase):
@@ -40,7 +40,7 @@ class Endless(io.RawIOBase):
 
 def opened(data: bytes | str | io.RawIOBase, **options: Any) -> Records:
     stream = data if isinstance(data, io.RawIOBase) else io.BytesIO(data.encode() if isinstance(data, str) else data)
-    return Records(stream, ReadOptions(time_zone=UTC, **options))  # type: ignore[arg-type]
+    return Records(stream, ReadOptions(time_zone=UTC, **options), FileReport())  # type: ignore[arg-type]
 
 
 def rows(data: bytes | str | io.RawIOBase, **options: Any) -> list[tuple[int, list[str] | Damaged]]:
