@@ -31,6 +31,17 @@ CREATE FUNCTION public.add_task_partition(low bigint, high bigint) RETURNS text
     END
     $$;
 
+CREATE FUNCTION public.agreed_due_date(of_day timestamp with time zone, given timestamp with time zone) RETURNS timestamp with time zone
+    LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+    AS $$
+BEGIN
+    IF given <> of_day THEN
+        RAISE EXCEPTION 'the due date is not the end of the day' USING ERRCODE = '22T01';
+    END IF;
+    RETURN of_day;
+END
+$$;
+
 CREATE FUNCTION public.analyze_tasks() RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'public', 'pg_temp'
@@ -118,6 +129,9 @@ CREATE TABLE public.users (
     updated_at timestamp with time zone DEFAULT now() NOT NULL,
     reminder_offsets text[] DEFAULT '{}'::text[] NOT NULL,
     reminders_planned_to bigint,
+    all_day_reminder_time text DEFAULT '09:00'::text NOT NULL,
+    days_moved_to bigint,
+    CONSTRAINT users_all_day_reminder_time_check CHECK ((all_day_reminder_time ~ '^([01][0-9]|2[0-3]):[0-5][0-9]$'::text)),
     CONSTRAINT users_role_check CHECK ((role = ANY (ARRAY['user'::text, 'admin'::text]))),
     CONSTRAINT users_username_check CHECK ((username ~ '^[A-Za-z0-9._-]{3,64}$'::text))
 );
@@ -172,6 +186,14 @@ CREATE FUNCTION public.current_app_user() RETURNS bigint
 CREATE FUNCTION public.current_app_user_is_admin() RETURNS boolean
     LANGUAGE sql STABLE PARALLEL SAFE
     RETURN public.caller_is_admin_now();
+
+CREATE FUNCTION public.day_start(day date, zone text) RETURNS timestamp with time zone
+    LANGUAGE sql STABLE PARALLEL SAFE
+    RETURN ((day)::timestamp without time zone AT TIME ZONE zone);
+
+CREATE FUNCTION public.day_end(day date, zone text) RETURNS timestamp with time zone
+    LANGUAGE sql STABLE PARALLEL SAFE
+    RETURN LEAST((public.day_start((day + 1), zone) - '00:00:01'::interval), '9999-12-31 23:59:59+00'::timestamp with time zone);
 
 CREATE FUNCTION public.detach_task_partition(wanted text) RETURNS text
     LANGUAGE plpgsql SECURITY DEFINER
@@ -313,18 +335,21 @@ CREATE FUNCTION public.follow_changed_tasks() RETURNS trigger
         IF EXISTS (SELECT FROM new_tasks WHERE due_date IS NOT NULL OR reminder_rules IS NOT NULL)
            OR EXISTS (SELECT FROM old_tasks WHERE due_date IS NOT NULL OR reminder_rules IS NOT NULL) THEN
             SELECT array_agg(n.user_id) AS user_ids, array_agg(n.id) AS ids, array_agg(n.due_date) AS due_dates,
-                   array_agg(array_to_string(n.reminder_rules, ' ')) AS rules,
+                   array_agg(n.due_day) AS due_days, array_agg(array_to_string(n.reminder_rules, ' ')) AS rules,
                    array_agg(n.status IN ('pending', 'in_progress', 'blocked')) AS are_open,
-                   array_agg(o.due_date IS DISTINCT FROM n.due_date
+                   array_agg((o.due_date, o.due_day) IS DISTINCT FROM (n.due_date, n.due_day)
                              OR n.status NOT IN ('pending', 'in_progress', 'blocked')) AS are_void
             INTO   moved
             FROM   new_tasks AS n JOIN old_tasks AS o USING (user_id, id)
-            WHERE  (o.due_date, o.reminder_rules, o.status IN ('pending', 'in_progress', 'blocked'))
-                   IS DISTINCT FROM (n.due_date, n.reminder_rules, n.status IN ('pending', 'in_progress', 'blocked'));
+            WHERE  (o.due_date, o.due_day, o.reminder_rules, o.status IN ('pending', 'in_progress', 'blocked'))
+                   IS DISTINCT FROM
+                   (n.due_date, n.due_day, n.reminder_rules, n.status IN ('pending', 'in_progress', 'blocked'));
             IF moved.ids IS NOT NULL THEN
                 PERFORM void_reminders(moved.user_ids, moved.ids, moved.are_void);
                 PERFORM drop_reminders(moved.user_ids, moved.ids, moved.due_dates, moved.rules, moved.are_open);
-                PERFORM plan_reminders(moved.user_ids, moved.ids, moved.due_dates, moved.rules, moved.are_open);
+                PERFORM plan_reminders(
+                    moved.user_ids, moved.ids, moved.due_dates, moved.due_days, moved.rules, moved.are_open
+                );
             END IF;
         END IF;
         IF EXISTS (SELECT FROM channels WHERE state = 'active')
@@ -415,7 +440,7 @@ CREATE FUNCTION public.follow_new_tasks() RETURNS trigger
     BEGIN
         IF EXISTS (SELECT FROM new_tasks WHERE due_date IS NOT NULL OR reminder_rules IS NOT NULL) THEN
             PERFORM plan_reminders(
-                array_agg(n.user_id), array_agg(n.id), array_agg(n.due_date),
+                array_agg(n.user_id), array_agg(n.id), array_agg(n.due_date), array_agg(n.due_day),
                 array_agg(array_to_string(n.reminder_rules, ' ')),
                 array_agg(n.status IN ('pending', 'in_progress', 'blocked'))
             )
@@ -440,6 +465,15 @@ CREATE FUNCTION public.follow_new_tasks() RETURNS trigger
         RETURN NULL;
     END
     $$;
+
+CREATE FUNCTION public.held_time_zone(of_user bigint) RETURNS text
+    LANGUAGE plpgsql
+    AS $$
+BEGIN
+    PERFORM FROM locks WHERE kind = 'time zones' AND number = of_user % 1024 FOR SHARE;
+    RETURN (SELECT known_time_zone(time_zone) FROM users WHERE id = of_user);
+END
+$$;
 
 CREATE FUNCTION public.hold_lane(lane text, drain_token bigint) RETURNS void
     LANGUAGE plpgsql
@@ -558,9 +592,43 @@ CREATE FUNCTION public.plan_reminders(of_users bigint[], of_tasks bigint[], due_
     END
     $$;
 
+CREATE FUNCTION public.plan_reminders(of_users bigint[], of_tasks bigint[], due_dates timestamp with time zone[], due_days date[], own_rules text[], are_open boolean[]) RETURNS void
+    LANGUAGE plpgsql
+    AS $$
+BEGIN
+    INSERT INTO reminders AS r (user_id, task_id, rule, is_own, due_at, state)
+    SELECT t.user_id, t.task_id, w.rule, t.rules IS NOT NULL, m.due_at,
+           CASE WHEN t.is_open AND m.due_at > now() THEN 'pending' ELSE 'cancelled' END
+    FROM   unnest(of_users, of_tasks, due_dates, due_days, own_rules, are_open)
+           AS t (user_id, task_id, due_date, due_day, rules, is_open),
+           LATERAL (SELECT reminder_offsets, all_day_reminder_time, known_time_zone(time_zone) AS zone
+                    FROM users WHERE id = t.user_id LIMIT 1) AS u,
+           LATERAL (SELECT DISTINCT rule
+                    FROM   unnest(CASE WHEN t.rules IS NOT NULL THEN string_to_array(t.rules, ' ')
+                                       WHEN t.is_open AND t.due_date IS NOT NULL THEN u.reminder_offsets
+                                  END) AS wanted (rule)) AS w,
+           LATERAL (SELECT reminder_moment(w.rule, t.due_date, t.due_day, u.all_day_reminder_time, u.zone) AS due_at
+                    OFFSET 0) AS m
+    ON     CONFLICT (user_id, task_id, rule) DO UPDATE
+    SET    is_own   = excluded.is_own,
+           due_at   = excluded.due_at,
+           state    = CASE WHEN r.due_at = excluded.due_at AND r.state <> 'cancelled' THEN r.state
+                           WHEN r.state = 'pending' AND greatest(r.due_at, excluded.due_at) <= now() THEN 'pending'
+                           ELSE excluded.state END,
+           sent_at  = CASE WHEN r.due_at = excluded.due_at THEN r.sent_at END,
+           event_id = CASE WHEN r.due_at = excluded.due_at THEN r.event_id END
+    WHERE  (r.is_own, r.due_at) IS DISTINCT FROM (excluded.is_own, excluded.due_at)
+    OR     (r.state = 'cancelled' AND excluded.state = 'pending');
+END
+$$;
+
 CREATE FUNCTION public.reminder_moment(rule text, due_date timestamp with time zone, zone text) RETURNS timestamp with time zone
     LANGUAGE sql STABLE
     RETURN CASE WHEN (rule !~~ 'P%'::text) THEN (rule)::timestamp with time zone WHEN (due_date IS NOT NULL) THEN GREATEST(date_subtract(due_date, (rule)::interval, zone), '0001-01-01 00:00:00+00'::timestamp with time zone) ELSE NULL::timestamp with time zone END;
+
+CREATE FUNCTION public.reminder_moment(rule text, due_date timestamp with time zone, due_day date, day_time text, zone text) RETURNS timestamp with time zone
+    LANGUAGE sql STABLE
+    RETURN CASE WHEN ((due_day IS NOT NULL) AND (due_date IS NOT NULL) AND (rule ~~ 'P%'::text) AND (rule !~~ '%T%'::text)) THEN GREATEST(((((due_day - (rule)::interval))::date + (day_time)::time without time zone) AT TIME ZONE zone), '0001-01-01 00:00:00+00'::timestamp with time zone) ELSE public.reminder_moment(rule, due_date, zone) END;
 
 CREATE FUNCTION public.require_login(given text, subject text) RETURNS void
     LANGUAGE plpgsql STABLE
@@ -600,6 +668,7 @@ CREATE TABLE public.tasks (
     recurrence_from text DEFAULT 'due_date'::text NOT NULL,
     recurrence_local timestamp without time zone,
     reminder_rules text[],
+    due_day date,
     CONSTRAINT tasks_completed_at_check CHECK (((completed_at IS NOT NULL) = (status = 'completed'::text))),
     CONSTRAINT tasks_description_check CHECK ((char_length(description) <= 20000)),
     CONSTRAINT tasks_labels_check CHECK ((cardinality(labels) <= 20)),
@@ -613,7 +682,7 @@ PARTITION BY RANGE (id);
 
 CREATE FUNCTION public.task_json(t public.tasks) RETURNS text
     LANGUAGE sql STABLE PARALLEL SAFE
-    RETURN concat('{"id":', (t).id, ',"user_id":', (t).user_id, ',"title":', to_json((t).title), ',"description":', COALESCE(to_json((t).description), 'null'::json), ',"priority":', (t).priority, ',"status":"', (t).status, '","due_date":', public.json_moment((t).due_date), ',"labels":', to_json((t).labels), ',"created_at":', public.json_moment((t).created_at), ',"updated_at":', public.json_moment((t).updated_at), ',"completed_at":', public.json_moment((t).completed_at), ',"version":', (t).version, ',"recurrence":', COALESCE(to_json((t).recurrence), 'null'::json), ',"recurrence_from":"', (t).recurrence_from, '"', '}');
+    RETURN concat('{"id":', (t).id, ',"user_id":', (t).user_id, ',"title":', to_json((t).title), ',"description":', COALESCE(to_json((t).description), 'null'::json), ',"priority":', (t).priority, ',"status":"', (t).status, '","due_date":', public.json_moment((t).due_date), ',"labels":', to_json((t).labels), ',"created_at":', public.json_moment((t).created_at), ',"updated_at":', public.json_moment((t).updated_at), ',"completed_at":', public.json_moment((t).completed_at), ',"version":', (t).version, ',"recurrence":', COALESCE(to_json((t).recurrence), 'null'::json), ',"recurrence_from":"', (t).recurrence_from, '"', ',"due_day":', COALESCE(to_json((t).due_day), 'null'::json), '}');
 
 CREATE FUNCTION public.void_reminders(of_users bigint[], of_tasks bigint[], are_void boolean[]) RETURNS void
     LANGUAGE plpgsql
@@ -1133,6 +1202,8 @@ CREATE INDEX tasks_user_id_priority_id_idx ON ONLY public.tasks USING btree (use
 
 CREATE INDEX tasks_user_id_status_priority_id_idx ON ONLY public.tasks USING btree (user_id, status, priority, id);
 
+CREATE INDEX users_days_moved_to_idx ON public.users USING btree (id) WHERE (days_moved_to IS NOT NULL);
+
 CREATE INDEX users_reminders_planned_to_idx ON public.users USING btree (id) WHERE (reminders_planned_to IS NOT NULL);
 
 CREATE UNIQUE INDEX users_username_key ON public.users USING btree (lower(username));
@@ -1301,6 +1372,9 @@ GRANT USAGE ON SCHEMA public TO tenfold_worker;
 
 REVOKE ALL ON FUNCTION public.add_task_partition(low bigint, high bigint) FROM PUBLIC;
 
+REVOKE ALL ON FUNCTION public.agreed_due_date(of_day timestamp with time zone, given timestamp with time zone) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.agreed_due_date(of_day timestamp with time zone, given timestamp with time zone) TO tenfold_worker;
+
 REVOKE ALL ON FUNCTION public.analyze_tasks() FROM PUBLIC;
 GRANT ALL ON FUNCTION public.analyze_tasks() TO tenfold_worker;
 
@@ -1331,6 +1405,8 @@ GRANT SELECT(updated_at) ON TABLE public.users TO tenfold_api;
 
 GRANT SELECT(reminder_offsets) ON TABLE public.users TO tenfold_api;
 
+GRANT SELECT(all_day_reminder_time) ON TABLE public.users TO tenfold_api;
+
 REVOKE ALL ON FUNCTION public.caller_is_admin_now() FROM PUBLIC;
 GRANT ALL ON FUNCTION public.caller_is_admin_now() TO tenfold_api;
 
@@ -1345,6 +1421,13 @@ GRANT ALL ON FUNCTION public.current_app_user() TO tenfold_api;
 
 REVOKE ALL ON FUNCTION public.current_app_user_is_admin() FROM PUBLIC;
 GRANT ALL ON FUNCTION public.current_app_user_is_admin() TO tenfold_api;
+
+REVOKE ALL ON FUNCTION public.day_start(day date, zone text) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.day_start(day date, zone text) TO tenfold_worker;
+GRANT ALL ON FUNCTION public.day_start(day date, zone text) TO tenfold_api;
+
+REVOKE ALL ON FUNCTION public.day_end(day date, zone text) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.day_end(day date, zone text) TO tenfold_worker;
 
 REVOKE ALL ON FUNCTION public.detach_task_partition(wanted text) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.detach_task_partition(wanted text) TO tenfold_worker;
@@ -1370,6 +1453,9 @@ GRANT ALL ON FUNCTION public.follow_ended_import() TO tenfold_worker;
 REVOKE ALL ON FUNCTION public.follow_new_tasks() FROM PUBLIC;
 GRANT ALL ON FUNCTION public.follow_new_tasks() TO tenfold_worker;
 
+REVOKE ALL ON FUNCTION public.held_time_zone(of_user bigint) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.held_time_zone(of_user bigint) TO tenfold_worker;
+
 REVOKE ALL ON FUNCTION public.hold_lane(lane text, drain_token bigint) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.hold_lane(lane text, drain_token bigint) TO tenfold_worker;
 
@@ -1382,6 +1468,7 @@ GRANT ALL ON FUNCTION public.json_moment(moment timestamp with time zone) TO ten
 
 REVOKE ALL ON FUNCTION public.known_time_zone(name text) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.known_time_zone(name text) TO tenfold_worker;
+GRANT ALL ON FUNCTION public.known_time_zone(name text) TO tenfold_api;
 
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.login_places TO tenfold_worker;
 
@@ -1397,8 +1484,14 @@ GRANT ALL ON FUNCTION public.own_password_hash(user_id bigint, given text) TO te
 REVOKE ALL ON FUNCTION public.plan_reminders(of_users bigint[], of_tasks bigint[], due_dates timestamp with time zone[], own_rules text[], are_open boolean[]) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.plan_reminders(of_users bigint[], of_tasks bigint[], due_dates timestamp with time zone[], own_rules text[], are_open boolean[]) TO tenfold_worker;
 
+REVOKE ALL ON FUNCTION public.plan_reminders(of_users bigint[], of_tasks bigint[], due_dates timestamp with time zone[], due_days date[], own_rules text[], are_open boolean[]) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.plan_reminders(of_users bigint[], of_tasks bigint[], due_dates timestamp with time zone[], due_days date[], own_rules text[], are_open boolean[]) TO tenfold_worker;
+
 REVOKE ALL ON FUNCTION public.reminder_moment(rule text, due_date timestamp with time zone, zone text) FROM PUBLIC;
 GRANT ALL ON FUNCTION public.reminder_moment(rule text, due_date timestamp with time zone, zone text) TO tenfold_worker;
+
+REVOKE ALL ON FUNCTION public.reminder_moment(rule text, due_date timestamp with time zone, due_day date, day_time text, zone text) FROM PUBLIC;
+GRANT ALL ON FUNCTION public.reminder_moment(rule text, due_date timestamp with time zone, due_day date, day_time text, zone text) TO tenfold_worker;
 
 REVOKE ALL ON FUNCTION public.require_login(given text, subject text) FROM PUBLIC;
 

@@ -34,6 +34,8 @@ class Lock(StrEnum):
     import_claims = "import claims"
     reminders = "reminders"
     """One for each user, whose reminders are sent by one worker at a time."""
+    time_zones = "time zones"
+    """One for each user, whose time zone changes when nobody is writing by it (`held_time_zone`)."""
 
 
 def number_of(user_id: int) -> int:

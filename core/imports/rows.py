@@ -88,6 +88,8 @@ def content_of(fields: Mapping[str, Any]) -> list[Any]:
     if fields.get("recurrence") is not None:
         content += [fields.get(name, _DEFAULTS[name]) for name in _RULE]
     for name, default in _LATER.items():
+        if name == "due_day" and fields.get("due_date") is not None:
+            continue  # files name the end of a day beside it, by which such rows are known from before there were days
         if fields.get(name, default) != default:
             content += [name, fields[name]]
     return content

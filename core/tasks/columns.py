@@ -1,8 +1,8 @@
 """SQL that names the fields of tasks, made of their one list.
 
 On its way into the database a task is a row of parameters: each a text or a number, so that many tasks are one array a
-field. A time is a text in RFC 3339. So are labels, joined by commas, which no label holds: arrays of different lengths
-make no array of arrays.
+field. A time is a text in RFC 3339, and a day one, too. So are labels, joined by commas, which no label holds: arrays
+of different lengths make no array of arrays.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,8 +13,12 @@ from core.tasks.fields import FIELDS, Field
 TASK_COLUMNS = tuple(field.name for field in FIELDS)
 
 # Type of a column → type of its parameter, where that is another, and what is stored of it.
-_PARAMETERS = {"timestamptz": "text", "text[]": "text"}
-_STORED = {"timestamptz": "{0}::timestamptz", "text[]": "coalesce(string_to_array({0}, ','), '{{}}')"}
+_PARAMETERS = {"timestamptz": "text", "date": "text", "text[]": "text"}
+_STORED = {
+    "timestamptz": "{0}::timestamptz",
+    "date": "{0}::date",
+    "text[]": "coalesce(string_to_array({0}, ','), '{{}}')",
+}
 
 
 def names(fields: Iterable[Field], prefix: str = "") -> str:

@@ -10,7 +10,7 @@ from typing import Any
 from marshmallow import fields as marshmallow_fields
 
 from core.ids import MAXIMUM_ID
-from core.tasks.kinds import Choice, FreeText, Kind, LabelList, Moment, Number, RecurrenceRule
+from core.tasks.kinds import Choice, Day, FreeText, Kind, LabelList, Moment, Number, RecurrenceRule
 from core.tasks.rules import RECURRENCE_FROM, RECURRENCE_MAXIMUM
 from core.tasks.values import NOT_BLANK
 
@@ -115,7 +115,14 @@ FIELDS = (
     Field(name="status", kind=Choice(STATUSES), default=DEFAULT_STATUS, is_default_sent=True),
     Field(
         name="due_date",
-        kind=Moment({"format": "date-time", "example": "2026-01-31T17:00:00+01:00"}),
+        kind=Moment(
+            {
+                "description": "A moment, or a day of the calendar: then the task is due on that day (`due_day`)",
+                "anyOf": [{"format": "date-time"}, {"format": "date"}],
+                "example": "2026-01-31T17:00:00+01:00",
+            },
+            or_day=True,
+        ),
         is_clearable=True,
     ),
     Field(
@@ -156,6 +163,17 @@ FIELDS = (
         kind=Choice(RECURRENCE_FROM, {"description": "What the next date is counted from: `due_date` unless set"}),
         default=DEFAULT_RECURRENCE_FROM,
         is_kept=True,
+    ),
+    Field(
+        name="due_day",
+        kind=Day(
+            {
+                "description": "The day on which a task is due; `due_date` is its last second in the user's zone",
+                "format": "date",
+                "example": "2026-01-31",
+            }
+        ),
+        is_clearable=True,
     ),
 )
 """In the order in which tasks are answered and exported; new ones stand at the end."""

@@ -4,7 +4,7 @@ A task is a row of `tasks` as JSON; the values that clients gave stay as they ca
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -12,6 +12,7 @@ import asyncpg
 import orjson
 
 from core.commands.effects import Effect
+from core.tasks.due_days import disagreement
 from core.tasks.fields import OPEN_STATUSES, WRITABLE
 from core.tasks.kinds import FreeText, LabelList, Moment
 from core.tasks.recurrence import Following
@@ -70,12 +71,14 @@ class Found:
         time_zone: of its user.
         now: when the operations are carried out.
         touched_at: what `updated_at` becomes.
+        day_ends: day → its end, of those that operations name.
     """
 
     state: State
     time_zone: str
     now: datetime
     touched_at: datetime
+    day_ends: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +148,9 @@ class Folding:
         if change["op"] == "delete":
             self.state = None
             return Step(Effect(204, task_id=task_id), state, "task.deleted")
-        fields = change["fields"]
+        fields = self._with_due(state, change["fields"])
+        if fields is None:
+            return Step(disagreement(task_id))
         is_completed = fields.get("status") == "completed" and state["status"] != "completed"
         try:
             following = next_task(self._recurring(state), fields) if is_completed else None
@@ -161,6 +166,23 @@ class Folding:
         if not is_completed:
             return Step(None, self.state, "task.updated")
         return Step(None, self.state, "task.completed", following)
+
+    def _with_due(self, state: State, fields: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        """The fields, with due date and day as they will be where one is named; None: they do not agree."""
+        if not fields.keys() & {"due_date", "due_day"}:
+            return fields
+        assert self._found is not None
+        day, date = fields.get("due_day"), fields.get("due_date", state["due_date"])
+        if day is not None:
+            is_same = day == state["due_day"] and not _differs("due_date", state["due_date"], date)
+            end = state["due_date"] if is_same and date is not None else self._found.day_ends[day]
+            if "due_date" in fields and _differs("due_date", end, date):
+                return None
+            return {**fields, "due_date": end}
+        if "due_date" not in fields:
+            return {**fields, "due_date": None}
+        is_same = not _differs("due_date", state["due_date"], date)
+        return {"due_day": state["due_day"] if is_same else None, **fields}
 
     def _patched(self, state: State, fields: Mapping[str, Any], *, is_completed: bool) -> State:
         """As the statement for single updates does it."""
@@ -180,7 +202,7 @@ class Folding:
     def _refused_rule(self, change: Mapping[str, Any]) -> Effect | None:
         assert self.state is not None
         fields, due_date = change["fields"], self.state["due_date"]
-        if not fields.get("recurrence") or "due_date" in fields or due_date is None:
+        if not fields.get("recurrence") or fields.keys() & {"due_date", "due_day"} or due_date is None:
             return None
         return refused_rule(change["id"], fields["recurrence"], _moment(due_date))
 
@@ -190,6 +212,7 @@ class Folding:
             "recurrence": state["recurrence"],
             "recurrence_from": state["recurrence_from"],
             "due_date": None if state["due_date"] is None else _moment(state["due_date"]),
+            "due_day": state["due_day"],
             "recurrence_local": None if state["recurrence_local"] is None else _moment(state["recurrence_local"]),
             "time_zone": self._found.time_zone,
             "now": self._found.now,
@@ -201,7 +224,8 @@ class Folding:
         first = self._found.state
         if first["due_date"] is None and first["reminder_rules"] is None:
             return 0
-        is_moved, is_open = state["due_date"] != first["due_date"], state["status"] in _OPEN
+        is_moved = (state["due_date"], state["due_day"]) != (first["due_date"], first["due_day"])
+        is_open = state["status"] in _OPEN
         if is_moved and state["due_date"] is None:
             return 4
         if is_moved:

@@ -11,7 +11,18 @@ from typing import Any, Protocol
 from marshmallow import fields, validate
 
 from core.bounds import String
-from core.tasks.values import Labels, Recurrence, Text, Timestamp, is_storable, label_field, utc_timestamp
+from core.tasks.values import (
+    CalendarDay,
+    Labels,
+    Recurrence,
+    Text,
+    Timestamp,
+    calendar_day,
+    is_day,
+    is_storable,
+    label_field,
+    utc_timestamp,
+)
 
 Reader = Callable[[Any], Any]
 """Returns the value as it is stored, or raises `NotPlainError`."""
@@ -152,25 +163,58 @@ class Number:
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """A date and time."""
+    """A date and time; with `or_day` clients may send a day instead."""
 
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    or_day: bool = False
     sql: str = "timestamptz"
 
     def check(self, column: str) -> str | None:
         return None
 
     def request(self, **kwargs: Any) -> fields.Field[Any]:
-        return Timestamp(metadata=self.metadata, **kwargs)
+        return Timestamp(or_day=self.or_day, metadata=self.metadata, **kwargs)
 
     def answer(self, *, allow_none: bool) -> fields.Field[Any]:
         return fields.String(required=True, allow_none=allow_none, metadata={"format": "date-time"})
 
     def reader(self, *, allow_none: bool) -> Reader:
+        or_day = self.or_day
+
         def read(value: Any) -> str | None:
             if type(value) is str:
                 try:
-                    return utc_timestamp(value)
+                    return calendar_day(value) if or_day and is_day(value) else utc_timestamp(value)
+                except ValueError:
+                    pass
+            elif value is None and allow_none:
+                return None
+            raise NotPlainError
+
+        return read
+
+
+@dataclass(frozen=True, slots=True)
+class Day:
+    """A day of the calendar."""
+
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    sql: str = "date"
+
+    def check(self, column: str) -> str | None:
+        return None
+
+    def request(self, **kwargs: Any) -> fields.Field[Any]:
+        return CalendarDay(metadata=self.metadata, **kwargs)
+
+    def answer(self, *, allow_none: bool) -> fields.Field[Any]:
+        return fields.String(required=True, allow_none=allow_none, metadata=self.metadata)
+
+    def reader(self, *, allow_none: bool) -> Reader:
+        def read(value: Any) -> str | None:
+            if type(value) is str:
+                try:
+                    return calendar_day(value)
                 except ValueError:
                     pass
             elif value is None and allow_none:

@@ -8,8 +8,8 @@ rule that needs more is refused.
 
 import contextlib
 import re
-from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime, time
 from functools import lru_cache
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -22,6 +22,7 @@ from core.tasks.year_days import Steps
 STEPS_MAXIMUM = 1000
 """The steps that a rule may take when it is accepted: about a millisecond. To follow it may take twice as many,
 since it is looked at later, and in a zone instead of UTC."""
+_DAY_ENDS = time(23, 59, 59)
 _COUNT = re.compile(r"(?<![A-Z])COUNT=\+?[0-9]+")
 
 
@@ -33,11 +34,13 @@ class Following:
         due_date: in UTC.
         recurrence: its rule; with a COUNT, one that counts what is left; None: it is the last.
         nominal: the time that the rule means in the user's zone, where the clocks skip that time on the day.
+        due_day: of a task that is due all day; its due date follows from it.
     """
 
     due_date: datetime
     recurrence: str | None
     nominal: datetime | None = None
+    due_day: date | None = None
 
 
 def require_next_date(text: str, due_date: datetime | None) -> None:
@@ -85,6 +88,7 @@ def following(
     nominal: datetime | None,
     completed_at: datetime,
     zone: ZoneInfo,
+    due_day: date | None = None,
 ) -> Following | None:
     """The task that follows a completed one; None: it was the last.
 
@@ -98,6 +102,8 @@ def following(
         nominal: the completed task's `Following.nominal`, if its due date is still the one that came with it.
         completed_at: aware.
         zone: of the user.
+        due_day: of a task that is due all day: the next one is due on the day of the rule's next date, whatever times
+            of day the rule names.
 
     Raises:
         RecurrenceInvalid: the rule cannot be read.
@@ -106,22 +112,43 @@ def following(
     rule = parse_rule(recurrence)
     steps = Steps(2 * STEPS_MAXIMUM)
     try:
+        if due_day is not None:
+            rule = _of_days(rule, zone)
+            nominal = datetime.combine(due_day, _DAY_ENDS)
+            due_date = instant(nominal, zone)
         if due_date is not None and counted_from == "due_date":
             start = due_date.astimezone(zone).replace(tzinfo=None, fold=0)
             if nominal is not None and instant(nominal, zone) == due_date:
                 start = nominal
-            return _follow(rule, recurrence, start, due_date, zone, max(due_date, completed_at), steps)
+            after = max(due_date, completed_at)
+            return _follow(rule, recurrence, start, due_date, zone, after, steps, all_day=due_day is not None)
         start = completed_at.astimezone(zone).replace(tzinfo=None, microsecond=0, fold=0)
-        if due_date is not None and rule.frequency != "HOURLY":
+        if due_date is not None and (rule.frequency != "HOURLY" or due_day is not None):
             start = datetime.combine(start.date(), (nominal or due_date.astimezone(zone)).time())
         first = instant(start, zone)
-        return _follow(rule, recurrence, start, first, zone, first, steps)
+        return _follow(rule, recurrence, start, first, zone, first, steps, all_day=due_day is not None)
     except (OverflowError, ValueError):
         return None  # beyond the year 9999
 
 
+def _of_days(rule: Rule, zone: ZoneInfo) -> Rule:
+    """The rule as days follow it: without times of day, and until the day in which it ends."""
+    until = rule.until
+    if isinstance(until, datetime):
+        until = until.date() if until.tzinfo is None else until.astimezone(zone).date()
+    return replace(rule, until=until, by_hour=(), by_minute=(), by_second=())
+
+
 def _follow(
-    rule: Rule, recurrence: str, start: datetime, first: datetime, zone: ZoneInfo, after: datetime, steps: Steps
+    rule: Rule,
+    recurrence: str,
+    start: datetime,
+    first: datetime,
+    zone: ZoneInfo,
+    after: datetime,
+    steps: Steps,
+    *,
+    all_day: bool = False,
 ) -> Following | None:
     dates = _dates(rule, start, first, zone, steps)
     used = 1 if rule.count is None else 1 + dates.count(after, rule.count)
@@ -135,6 +162,8 @@ def _follow(
     is_last = left == 1 or _is_last(rule, local, moment, zone, steps)
     if left is not None:
         recurrence = _COUNT.sub(f"COUNT={left}", recurrence)
+    if all_day:
+        return Following(moment, None if is_last else recurrence, due_day=local.date())
     is_skipped = moment.astimezone(zone).replace(tzinfo=None) != local
     return Following(moment, None if is_last else recurrence, local if is_skipped else None)
 

@@ -1,5 +1,6 @@
 """What a client may send about tasks; the OpenAPI document is made from these same schemas."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
@@ -10,6 +11,7 @@ from core.ids import MAXIMUM_ID
 from core.tasks.fields import EXTERNAL_ID, FIELDS, IMPORTED, WRITABLE
 from core.tasks.recurrence import require_next_date
 from core.tasks.rules import RecurrenceInvalid
+from core.tasks.values import is_day
 
 BATCH_MAXIMUM = 1000
 
@@ -19,14 +21,41 @@ def has_completed_at_rightly(task: dict[str, Any]) -> bool:
     return task["status"] == "completed" or task.get("completed_at") is None
 
 
+def settle_due(fields: dict[str, Any], *, day_wins: bool = False) -> None:
+    """Makes a bare date that was given as `due_date` the `due_day`; whoever writes it knows the zone.
+
+    Args:
+        fields: are changed.
+        day_wins: of a day and a due date that do not agree.
+
+    Raises:
+        ValidationError: the two contradict each other. Of a moment and a day only the zone tells whether they do.
+    """
+    due_date, due_day = fields.get("due_date"), fields.get("due_day")
+    if due_date is not None and is_day(due_date):
+        if day_wins and due_day is None:
+            fields["due_day"] = due_date
+        elif fields.setdefault("due_day", due_date) != due_date and not day_wins:
+            raise ValidationError("Contradicts due_date.", "due_day")
+        del fields["due_date"]
+    elif due_day is not None and due_date is None and "due_date" in fields and not day_wins:
+        raise ValidationError("Contradicts due_date.", "due_day")
+
+
 def _goes_on(data: dict[str, Any]) -> None:
     """Refuses a rule that would make no next task."""
     if data.get("recurrence"):
-        due_date = data.get("due_date")
         try:
-            require_next_date(data["recurrence"], datetime.fromisoformat(due_date) if due_date else None)
+            require_next_date(data["recurrence"], due_moment(data))
         except RecurrenceInvalid as error:
             raise ValidationError(str(error), "recurrence") from None
+
+
+def due_moment(fields: Mapping[str, Any]) -> datetime | None:
+    """About when a task is due by fields that a client sent: of a day the end of it in UTC."""
+    day = fields.get("due_day")
+    text = f"{day}T23:59:59+00:00" if day else fields.get("due_date")
+    return datetime.fromisoformat(text) if text else None
 
 
 def _id() -> fields.Integer:
@@ -45,13 +74,21 @@ class TaskCreate(RequestSchema):
     class Meta:
         include = {field.name: field.request(is_new=True) for field in WRITABLE}  # noqa: RUF012
 
+    day_wins = False
+
+    @validates_schema
+    def _due_agrees(self, data: dict[str, Any], **_: Any) -> None:
+        settle_due(data, day_wins=self.day_wins)
+
     @validates_schema
     def _recurrence_goes_on(self, data: dict[str, Any], **_: Any) -> None:
         _goes_on(data)
 
 
 class TaskImport(TaskCreate):
-    """A task that comes from elsewhere, with its past."""
+    """A task that comes from elsewhere, with its past. Its day counts, and not when that ended elsewhere."""
+
+    day_wins = True
 
     class Meta:
         include = {  # noqa: RUF012
@@ -68,11 +105,16 @@ class TaskImport(TaskCreate):
 class TaskUpdate(RequestSchema):
     """A merge patch (RFC 7396): only what it names is changed.
 
-    `null` clears `description`, `due_date`, `labels` and `recurrence`; labels are replaced as a whole.
+    `null` clears `description`, `due_date` with its `due_day`, `labels` and `recurrence`; labels are replaced as a
+    whole. A moment as `due_date` clears `due_day`.
     """
 
     class Meta:
         include = {field.name: field.request(is_new=False) for field in WRITABLE}  # noqa: RUF012
+
+    @validates_schema
+    def _due_agrees(self, data: dict[str, Any], **_: Any) -> None:
+        settle_due(data)
 
     @validates_schema
     def _recurrence_goes_on(self, data: dict[str, Any], **_: Any) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 from core.commands.effects import Effect
 from core.loop_turns import Turns
+from core.tasks.due_days import due_after
 from core.tasks.recurrence import Following, following, require_next_date, zone_named
 from core.tasks.rules import RecurrenceInvalid, RecurrenceTooExpensive
 
@@ -64,8 +65,8 @@ def next_task(before: Mapping[str, Any], fields: Mapping[str, Any]) -> Following
     """What follows a task that an update completes; None: nothing does.
 
     Args:
-        before: the task until then: `recurrence`, `recurrence_from`, `due_date`, `recurrence_local`, the `time_zone` of
-            its user, and what time it is `now`.
+        before: the task until then: `recurrence`, `recurrence_from`, `due_date`, `due_day`, `recurrence_local`, the
+            `time_zone` of its user, and what time it is `now`.
         fields: of the update.
 
     Raises:
@@ -74,14 +75,13 @@ def next_task(before: Mapping[str, Any], fields: Mapping[str, Any]) -> Following
     recurrence = fields.get("recurrence", before["recurrence"])
     if recurrence is None:
         return None
-    due_date = before["due_date"]
-    if "due_date" in fields:
-        due_date = None if fields["due_date"] is None else datetime.fromisoformat(fields["due_date"])
+    due_date, due_day = due_after(before, fields)
     try:
         return following(
             recurrence,
             counted_from=fields.get("recurrence_from", before["recurrence_from"]),
             due_date=due_date,
+            due_day=due_day,
             nominal=before["recurrence_local"],
             completed_at=before["now"],
             zone=zone_named(before["time_zone"]),

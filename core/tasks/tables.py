@@ -15,6 +15,7 @@ _TYPES: dict[str, sa.types.TypeEngine[Any]] = {
     "text": sa.Text(),
     "text[]": ARRAY(sa.Text),
     "timestamptz": sa.TIMESTAMP(timezone=True),
+    "date": sa.Date(),
 }
 
 

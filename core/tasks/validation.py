@@ -11,7 +11,14 @@ from marshmallow import RAISE, Schema, ValidationError
 from core.ids import MAXIMUM_ID
 from core.tasks.fields import EXTERNAL_ID, IMPORTED, WRITABLE, Field
 from core.tasks.kinds import NotPlainError, Reader, read_no_rule
-from core.tasks.schemas import BATCH_OPERATIONS, TaskCreate, TaskImport, TaskUpdate, has_completed_at_rightly
+from core.tasks.schemas import (
+    BATCH_OPERATIONS,
+    TaskCreate,
+    TaskImport,
+    TaskUpdate,
+    has_completed_at_rightly,
+    settle_due,
+)
 
 
 def load_create(content: Any) -> dict[str, Any]:
@@ -42,7 +49,7 @@ def load_import(content: Any) -> dict[str, Any]:
     Raises:
         marshmallow.ValidationError: with the messages of each field.
     """
-    fields = _read(content, _IMPORT)
+    fields = _read(content, _IMPORT, is_import=True)
     if fields is None or "title" not in fields or not has_completed_at_rightly(fields):
         return _by_schema(_TASK_IMPORT, content)
     return fields
@@ -108,7 +115,9 @@ def _faults(content: Any, readers: tuple[tuple[str, Reader, Any], ...], required
 _ABSENT: Any = object()
 
 
-def _read(content: Any, readers: tuple[tuple[str, Reader, Any], ...]) -> dict[str, Any] | None:
+def _read(
+    content: Any, readers: tuple[tuple[str, Reader, Any], ...], *, is_import: bool = False
+) -> dict[str, Any] | None:
     """The fields; None where the schema has to look."""
     if type(content) is not dict:
         return None
@@ -121,7 +130,9 @@ def _read(content: Any, readers: tuple[tuple[str, Reader, Any], ...]) -> dict[st
                 unread -= 1
             elif default is not _ABSENT:
                 fields[name] = default
-    except NotPlainError:
+        if "due_date" in fields or "due_day" in fields:
+            settle_due(fields, day_wins=is_import)
+    except (NotPlainError, ValidationError):
         return None
     return None if unread else fields
 

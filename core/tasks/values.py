@@ -1,7 +1,8 @@
 """The values that clients send about tasks, as marshmallow fields."""
 
+import contextlib
 import re
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 
 from marshmallow import ValidationError, fields, validate
@@ -14,6 +15,9 @@ LABEL = r"^[^\x00,]*[^\s\x00,][^\x00,]*$"
 _RFC_3339 = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?([Zz]|[+-][0-9]{2}:[0-9]{2})\Z"
 )
+
+_DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}\Z")
+DAY_CHARACTERS = len("2026-01-31")
 
 
 def is_unicode(text: str) -> bool:
@@ -72,20 +76,60 @@ def utc_timestamp(text: str) -> str:
         raise ValueError(text) from error
 
 
+def calendar_day(text: str) -> str:
+    """A day of the calendar, such as 2026-01-31, as it came.
+
+    Raises:
+        ValueError: it is none, or has another form.
+    """
+    # fromisoformat also takes week dates and basic forms.
+    if not _DAY.match(text):
+        raise ValueError(text)
+    date.fromisoformat(text)
+    return text
+
+
+def is_day(text: str) -> bool:
+    """Whether a text is a day, of those that are a day or a moment."""
+    return len(text) == DAY_CHARACTERS
+
+
 class Timestamp(fields.Field[str]):
-    """An RFC 3339 date and time with an offset; becomes the same instant in UTC, still as text."""
+    """An RFC 3339 date and time with an offset; becomes the same instant in UTC, still as text.
+
+    With `or_day` also a day of the calendar, which stays as it is.
+    """
 
     default_error_messages = {  # noqa: RUF012
-        "invalid": "Not an RFC 3339 date and time with an offset, such as 2026-01-31T17:00:00+01:00."
+        "invalid": "Not an RFC 3339 date and time with an offset, such as 2026-01-31T17:00:00+01:00.",
+        "neither": "Neither an RFC 3339 date and time with an offset, such as 2026-01-31T17:00:00+01:00, nor a day, "
+        "such as 2026-01-31.",
     }
 
+    def __init__(self, *, or_day: bool = False, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._or_day = or_day
+
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
+        message = "neither" if self._or_day else "invalid"
         if not isinstance(value, str) or len(value) > TIMESTAMP_MAXIMUM:
-            raise self.make_error("invalid")
+            raise self.make_error(message)
         try:
-            return utc_timestamp(value)
+            return calendar_day(value) if self._or_day and is_day(value) else utc_timestamp(value)
         except ValueError:
-            raise self.make_error("invalid") from None
+            raise self.make_error(message) from None
+
+
+class CalendarDay(fields.Field[str]):
+    """A day of the calendar, as text."""
+
+    default_error_messages = {"invalid": "Not a day, such as 2026-01-31."}  # noqa: RUF012
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
+        if isinstance(value, str):
+            with contextlib.suppress(ValueError):
+                return calendar_day(value)
+        raise self.make_error("invalid")
 
 
 def _without_comma(text: str) -> None:

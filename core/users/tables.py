@@ -17,12 +17,18 @@ users = sa.Table(
     sa.Column("reminder_offsets", ARRAY(sa.Text), nullable=False, server_default="{}"),
     # The last task whose reminders follow the present offsets and time zone. Null: all do.
     sa.Column("reminders_planned_to", sa.BigInteger),
+    # When the user is reminded of what is due all day.
+    sa.Column("all_day_reminder_time", sa.Text, nullable=False, server_default="09:00"),
+    # The last task that was looked at for a day to be moved into the present time zone. Null: all were.
+    sa.Column("days_moved_to", sa.BigInteger),
     sa.Column("created_at", sa.TIMESTAMP(timezone=True), nullable=False, server_default=sa.func.now()),
     sa.Column("updated_at", sa.TIMESTAMP(timezone=True), nullable=False, server_default=sa.func.now()),
     sa.CheckConstraint("username ~ '^[A-Za-z0-9._-]{3,64}$'", name="username"),
     sa.CheckConstraint("role IN ('user', 'admin')", name="role"),
+    sa.CheckConstraint("all_day_reminder_time ~ '^([01][0-9]|2[0-3]):[0-5][0-9]$'", name="all_day_reminder_time"),
 )
 sa.Index("users_reminders_planned_to_idx", users.c.id, postgresql_where=users.c.reminders_planned_to.isnot(None))
+sa.Index("users_days_moved_to_idx", users.c.id, postgresql_where=users.c.days_moved_to.isnot(None))
 sa.Index("users_username_key", sa.func.lower(users.c.username), unique=True)
 
 sessions = sa.Table(

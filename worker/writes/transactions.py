@@ -18,6 +18,7 @@ from core.database.transactions import savepoint
 from core.lanes.writes import LANE_TRANSACTION_SECONDS, LaneLease, LaneLost, lane_transaction
 from core.logs import get_logger
 from core.partitions.writes import is_missing_partition
+from core.tasks.due_days import DISAGREEMENT, disagreement
 from core.tasks.queries import owners_of_tasks
 from core.tasks.writes.changes import change_tasks
 from worker.missing_partition import make_missing_partition
@@ -190,6 +191,8 @@ async def _write_in_set(connection: Connection, operations: Sequence[PlannedOper
 def _effect_of_fault(operation: PlannedOperation, error: Exception) -> Effect:
     if is_missing_reference(error):
         return Effect.rejected("invalid-token", "The user does not exist any more.")
+    if getattr(error, "sqlstate", None) == DISAGREEMENT:
+        return disagreement()
     if is_data_fault(error):
         log.warning("the database refused an operation", kind=operation.kind.name, error=type(error).__name__)
         detail = "The database refused these values."

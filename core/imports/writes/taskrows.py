@@ -28,7 +28,7 @@ from core.imports.rows import (
 from core.partitions.writes import is_missing_partition
 from core.tasks.columns import names, parameter_arrays, parameter_columns, stored
 from core.tasks.fields import IMPORTED, WRITABLE
-from core.tasks.writes.statements import insert_tasks
+from core.tasks.writes.statements import changed_due, insert_tasks
 
 CHUNK_SECONDS = 60
 """The longest transaction of a chunk: a worker that is frozen in the middle of one holds nobody up for longer."""
@@ -70,7 +70,7 @@ FROM   unnest($2::uuid[], $3::uuid[]) WITH ORDINALITY AS r (first, last, place),
 
 _NEW_IDS = "SELECT array(SELECT next_task_id() FROM generate_series(1, $1) ORDER BY 1)"
 
-_INTO_TASKS = insert_tasks(IMPORTED, user_id="$1")
+_INTO_TASKS = insert_tasks(IMPORTED, user_id="$1", day_wins=True)
 
 _INSERT = f"""
 {_INTO_TASKS}
@@ -107,17 +107,35 @@ UPDATE imported_tasks SET import_id = $3::text::uuid WHERE user_id = $1 AND key 
 
 
 def _new_value(name: str) -> str:
-    return f"CASE WHEN r.given & {FIELD_BITS[name]} <> 0 THEN r.{name} ELSE t.{name} END"
+    return f"CASE WHEN {_given(name)} THEN r.{name} ELSE t.{name} END"
 
 
-_NEW_VALUES = {field.name: _new_value(field.name) for field in WRITABLE} | {
-    # A creation date that the file does not tell is not changed; nor is a time of completion of what stays completed.
-    "created_at": f"CASE WHEN r.given & {FIELD_BITS['created_at']} <> 0 "
-    "THEN coalesce(r.created_at, t.created_at) ELSE t.created_at END",
-    "completed_at": f"CASE WHEN {_new_value('status')} = 'completed' "
-    f"THEN coalesce(CASE WHEN r.given & {FIELD_BITS['completed_at']} <> 0 THEN r.completed_at END, "
-    "t.completed_at, now()) END",
-}
+def _given(name: str) -> str:
+    return f"(r.given & {FIELD_BITS[name]} <> 0)"
+
+
+# The day counts: in a file that was exported from another zone its end is another moment.
+_DUE = changed_due(
+    date_is_given=_given("due_date"),
+    date="r.due_date",
+    day_is_given=_given("due_day"),
+    day=f"(CASE WHEN {_given('due_day')} THEN r.due_day END)",
+    user_id="$1",
+    day_wins=True,
+)
+_NEW_VALUES = (
+    {field.name: _new_value(field.name) for field in WRITABLE}
+    | _DUE
+    | {
+        # A creation date that the file does not tell is not changed; nor is a time of completion of what stays
+        # completed.
+        "created_at": f"CASE WHEN {_given('created_at')} "
+        "THEN coalesce(r.created_at, t.created_at) ELSE t.created_at END",
+        "completed_at": f"CASE WHEN {_new_value('status')} = 'completed' "
+        f"THEN coalesce(CASE WHEN {_given('completed_at')} THEN r.completed_at END, "
+        "t.completed_at, now()) END",
+    }
+)
 
 # Each expression reads the row as it is when it is locked, so that a change made meanwhile is not undone.
 _UPDATE_FROM = f"""

@@ -43,7 +43,7 @@ FOR    NO KEY UPDATE SKIP LOCKED
 # status is negated: as a plain one it would have PostgreSQL use the index by due date, and go through all of it.
 _PLAN = """
 WITH next AS MATERIALIZED (
-    SELECT user_id, id, due_date, array_to_string(reminder_rules, ' ') AS rules
+    SELECT user_id, id, due_date, due_day, array_to_string(reminder_rules, ' ') AS rules
     FROM   tasks
     WHERE  user_id = $1
     AND    id > $2
@@ -57,11 +57,12 @@ WITH next AS MATERIALIZED (
     FOR    NO KEY UPDATE
 ), gathered AS MATERIALIZED (
     SELECT array_agg(user_id) AS user_ids, array_agg(id) AS ids, array_agg(due_date) AS due_dates,
-           array_agg(rules) AS rules, array_agg(true) AS are_open, max(id) AS last_id, count(*) AS tasks
+           array_agg(due_day) AS due_days, array_agg(rules) AS rules, array_agg(true) AS are_open, max(id) AS last_id,
+           count(*) AS tasks
     FROM   next
 )
 SELECT drop_reminders(user_ids, ids, due_dates, rules, are_open)::text AS dropped,
-       plan_reminders(user_ids, ids, due_dates, rules, are_open)::text AS planned, last_id, tasks
+       plan_reminders(user_ids, ids, due_dates, due_days, rules, are_open)::text AS planned, last_id, tasks
 FROM   gathered
 """
 

@@ -21,7 +21,7 @@ from core.tasks.recurrence import Following
 from core.tasks.series import plan_following
 from core.tasks.writes.repeated import change_in_turn
 from core.tasks.writes.series import follow_completed, refuse_rules, to_be_completed
-from core.tasks.writes.statements import insert_tasks, patched
+from core.tasks.writes.statements import changed_due, insert_tasks, patched
 
 # The ids are made before the insert, in the order of the input, so that each result finds its operation.
 _CREATED = f"""
@@ -61,7 +61,13 @@ WITH input AS MATERIALIZED (
 ) {_RESULTS}
 """  # noqa: S608
 
-_NEW_VALUES = {field.name: patched(field) for field in WRITABLE}
+_NEW_VALUES = {field.name: patched(field) for field in WRITABLE} | changed_due(
+    date_is_given="fields ? 'due_date'",
+    date="(fields ->> 'due_date')::timestamptz",
+    day_is_given="fields ? 'due_day'",
+    day="(fields ->> 'due_day')::date",
+    user_id="t.user_id",
+)
 # A rule leaves the task that is completed.
 _NEW_VALUES["recurrence"] = (
     "CASE WHEN fields ->> 'status' = 'completed' AND t.status <> 'completed' THEN NULL "

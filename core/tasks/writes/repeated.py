@@ -4,7 +4,8 @@ The tasks are read and locked, `folding` works out what each change comes to, an
 last state of each task, and an event for each state on the way there.
 """
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import asyncpg
@@ -30,6 +31,11 @@ FROM   unnest($1::bigint[], $2::bigint[]) AS c (user_id, id)
        JOIN users AS u ON u.id = t.user_id
 ORDER  BY t.user_id, t.id
 FOR    NO KEY UPDATE OF t
+"""
+
+_DAY_ENDS = """
+SELECT c.user_id, c.day, day_end(c.day::date, held_time_zone(c.user_id)) AS ends
+FROM   unnest($1::bigint[], $2::text[]) AS c (user_id, day)
 """
 
 # What the table asks of each row, of states that are in no table.
@@ -101,7 +107,7 @@ async def change_in_turn(
     Raises:
         asyncpg.PostgresError: as a statement for one of them would have raised it.
     """
-    foldings = await _find(connection, list({_key(change) for change in changes}))
+    foldings = await _find(connection, list({_key(change) for change in changes}), await _day_ends(connection, changes))
     steps, turns = [], Turns()
     for change in changes:
         steps.append(foldings[_key(change)].apply(change, budget))
@@ -119,10 +125,28 @@ async def change_in_turn(
     ]
 
 
-async def _find(connection: Connection, keys: Sequence[Key]) -> dict[Key, Folding]:
+async def _day_ends(connection: Connection, changes: Sequence[dict[str, Any]]) -> dict[int, dict[str, str]]:
+    """User → day → its end, of those that the changes name."""
+    days = {(change["user_id"], day) for change in changes if (day := change.get("fields", {}).get("due_day"))}
+    found: dict[int, dict[str, str]] = defaultdict(dict)
+    if days:
+        for row in await connection.fetch(_DAY_ENDS, *map(list, zip(*sorted(days), strict=True))):
+            found[row["user_id"]][row["day"]] = row["ends"].isoformat()
+    return found
+
+
+async def _find(
+    connection: Connection, keys: Sequence[Key], day_ends: Mapping[int, Mapping[str, str]]
+) -> dict[Key, Folding]:
     rows = await connection.fetch(_FIND, [user_id for user_id, _ in keys], [task_id for _, task_id in keys])
     found = {
-        (row["user_id"], row["id"]): Found(orjson.loads(row["state"]), row["time_zone"], row["now"], row["touched_at"])
+        (row["user_id"], row["id"]): Found(
+            orjson.loads(row["state"]),
+            row["time_zone"],
+            row["now"],
+            row["touched_at"],
+            day_ends.get(row["user_id"], {}),
+        )
         for row in rows
     }
     return {key: Folding(found.get(key)) for key in keys}

@@ -14,11 +14,12 @@ from core.tasks.columns import names
 from core.tasks.fields import FIELDS
 from core.tasks.recurrence import Following
 from core.tasks.series import refused_rule
+from core.tasks.writes.statements import end_of
 
 # What is about to be completed, as it is; a lock keeps it so, since an admin's command may come from another lane.
 _TO_BE_COMPLETED = """
-SELECT t.user_id, t.id, t.version, t.recurrence, t.recurrence_from, t.due_date, t.recurrence_local, u.time_zone,
-       now() AS now
+SELECT t.user_id, t.id, t.version, t.recurrence, t.recurrence_from, t.due_date, t.due_day, t.recurrence_local,
+       u.time_zone, now() AS now
 FROM   unnest($1::bigint[], $2::bigint[]) AS c (user_id, id)
        JOIN tasks AS t ON t.user_id = c.user_id AND t.id = c.id
        JOIN users AS u ON u.id = t.user_id
@@ -39,24 +40,25 @@ _KEPT = [field for field in FIELDS if field.is_kept]
 
 # Reminders at a certain time belong to the completed task alone.
 _NEXT = f"""
-INSERT INTO tasks (user_id, {names(_KEPT)}, reminder_rules, due_date, recurrence, recurrence_local)
+INSERT INTO tasks (user_id, {names(_KEPT)}, reminder_rules, due_date, due_day, recurrence, recurrence_local)
 SELECT t.user_id, {names(_KEPT, "t.")},
        CASE WHEN t.reminder_rules IS NOT NULL THEN
            ARRAY(SELECT rule FROM unnest(t.reminder_rules) AS r (rule) WHERE rule LIKE 'P%') END,
-       c.due_date, c.recurrence, c.recurrence_local
+       CASE WHEN c.due_day IS NULL THEN c.due_date ELSE {end_of("c.due_day", user_id="t.user_id")} END,
+       c.due_day, c.recurrence, c.recurrence_local
 """  # noqa: S608
 
 _FOLLOW = f"""
 {_NEXT}
-FROM   unnest($1::bigint[], $2::bigint[], $3::timestamptz[], $4::text[], $5::timestamp[])
-       AS c (user_id, id, due_date, recurrence, recurrence_local)
+FROM   unnest($1::bigint[], $2::bigint[], $3::timestamptz[], $4::date[], $5::text[], $6::timestamp[])
+       AS c (user_id, id, due_date, due_day, recurrence, recurrence_local)
        JOIN tasks AS t ON t.user_id = c.user_id AND t.id = c.id
 """
 
 _FOLLOW_STATES = f"""
 {_NEXT}
-FROM   unnest($1::jsonb[], $2::timestamptz[], $3::text[], $4::timestamp[]) WITH ORDINALITY
-       AS c (state, due_date, recurrence, recurrence_local, place),
+FROM   unnest($1::jsonb[], $2::timestamptz[], $3::date[], $4::text[], $5::timestamp[]) WITH ORDINALITY
+       AS c (state, due_date, due_day, recurrence, recurrence_local, place),
        LATERAL jsonb_populate_record(NULL::tasks, c.state) AS t
 ORDER  BY c.place
 """
@@ -70,7 +72,7 @@ async def refuse_rules(connection: Connection, updates: Sequence[dict[str, Any]]
     ruled = {
         (update["user_id"], update["id"]): update["fields"]["recurrence"]
         for update in updates
-        if update["fields"].get("recurrence") and "due_date" not in update["fields"]
+        if update["fields"].get("recurrence") and not update["fields"].keys() & {"due_date", "due_day"}
     }
     if not ruled:
         return {}
@@ -109,6 +111,7 @@ async def follow_completed(
             [user_id for user_id, _, _ in made],
             [task_id for _, task_id, _ in made],
             [found.due_date for _, _, found in made],
+            [found.due_day for _, _, found in made],
             [found.recurrence for _, _, found in made],
             [found.nominal for _, _, found in made],
         )
@@ -120,6 +123,7 @@ async def follow_states(connection: Connection, completed: Sequence[tuple[str, F
         _FOLLOW_STATES,
         [state for state, _ in completed],
         [found.due_date for _, found in completed],
+        [found.due_day for _, found in completed],
         [found.recurrence for _, found in completed],
         [found.nominal for _, found in completed],
     )

@@ -139,8 +139,9 @@ READ_BY_THE_API = {
 }  # fmt: skip
 """Whole; of users and channels some columns."""
 CALLED_BY_THE_API = {
-    "caller_is_admin_now", "credentials_of", "current_app_user", "current_app_user_is_admin", "identity_fault",
-    "json_moment", "logged_in_from", "own_password_hash", "refused_identity", "task_id_moment", "task_json",
+    "caller_is_admin_now", "credentials_of", "current_app_user", "current_app_user_is_admin", "day_start",
+    "identity_fault", "json_moment", "known_time_zone", "logged_in_from",
+    "own_password_hash", "refused_identity", "task_id_moment", "task_json",
     "verified_identity",
 }  # fmt: skip
 NOT_FOR_WORKERS = {

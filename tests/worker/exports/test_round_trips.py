@@ -1,7 +1,7 @@
 """What is exported in any format is imported again, into an empty account, as equal tasks: every field of them."""
 
 import contextlib
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, date, datetime, timedelta, timezone
 from typing import Any
 
 import asyncpg
@@ -13,7 +13,7 @@ from marshmallow import ValidationError
 from core.exports.schemas import FORMATS
 from core.tasks.columns import names
 from core.tasks.fields import IMPORTED, Field
-from core.tasks.kinds import Choice, FreeText, LabelList, Moment, Number, RecurrenceRule
+from core.tasks.kinds import Choice, Day, FreeText, LabelList, Moment, Number, RecurrenceRule
 from core.tasks.rules import RECURRENCE_MAXIMUM
 from core.tasks.validation import load_import
 from tests.worker.commands import new_user
@@ -88,6 +88,8 @@ def values_of(field: Field) -> st.SearchStrategy[Any]:
             return st.sampled_from(kind.words)
         case Moment():
             return MOMENTS
+        case Day():
+            return st.dates().map(date.isoformat)
         case RecurrenceRule():
             return RULES
     pytest.fail(f"there are no values of the kind of {field.name}")

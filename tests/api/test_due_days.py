@@ -1,0 +1,170 @@
+"""Tasks that are due all day: `due_day`, and bare dates as `due_date`."""
+
+from typing import Any
+
+import pytest
+
+from tests.factories import create_task
+from tests.harness import Service
+
+LAST_SECOND = "2030-01-31T22:59:59Z"  # in Berlin
+
+
+@pytest.fixture
+async def berlin(service: Service) -> Service:
+    """Alice lives there."""
+    await service.alice.patch("/user/me", {"time_zone": "Europe/Berlin"})
+    return service
+
+
+def due(task: dict[str, Any]) -> tuple[str | None, str | None]:
+    return task["due_date"], task["due_day"]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"due_day": "2030-01-31"},
+        {"due_date": "2030-01-31"},
+        {"due_date": "2030-01-31", "due_day": "2030-01-31"},
+        {"due_date": LAST_SECOND, "due_day": "2030-01-31"},
+        {"due_date": "2030-01-31T23:59:59+01:00", "due_day": "2030-01-31"},
+    ],
+)
+async def test_a_day_is_due_at_its_last_second_in_the_users_zone(berlin: Service, fields: dict[str, Any]) -> None:
+    task = await create_task(berlin.alice, **fields)
+    assert due(task) == (LAST_SECOND, "2030-01-31")
+    assert (await berlin.alice.get(f"/tasks/{task['id']}")).json == task
+    other = await create_task(berlin.alice)
+    changed = await berlin.alice.patch(f"/tasks/{other['id']}", fields)
+    assert (changed.status, *due(changed.json)) == (200, LAST_SECOND, "2030-01-31")
+    batch = [
+        {"op": "create", "fields": {"title": "x", **fields}},
+        {"op": "update", "id": other["id"], "fields": {"due_date": None}},
+        {"op": "update", "id": other["id"], "fields": fields},
+    ]
+    results = (await berlin.alice.post("/tasks/batch", {"operations": batch})).json["results"]
+    assert [result["status"] for result in results] == [201, 200, 200]
+    assert [due(result["task"]) for result in results] == [
+        (LAST_SECOND, "2030-01-31"), (None, None), (LAST_SECOND, "2030-01-31"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"due_date": "2030-01-31T12:00:00Z", "due_day": "2030-01-31"},
+        {"due_date": "2030-01-31T23:59:59Z", "due_day": "2030-01-31"},  # in another zone it is
+        {"due_date": "2030-01-30", "due_day": "2030-01-31"},
+        {"due_date": None, "due_day": "2030-01-31"},
+        {"due_date": "2030-01-31", "due_day": None},
+    ],
+)
+async def test_a_day_and_a_due_date_must_agree(berlin: Service, fields: dict[str, Any]) -> None:
+    task = await create_task(berlin.alice)
+    path = f"/tasks/{task['id']}"
+    batch = [
+        {"op": "create", "fields": {"title": "x", **fields}},
+        {"op": "update", "id": task["id"], "fields": fields},
+        {"op": "update", "id": task["id"], "fields": fields},
+        {"op": "update", "id": task["id"], "fields": {"title": "Later"}},
+    ]
+    for answer in (
+        await berlin.alice.post("/tasks", {"title": "x", **fields}),
+        await berlin.alice.patch(path, fields),
+    ):
+        assert (answer.status, list(answer.json["errors"])) == (422, ["due_day"])
+    results = (await berlin.alice.post("/tasks/batch", {"operations": batch})).json["results"]
+    assert [result["status"] for result in results] == [422, 422, 422, 200]
+    assert [list(result["error"]["errors"])[-1].rpartition(".")[2] for result in results[:3]] == ["due_day"] * 3
+    assert due((await berlin.alice.get(path)).json) == (None, None)
+
+
+@pytest.mark.parametrize("how", ["alone", "in a batch", "twice in a batch"])
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"due_date": LAST_SECOND}, None),
+        ({"due_date": "2030-01-31T23:59:59+01:00"}, None),
+        ({"due_day": "2030-01-31"}, None),
+        ({"due_date": LAST_SECOND, "due_day": "2030-01-31"}, None),
+        ({"due_date": LAST_SECOND, "due_day": None}, (LAST_SECOND, None)),
+        ({"due_date": "2030-01-31T12:00:00Z"}, ("2030-01-31T12:00:00Z", None)),
+        ({"due_date": "2030-02-01"}, ("2030-02-01T22:59:59Z", "2030-02-01")),
+        ({"due_day": "2030-07-01"}, ("2030-07-01T21:59:59Z", "2030-07-01")),
+        ({"due_day": None}, (None, None)),
+        ({"due_date": None}, (None, None)),
+        ({"due_date": None, "due_day": None}, (None, None)),
+        ({"priority": 1}, (LAST_SECOND, "2030-01-31")),
+    ],
+)
+async def test_what_an_update_makes_of_a_day(
+    berlin: Service, how: str, fields: dict[str, Any], expected: tuple[str | None, str | None] | None
+) -> None:
+    task = await create_task(berlin.alice, due_day="2030-01-31", description="d")
+    operation = {"op": "update", "id": task["id"], "fields": fields}
+    if how == "alone":
+        await berlin.alice.patch(f"/tasks/{task['id']}", fields)
+    else:
+        await berlin.alice.post("/tasks/batch", {"operations": [operation] * (2 if how[0] == "t" else 1)})
+    found = (await berlin.alice.get(f"/tasks/{task['id']}")).json
+    if expected is None:
+        assert found == task, "an equal value changes nothing"
+    else:
+        assert due(found) == expected
+        assert found["version"] == 2
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["2030-02-30", "2030-1-1", "20300101", "2030-W05-4", "0000-01-01", "10000-01-01", "", "x", 20300101, True, []],
+)
+@pytest.mark.parametrize("name", ["due_day", "due_date"])
+async def test_what_is_no_day_is_refused(service: Service, name: str, value: Any) -> None:
+    refused = await service.alice.post("/tasks", {"title": "x", name: value})
+    assert (refused.status, list(refused.json["errors"])) == (422, [name])
+
+
+@pytest.mark.parametrize(
+    ("zone", "day", "end"),
+    [
+        ("UTC", "0001-01-01", "0001-01-01T23:59:59Z"),
+        ("America/Los_Angeles", "9999-12-31", "9999-12-31T23:59:59Z"),  # no later moment has four digits of years
+        ("Pacific/Kiritimati", "2030-01-31", "2030-01-31T09:59:59Z"),
+        ("America/Sao_Paulo", "2018-11-03", "2018-11-04T02:59:59Z"),  # the next day begins at one o'clock
+        ("America/Sao_Paulo", "2018-02-17", "2018-02-18T02:59:59Z"),  # its last hour comes twice
+        ("Pacific/Apia", "2011-12-30", "2011-12-30T09:59:59Z"),  # there was no such day
+    ],
+)
+async def test_a_day_ends_when_it_does_in_its_zone(service: Service, zone: str, day: str, end: str) -> None:
+    await service.alice.patch("/user/me", {"time_zone": zone})
+    assert due(await create_task(service.alice, due_day=day)) == (end, day)
+
+
+async def test_of_anothers_task_its_owners_zone_counts(berlin: Service) -> None:
+    task = await create_task(berlin.alice)
+    await berlin.admin.patch("/user/me", {"time_zone": "America/New_York"})
+    answer = await berlin.admin.patch(f"/tasks/{task['id']}", {"due_day": "2030-01-31"})
+    assert due(answer.json) == (LAST_SECOND, "2030-01-31")
+
+
+@pytest.mark.parametrize("rule", ["FREQ=DAILY", "FREQ=DAILY;BYHOUR=9,17", "FREQ=HOURLY"])
+async def test_a_recurring_task_stays_all_day_when_the_clocks_change(berlin: Service, rule: str) -> None:
+    task = await create_task(berlin.alice, due_day="2030-03-30", recurrence=rule)
+    assert task["due_date"] == "2030-03-30T22:59:59Z"
+    await berlin.alice.patch(f"/tasks/{task['id']}", {"status": "completed"})
+    following = (await berlin.alice.get("/tasks?status=pending")).items
+    assert [due(one) for one in following] == [("2030-03-31T21:59:59Z", "2030-03-31")]
+    batch = [
+        {"op": "update", "id": following[0]["id"], "fields": {"status": status}} for status in ("blocked", "completed")
+    ]
+    await berlin.alice.post("/tasks/batch", {"operations": batch})
+    [following] = (await berlin.alice.get("/tasks?status=pending")).items
+    assert due(following) == ("2030-04-01T21:59:59Z", "2030-04-01")
+
+
+async def test_the_day_that_completes_a_task_is_the_one_that_is_counted_from(berlin: Service) -> None:
+    task = await create_task(berlin.alice, due_date="2030-01-31T12:00:00Z", recurrence="FREQ=WEEKLY")
+    await berlin.alice.patch(f"/tasks/{task['id']}", {"status": "completed", "due_day": "2030-03-01"})
+    [following] = (await berlin.alice.get("/tasks?status=pending")).items
+    assert due(following) == ("2030-03-08T22:59:59Z", "2030-03-08")
