@@ -1,7 +1,7 @@
 """Applies migrations: `tenfold migrate`, the tests and the development server all come through here."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -58,6 +58,41 @@ def pending(database_url: str) -> list[str]:
         return ahead[::-1]
 
     return asyncio.run(_in_connection(database_url, missing))
+
+
+def revisions(database_url: str) -> list[tuple[str, str, bool]]:
+    """Every revision that the code knows, oldest first: its name, what it adds, whether it is applied."""
+    left = set(pending(database_url))
+    scripts = list(ScriptDirectory.from_config(configuration()).walk_revisions())[::-1]
+    return [(script.revision, script.doc.splitlines()[0], script.revision not in left) for script in scripts]
+
+
+def connected_tiers(database_url: str, logins: Sequence[str]) -> list[tuple[str, str, int]]:
+    """Who works on the database now: application, login, how many connections.
+
+    Args:
+        logins: of tiers. A pooler's connections may have no other sign.
+    """
+
+    async def ask() -> list[tuple[str, str, int]]:
+        owner = await asyncpg.connect(database_url, server_settings={"application_name": "tenfold migrate"})
+        try:
+            rows = await owner.fetch(_CONNECTED, list(logins))
+        finally:
+            await owner.close()
+        return [(row["application"], row["login"], row["connections"]) for row in rows]
+
+    return asyncio.run(ask())
+
+
+_CONNECTED = """
+SELECT application_name AS application, usename::text AS login, count(*) AS connections
+FROM   pg_stat_activity
+WHERE  datname = current_database()
+AND    (application_name IN ('tenfold api', 'tenfold worker') OR usename = ANY ($1::text[]))
+GROUP  BY 1, 2
+ORDER  BY 1, 2
+"""
 
 
 def _with_config(database_url: str, act: Callable[[Config], None]) -> None:

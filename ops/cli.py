@@ -101,6 +101,10 @@ def migrate(
     revision: Annotated[str, typer.Argument(help="Where to go.")] = "head",
     down: Annotated[bool, typer.Option("--down", help="Go back to the revision; `base` removes everything.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask before going back.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Go back although API or workers are connected; says what will happen.")
+    ] = False,
+    list_: Annotated[bool, typer.Option("--list", help="Show all revisions, and change nothing.")] = False,
     forget_keys: Annotated[
         bool, typer.Option("--forget-keys", help="Refuse identities that were signed with an earlier key.")
     ] = False,
@@ -110,10 +114,12 @@ def migrate(
 ) -> None:
     """Bring the database's schema to a revision, and the tiers' logins and keys in line with the settings."""
     with told_plainly():
-        from ops.migrate import go_down, go_up
+        from ops.migrate import go_down, go_up, show_revisions
 
-        if down:
-            go_down(load_settings(), revision, confirmed=yes)
+        if list_:
+            show_revisions(load_settings())
+        elif down:
+            go_down(load_settings(), revision, confirmed=yes, forced=force)
         else:
             raise typer.Exit(go_up(load_settings(), revision, forget_keys=forget_keys, show_sql=show_sql))
 

@@ -12,8 +12,8 @@ from alembic.util import CommandError
 from sqlalchemy.exc import DBAPIError
 
 from core.settings import Settings
-from migrations.access import Access, give_access_now, missing_roles
-from migrations.run import downgrade, pending, upgrade
+from migrations.access import Access, give_access_now, logins_of, missing_roles
+from migrations.run import connected_tiers, downgrade, pending, revisions, upgrade
 from ops.faults import Fault
 
 LEFT_TO_DO = 3
@@ -70,10 +70,30 @@ def _hand_over(what: str, statements: list[str]) -> None:
     typer.echo()
 
 
-def go_down(settings: Settings, revision: str, *, confirmed: bool) -> None:
-    """Goes back to `revision`, which loses what later revisions had room for."""
+def go_down(settings: Settings, revision: str, *, confirmed: bool, forced: bool = False) -> None:
+    """Goes back to `revision`, which loses what later revisions had room for.
+
+    Args:
+        confirmed: nobody is asked.
+        forced: also while tiers are connected.
+    """
     if revision == "head":
         raise Fault("say where to go back to: tenfold migrate --down REVISION (`base` removes everything)")
+    with _told_plainly():
+        connected = [
+            f"{application or 'a pooler'} ({login}, {count} connection{'' if count == 1 else 's'})"
+            for application, login, count in connected_tiers(
+                settings.owner_url, [login.name for login in logins_of(settings)]
+            )
+        ]
+    told = f"connected to the database: {', '.join(connected)}"
+    if connected and not forced:
+        raise Fault(f"{told}. Stop them first; or repeat it with --force, which says what will happen to them")
+    if connected:
+        typer.echo(
+            f"{told}. Until it is migrated up again, the API will answer 503, and what was accepted waits; "
+            "work that is under way may fail, and begins anew then"
+        )
     if not confirmed:
         if not sys.stdin.isatty():
             raise Fault("going back can lose data: repeat it with --yes")
@@ -81,6 +101,14 @@ def go_down(settings: Settings, revision: str, *, confirmed: bool) -> None:
     with _told_plainly():
         downgrade(settings.owner_url, revision)
     typer.echo(f"the database is at {revision}")
+
+
+def show_revisions(settings: Settings) -> None:
+    """Prints every revision, oldest first, whether it is applied, and what it adds."""
+    with _told_plainly():
+        found = revisions(settings.owner_url)
+    for revision, what, is_applied in found:
+        typer.echo(f"{revision}  {'applied' if is_applied else 'to come':<7}  {what}")
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from redis.asyncio import Redis
 
 from core import metrics
 from core.cache import CacheInvalidator
-from core.database.faults import is_unavailable
+from core.database.faults import is_unavailable, may_be_stale
 from core.database.pools import Pool
 from core.logs import get_logger
 from core.outages import Outage, Outages, pause
@@ -149,6 +149,9 @@ def with_policy(job: Job, *, is_repeated: bool = True) -> Function:
                     log.exception("job failed")
                     raise
                 outage.noticed(error)
+                if may_be_stale(error):  # the next run asks on new connections
+                    for pool in (ctx["services"].pool, ctx["services"].snapshots):
+                        await pool.expire_connections()
                 if not is_repeated:
                     outcome = "postponed"
                     return None

@@ -50,6 +50,14 @@ def is_broken_connection(error: BaseException) -> bool:
     return isinstance(error, _BROKEN_CONNECTION) or _tells_closed_transport(error)
 
 
+def may_be_stale(error: BaseException) -> bool:
+    """Whether the session may be what the database knows no more, while a new one would be let in.
+
+    A session stays whom it was made for: of a role that was dropped and made again, it is still the one that is gone.
+    """
+    return is_schema_fault(error) or is_refused_login(error)
+
+
 def is_data_fault(error: BaseException) -> bool:
     """Whether the data is to blame: class 22 (data exception) or 23 (constraint violation), or refused unsent."""
     if isinstance(error, asyncpg.InterfaceError):

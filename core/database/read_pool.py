@@ -7,6 +7,7 @@ on reads wait no longer than a moment: one look at a time finds out when it answ
 
 import asyncio
 import contextlib
+import time
 from collections import deque
 from typing import Any
 
@@ -22,6 +23,10 @@ RETURNED_AFTER_READS = 1000
 READ_SECONDS = 3.0
 SUSPECT_WAIT_SECONDS = 0.25
 """For how long a read waits to see whether a server that seemed to hang answers after all."""
+
+
+RENEWAL_SECONDS = 1.0
+"""How often connections are renewed at the most while the server refuses what is asked on them."""
 
 
 class ReadPool:
@@ -49,6 +54,7 @@ class ReadPool:
         self._returning: set[asyncio.Task[None]] = set()
         self._looking: asyncio.Task[None] | None = None
         self._looked_since = 0.0
+        self._renewed_at = -RENEWAL_SECONDS
         self._outage = Outage("database, to read")
 
     async def fetch(self, sql: str, *arguments: Any) -> list[asyncpg.Record]:
@@ -140,6 +146,14 @@ class ReadPool:
         finally:
             if has_place:
                 self._places.give()
+
+    def renewal_is_due(self) -> bool:
+        """Whether connections may be renewed once more, because of what the server says of them; counted as done."""
+        now = time.monotonic()
+        if now - self._renewed_at < RENEWAL_SECONDS:
+            return False
+        self._renewed_at = now
+        return True
 
     async def expire_connections(self) -> None:
         """What is connected and idle is not used again."""

@@ -6,8 +6,9 @@ from typing import Any, TypeVar
 
 import asyncpg
 
-from core.database.faults import is_broken_connection, is_refused_login, is_schema_fault, is_transient
+from core.database.faults import is_broken_connection, is_refused_login, is_schema_fault, is_transient, may_be_stale
 from core.database.pools import AnyPool
+from core.database.read_pool import ReadPool
 from core.errors import DatabaseUnavailable, IdentityRefused, SchemaUnready
 
 T = TypeVar("T")
@@ -26,9 +27,10 @@ async def fetch_rows(pool: AnyPool, sql: str, *arguments: Any) -> list[asyncpg.R
         except Exception as error:
             if isinstance(error, TimeoutError):  # an OSError, too; who has waited for long does not wait twice
                 raise
-            if not is_broken_connection(error):
+            # After a restart of the server every pooled connection is broken, and says so only when used; likewise
+            # after roles were made anew. While the schema is missing, a read a second finds out.
+            if not is_broken_connection(error) and not (may_be_stale(error) and _renewal_is_due(pool)):
                 raise
-            # After a restart of the server every pooled connection is broken, and says so only when used.
             await pool.expire_connections()
             return await pool.fetch(sql, *arguments)
     except Exception as error:
@@ -40,6 +42,10 @@ async def fetch_rows(pool: AnyPool, sql: str, *arguments: Any) -> list[asyncpg.R
         if is_schema_fault(error):
             raise SchemaUnready("the database is being brought up to date") from error
         raise
+
+
+def _renewal_is_due(pool: AnyPool) -> bool:
+    return not isinstance(pool, ReadPool) or pool.renewal_is_due()
 
 
 async def fetch_row(pool: AnyPool, sql: str, *arguments: Any) -> asyncpg.Record | None:

@@ -98,6 +98,20 @@ def test_a_database_is_brought_up_and_down_and_up_again(tmp_path: Path, empty: d
     assert tenfold("migrate", cwd=tmp_path, **empty).stdout == first.stdout
 
 
+def test_revisions_are_listed_with_what_they_add_and_whether_they_are_applied(
+    tmp_path: Path, empty: dict[str, str]
+) -> None:
+    tenfold("migrate", "0002", cwd=tmp_path, **empty)
+    lines = tenfold("migrate", "--list", cwd=tmp_path, **empty).stdout.splitlines()
+    assert lines[:3] == [
+        "0001  applied  Users, sessions, tasks in partitions, jobs; roles, row-level security and grants.",
+        "0002  applied  Labels of tasks; imports, their row errors and what they brought; exports.",
+        "0003  to come  Recurring tasks, reminders, channels, events and their deliveries, notifications, runs of "
+        "maintenance.",
+    ]
+    assert [line.split()[1] for line in lines[3:]] == ["to"] * (len(lines) - 3)
+
+
 def test_going_back_wants_a_revision_and_a_yes(tmp_path: Path, empty: dict[str, str]) -> None:
     nowhere = tenfold("migrate", "--down", cwd=tmp_path, **empty)
     assert (nowhere.returncode, "say where to go back to" in nowhere.stderr) == (1, True)

@@ -64,6 +64,24 @@ async def test_a_fault_that_passes_is_tried_again_later(services: Services, erro
     assert counted("tenfold_job_retries_total", kind="failing") == before + 1
 
 
+@pytest.mark.parametrize("error", [TO_BE_MENDED[0], TO_BE_MENDED[3]], ids=lambda error: type(error).__name__)
+async def test_after_a_refusal_the_next_run_asks_on_a_new_connection(services: Services, error: Exception) -> None:
+    async def asking(services: Services, *, fails: bool) -> int:
+        pid: int = await services.pool.fetchval("SELECT pg_backend_pid()")
+        if fails:
+            raise error
+        return pid
+
+    async def failing(services: Services) -> None:
+        await asking(services, fails=True)
+
+    before = await asking(services, fails=False)
+    assert await asking(services, fails=False) == before
+    with pytest.raises(Retry):
+        await with_policy(failing).coroutine(context(services))
+    assert await asking(services, fails=False) != before
+
+
 @pytest.mark.parametrize("error", LASTING, ids=lambda error: type(error).__name__)
 async def test_a_fault_that_lasts_fails_the_job(services: Services, error: Exception) -> None:
     async def failing_for_good(_: Services) -> None:
