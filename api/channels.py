@@ -15,10 +15,10 @@ from api.keys import IDENTITY, POOL, SECRETS, SETTINGS
 from api.pages import PageQuery, page_by_id
 from api.writes.submission import build_command, perform
 from core import clock
-from core.channels.queries import ListedChannel, list_channels, read_channel
+from core.channels.queries import ChannelView, ListedChannel, list_channels, read_channel
 from core.channels.schemas import Channel, ChannelCreate, ChannelUpdate, ChannelWithSecret
 from core.channels.signatures import Secret
-from core.channels.targets import WEBHOOK, Target, read_target, require_public
+from core.channels.targets import WEBHOOK, Target, read_target, require_public, service_of_url
 from core.commands.kinds import (
     CREATE_CHANNEL,
     DELETE_CHANNEL,
@@ -52,6 +52,7 @@ async def create_channel(request: web.Request) -> web.Response:
     given = await read_json(request, _CREATE)
     target = await _target(request, given["url"], given.get("kind"))
     payload: CreateChannel = {
+        "name": given["name"],
         "kind": target.kind,
         "url": _sealed(request, target.url, "url"),
         "masked": target.masked,
@@ -90,6 +91,8 @@ async def update_channel(request: web.Request) -> web.Response:
     channel_id = _path_id(request)
     given = await read_json(request, _UPDATE)
     payload: UpdateChannel = {"id": channel_id}
+    if "name" in given:
+        payload["name"] = given["name"]
     if "events" in given:
         payload["events"] = given["events"]
     if "quiet_hours" in given:
@@ -100,6 +103,7 @@ async def update_channel(request: web.Request) -> web.Response:
         channel = await read_channel(request.app[POOL], request[IDENTITY].user_id, channel_id)
         if channel is None:
             raise _no_such_channel()
+        _refuse_other_kind(channel, given["url"])
         target = await _target(request, given["url"], channel.kind)
         payload["url"] = _sealed(request, target.url, "url")
         payload["masked"] = target.masked
@@ -149,6 +153,18 @@ async def _target(request: web.Request, url: str, kind: str | None) -> Target:
     except TargetRefused as error:
         raise invalid({"url": [str(error)]}) from None
     return target
+
+
+def _refuse_other_kind(channel: ChannelView, url: str) -> None:
+    """Refuses the address of a service for a webhook that was none of that service: it would mean nothing there."""
+    if channel.kind != WEBHOOK:
+        return
+    try:
+        kind = service_of_url(url)
+        if kind is not None and service_of_url(orjson.loads(channel.body)["url"]) != kind:
+            raise TargetRefused(f"That is an address of {kind}, and the kind of a channel stays: make a new channel.")
+    except TargetRefused as error:
+        raise invalid({"url": [str(error)]}) from None
 
 
 def _require_key(request: web.Request) -> None:
@@ -203,8 +219,9 @@ routes = [
         is_write=True,
         problems=(409, 503),
         description="A webhook of yours, signed as [Standard Webhooks](https://www.standardwebhooks.com) say, or a "
-        "service by its [Apprise](https://github.com/caronc/apprise) address: Slack, Microsoft Teams, e-mail, Discord, "
-        f"Telegram, ntfy and others. {_TOLD_ONCE} Addresses in private networks are refused.",
+        "service, by the address that it gives out or by its [Apprise](https://github.com/caronc/apprise) address: "
+        "Slack, Microsoft Teams, e-mail, Discord, Telegram, ntfy and others. "
+        f"{_TOLD_ONCE} Addresses in private networks are refused.",
     ),
     Endpoint(
         "GET",

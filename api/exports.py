@@ -5,7 +5,7 @@ from typing import Any
 
 import orjson
 from aiohttp import web
-from marshmallow import Schema, ValidationError, fields, pre_load, validate
+from marshmallow import Schema, ValidationError, fields, pre_load, validate, validates_schema
 
 from api.authority import still_admin
 from api.bodies import read_body, read_json
@@ -33,6 +33,13 @@ class ExportCreate(OrderedTaskFilters):
 
     format = String(required=True, validate=validate.OneOf(list(FORMATS)), metadata={"example": "csv"})
     user_id = user_id_filter()
+    bom = fields.Boolean(
+        load_default=False,
+        metadata={
+            "description": "whether a CSV begins with a byte order mark: spreadsheets take the file for UTF-8 by it",
+            "default": False,
+        },
+    )
 
     @pre_load
     def _as_parameters(self, data: Any, **_: Any) -> Any:
@@ -49,6 +56,11 @@ class ExportCreate(OrderedTaskFilters):
         if errors:
             raise ValidationError(errors)
         return parameters
+
+    @validates_schema
+    def _bom_of_csv(self, data: dict[str, Any], **_: Any) -> None:
+        if data.get("bom") and data.get("format") != "csv":
+            raise ValidationError("Only a CSV has one.", "bom")
 
 
 def _as_parameter(field: fields.Field[Any] | None, value: Any) -> Any:
@@ -75,6 +87,7 @@ class Export(Job):
     """An export: its job, what was ordered, and the file."""
 
     format = fields.String(required=True, validate=validate.OneOf(list(FORMATS)))
+    bom = fields.Boolean(required=True, metadata={"description": "whether it begins with a byte order mark"})
     filters = fields.Dict(
         keys=fields.String(), required=True, metadata={"description": "as they were ordered", "example": {"q": "tax"}}
     )
@@ -108,11 +121,13 @@ async def create_export(request: web.Request) -> web.Response:
     """`POST /exports`: 202 with the export, once it is on record."""
     given = await read_json(request, _CREATE)
     task_filter(given)  # refuses what the schema cannot
-    export_format = given.pop("format")
+    export_format, bom = given.pop("format"), given.pop("bom")
     filters = {name: value for name, value in given.items() if name != "sort_by_priority"}
     if "sort" in given or "sort_by_priority" in given:
         filters["sort"] = sort_name(given)
     payload: BeginExport = {"format": export_format, "filters": filters, "all_users": request[IDENTITY].is_admin}
+    if bom:
+        payload["bom"] = True
     command = build_command(request, BEGIN_EXPORT.of(payload))
     return await begin(
         request,
@@ -128,6 +143,7 @@ def _queued(export_id: str, created_at: str, payload: Mapping[str, Any]) -> byte
         {
             **queued_job(export_id, "export", created_at),
             "format": payload["format"],
+            "bom": payload.get("bom", False),
             "filters": payload["filters"],
             "rows": 0,
             "bytes": None,

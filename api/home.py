@@ -1,6 +1,7 @@
 """What stands at the root: what this service is, for programs and for people, and its icon."""
 
 import asyncio
+import re
 from functools import cache
 from pathlib import Path
 
@@ -18,6 +19,8 @@ from core.version import VERSION
 HTML = "text/html"
 STATIC = Path(__file__).parent / "static"
 ICONS = {"favicon.ico": "image/x-icon", "favicon.svg": "image/svg+xml"}
+# What messages link to, and has the same address for programs, without `/app`.
+_RESOURCE = re.compile(r"(tasks(/[0-9]{1,16})?|imports/[0-9a-f-]{36})/?\Z")
 _VARY = {"Vary": "Accept", "Cache-Control": "no-cache"}
 
 
@@ -47,8 +50,12 @@ async def get_home(request: web.Request) -> web.Response:
 
 
 async def get_app_page(request: web.Request) -> web.Response:
-    """`GET /app/…`: people's addresses, which messages link to."""
-    return link_page(request.app[SETTINGS], "There is no page for people at this address yet, only for programs.")
+    """`GET /app/…`: people's addresses, which messages link to. Nobody is logged in, so nothing of a task is shown."""
+    found = _RESOURCE.match(request.match_info.get("rest", ""))
+    more = None if found is None else (f"/{found[0].rstrip('/')}", "the same for programs (JSON), with a token")
+    return link_page(
+        request.app[SETTINGS], "There is no page for people at this address yet, only for programs.", more=more
+    )
 
 
 async def get_icon(request: web.Request) -> web.Response:

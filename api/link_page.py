@@ -32,16 +32,20 @@ _HEADERS = {
 }
 
 
-def link_page(settings: Settings, told: str, headers: dict[str, str] | None = None) -> web.Response:
+def link_page(
+    settings: Settings, told: str, headers: dict[str, str] | None = None, *, more: tuple[str, str] | None = None
+) -> web.Response:
     """The page.
 
     Args:
         settings: `public_url`, whose path stands before all addresses: they are good with a proxy and without.
         told: a sentence under the heading.
         headers: beside its own.
+        more: an address above the others, and what a person is told of it.
     """
     prefix = escape(settings.public_path)
-    links = "\n".join(f'<li><a href="{prefix}{path}">{path}</a>: {escape(text)}</li>' for _, path, text in LINKS)
+    shown = [*([more] if more else []), *((path, text) for _, path, text in LINKS)]
+    links = "\n".join(f'<li><a href="{prefix}{path}">{path}</a>: {escape(text)}</li>' for path, text in shown)
     page = f"""<!doctype html>
 <html lang="en">
 <head>

@@ -738,6 +738,8 @@ CREATE TABLE public.channels (
     failing_since timestamp with time zone,
     held_until timestamp with time zone,
     created_at timestamp with time zone DEFAULT now() NOT NULL,
+    name text,
+    CONSTRAINT channels_name_check CHECK (((char_length(name) >= 1) AND (char_length(name) <= 100))),
     CONSTRAINT channels_state_check CHECK ((state = ANY (ARRAY['active'::text, 'disabled'::text, 'deleted'::text])))
 );
 
@@ -809,6 +811,7 @@ CREATE TABLE public.exports (
     lease_until timestamp with time zone,
     expires_at timestamp with time zone,
     turn_at timestamp with time zone,
+    bom boolean DEFAULT false NOT NULL,
     CONSTRAINT exports_format_check CHECK ((format = ANY (ARRAY['csv'::text, 'ndjson'::text, 'json'::text, 'ics'::text])))
 );
 
@@ -1533,6 +1536,8 @@ GRANT SELECT(state) ON TABLE public.channels TO tenfold_api;
 GRANT SELECT(failing_since) ON TABLE public.channels TO tenfold_api;
 
 GRANT SELECT(created_at) ON TABLE public.channels TO tenfold_api;
+
+GRANT SELECT(name) ON TABLE public.channels TO tenfold_api;
 
 GRANT SELECT ON TABLE public.deliveries TO tenfold_api;
 GRANT SELECT,INSERT,DELETE,UPDATE ON TABLE public.deliveries TO tenfold_worker;

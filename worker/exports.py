@@ -169,7 +169,7 @@ async def _write(services: Services, export: ClaimedExport) -> bool:
             selection = Selection.of(None if export.all_users else export.user_id, export.filters)
             async with snapshot(services.snapshots) as connection:
                 progress.total = await count_tasks(connection, selection)
-                await write_file(connection, selection, export.format, progress.write, progress.count)
+                await write_file(connection, selection, export.format, progress.write, progress.count, bom=export.bom)
             await writer.commit()
     # Where this fails it may have been recorded all the same: maintenance deletes the file if it was not.
     if not await finish_export(

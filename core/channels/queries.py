@@ -8,11 +8,11 @@ from core.identity import ME, MY_ID
 
 CHANNEL_JSON = """
     (SELECT row_to_json(channel)::text
-     FROM   (SELECT c.id, c.kind, c.url_masked AS url, c.events, c.quiet_hours, c.state,
+     FROM   (SELECT c.id, c.name, c.kind, c.url_masked AS url, c.events, c.quiet_hours, c.state,
                     json_moment(c.failing_since)::json AS failing_since,
                     json_moment(c.created_at)::json AS created_at) AS channel)
 """
-_COLUMNS = "id, kind, url_masked, events, quiet_hours, state, failing_since, created_at"
+_COLUMNS = "id, name, kind, url_masked, events, quiet_hours, state, failing_since, created_at"
 
 _ONE = f"""
 SELECT {CHANNEL_JSON} AS channel, c.kind

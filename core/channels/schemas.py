@@ -7,6 +7,7 @@ from marshmallow import Schema, ValidationError, fields, validate, validates_sch
 
 from core.bounds import List, RequestSchema, String
 from core.channels.targets import KINDS, URL_MAXIMUM, WEBHOOK
+from core.tasks.values import NOT_BLANK, Text
 
 EVENTS = (
     "task.reminder",
@@ -19,6 +20,7 @@ EVENTS = (
 """What a channel can be told of."""
 
 TEST_EVENT = "channel.test"
+NAME_MAXIMUM = 100
 STATES = ("active", "disabled")
 _TIME_OF_DAY = re.compile(r"^([01][0-9]|2[0-3]):[0-5][0-9]\Z")
 
@@ -51,6 +53,20 @@ def _url(**kwargs: Any) -> String:
     )
 
 
+def _name(**kwargs: Any) -> Text:
+    return Text(
+        trim=True,
+        allow_none=True,
+        validate=validate.Length(1, NAME_MAXIMUM),
+        metadata={
+            "description": f"what its owner calls it: 1 to {NAME_MAXIMUM} characters after trimming",
+            "pattern": NOT_BLANK,
+            "example": "On call",
+        },
+        **kwargs,
+    )
+
+
 def _events(**kwargs: Any) -> List[Any]:
     return List(
         String(validate=validate.OneOf(EVENTS)),
@@ -75,9 +91,14 @@ class QuietHours(RequestSchema):
 class ChannelCreate(RequestSchema):
     """A new channel."""
 
+    name = _name(load_default=None)
     kind = String(
         validate=validate.OneOf(KINDS),
-        metadata={"description": "what the address itself says, unless given", "example": WEBHOOK},
+        metadata={
+            "description": "what the address itself says, unless given: by its scheme, or by the host of a service "
+            "that gives out addresses, such as Slack, Discord or Teams; `webhook` takes any as a receiver of one's own",
+            "example": WEBHOOK,
+        },
     )
     url = _url(required=True)
     events = _events(load_default=["task.reminder"])
@@ -85,8 +106,9 @@ class ChannelCreate(RequestSchema):
 
 
 class ChannelUpdate(RequestSchema):
-    """Changes of a channel: what is named is changed, `quiet_hours: null` clears them (RFC 7396)."""
+    """Changes of a channel: what is named is changed, null clears `name` and `quiet_hours` (RFC 7396)."""
 
+    name = _name()
     url = _url()
     events = _events()
     quiet_hours = fields.Nested(QuietHours, allow_none=True)
@@ -100,6 +122,7 @@ class Channel(Schema):
     """Where a user is told of events."""
 
     id = fields.Integer(required=True)
+    name = fields.String(required=True, allow_none=True, metadata={"example": "On call"})
     kind = fields.String(required=True, validate=validate.OneOf(KINDS), metadata={"example": WEBHOOK})
     url = fields.String(required=True, metadata={"description": "masked", "example": "https://example.com/***"})
     events = fields.List(fields.String(validate=validate.OneOf(EVENTS)), required=True)

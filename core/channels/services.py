@@ -6,6 +6,7 @@ name files are refused. A service's module is loaded when it is first used.
 
 import importlib
 import logging
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -77,11 +78,51 @@ SERVICES: dict[str, Service] = {
 }
 """Scheme → service."""
 
+# The hosts of addresses that services give out, whose paths Apprise understands.
+NATIVE_HOSTS = {
+    "hooks.slack.com": "slack",
+    "hooks.slack-gov.com": "slack",
+    "discord.com": "discord",
+    "discordapp.com": "discord",
+    "chat.googleapis.com": "gchat",
+    "ntfy.sh": "ntfys",
+    "api.flock.com": "flock",
+    "guilded.gg": "guilded",
+    "media.guilded.gg": "guilded",
+    "open.larksuite.com": "lark",
+    "api.ciscospark.com": "webex",
+    "webexapis.com": "webex",
+}
+"""Host → scheme."""
+_NATIVE_PATTERNS = (
+    (re.compile(r"(.+\.)?(logic\.azure\.(com|us|cn)|api\.powerplatform\.com)\Z"), "workflows"),  # Microsoft Teams
+    (re.compile(r"mattermost\..+"), "mmosts"),
+)
+# Discord's test versions give out addresses of their own, which mean the same.
+_TEST_HOSTS = re.compile(r"https://(ptb|canary)\.discord\.com/", re.IGNORECASE)
+# Microsoft has switched these off (Office 365 connectors, April 2026).
+_RETIRED_HOSTS = re.compile(r"(outlook\.office(365)?\.com|(.+\.)?webhook\.office\.com)\Z")
+
 # Parameters that name files, or make a service read or write files.
 REFUSED_PARAMETERS = frozenset(
     {"attach", "attach_as", "cert", "config", "include", "keyfile", "pgp", "pgpkey", "pgpprv", "pgppub",
      "pgppubkey", "pgpprvkey", "subfile", "template"}
 )  # fmt: skip
+
+
+def service_of_host(host: str) -> str | None:
+    """The service that gives out addresses of a host, in lower case; None: none that is known.
+
+    Raises:
+        TargetRefused: the service takes no messages there any more.
+    """
+    if _RETIRED_HOSTS.match(host):
+        raise TargetRefused(
+            "Microsoft has retired addresses of this kind (Office 365 connectors): make a workflow in Teams that "
+            "posts to the channel when a webhook request is received, and give its address."
+        )
+    host = host.removeprefix("ptb.").removeprefix("canary.") if host.endswith(".discord.com") else host
+    return NATIVE_HOSTS.get(host) or next((kind for pattern, kind in _NATIVE_PATTERNS if pattern.match(host)), None)
 
 
 def open_notifier(kind: str, url: str) -> Any:
@@ -101,7 +142,11 @@ def open_notifier(kind: str, url: str) -> Any:
     logging.getLogger("apprise").disabled = True  # its lines quote addresses
     try:
         native = url.lower().startswith("https://")
-        results = notifier.parse_native_url(url) if native else notifier.parse_url(url)
+        results = (
+            notifier.parse_native_url(_TEST_HOSTS.sub("https://discord.com/", url))
+            if native
+            else notifier.parse_url(url)
+        )
         if not results:
             raise ValueError(kind)
         _refuse_files(results)

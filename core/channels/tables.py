@@ -20,6 +20,8 @@ channels = sa.Table(
     sa.Column("failing_since", sa.TIMESTAMP(timezone=True)),
     sa.Column("held_until", sa.TIMESTAMP(timezone=True)),
     sa.Column("created_at", sa.TIMESTAMP(timezone=True), nullable=False, server_default=sa.func.now()),
+    sa.Column("name", sa.Text),
+    sa.CheckConstraint("char_length(name) BETWEEN 1 AND 100", name="name"),
     sa.CheckConstraint("state IN ('active', 'disabled', 'deleted')", name="state"),
     sa.Index("channels_user_id_id_idx", "user_id", "id"),
 )

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from yarl import URL
 
 from core.channels.addresses import NOT_PUBLIC, is_public, is_public_text, literal_address
-from core.channels.services import SERVICES, open_notifier
+from core.channels.services import SERVICES, open_notifier, service_of_host
 from core.errors import TargetRefused
 
 WEBHOOK = "webhook"
@@ -45,7 +45,8 @@ def read_target(url: str, kind: str | None = None) -> Target:
 
     Args:
         url: as the client gave it.
-        kind: one of `KINDS`; what the address itself says where it is None.
+        kind: one of `KINDS`; where it is None, what the address itself says: its scheme, or the host of a service that
+            gives out addresses, to which a plain webhook would mean nothing.
 
     Raises:
         TargetRefused: with a text for the client, which quotes nothing of the address.
@@ -53,16 +54,35 @@ def read_target(url: str, kind: str | None = None) -> Target:
     if len(url) > URL_MAXIMUM or any(ord(letter) <= 32 or ord(letter) == 127 for letter in url):
         raise TargetRefused(f"Not an address: at most {URL_MAXIMUM} characters, without blanks.")
     scheme = url.partition("://")[0].lower() if "://" in url else ""
-    kind = kind or (WEBHOOK if scheme in _WEB_SCHEMES else scheme)
+    is_told = kind is not None
+    kind = kind or (service_of_url(url) or WEBHOOK if scheme in _WEB_SCHEMES else scheme)
     if kind == WEBHOOK:
         return _read_webhook(url, scheme)
     if kind not in SERVICES:
         raise TargetRefused("The address must begin with https:// or http://, or with the name of a known service.")
     if scheme not in (kind, "https"):
-        raise TargetRefused(f"The address must begin with {kind}://.")
-    notifier = open_notifier(kind, url)
+        raise TargetRefused(f"The address must begin with {kind}://, or with https:// as the service gives it out.")
+    try:
+        notifier = open_notifier(kind, url)
+    except TargetRefused as error:
+        if is_told or scheme == kind:
+            raise
+        raise TargetRefused(f'{error} If it is a receiver of your own, say so: "kind": "webhook".') from None
     host = _host_of_service(kind, notifier)
     return Target(kind, url, f"{kind}://{'***@' + host if host else '***'}", host)
+
+
+def service_of_url(url: str) -> str | None:
+    """The kind of the service that has given out an address; None: it may be anybody's.
+
+    Raises:
+        TargetRefused: the service takes no messages there any more.
+    """
+    try:
+        host = URL(url).raw_host
+    except ValueError:
+        return None
+    return service_of_host(host.lower().rstrip(".")) if host else None
 
 
 def _read_webhook(url: str, scheme: str) -> Target:

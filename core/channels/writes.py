@@ -17,8 +17,8 @@ DELETED_AT_ONCE = 1000
 
 _CREATE = f"""
 WITH c AS (
-    INSERT INTO channels (user_id, kind, url_encrypted, url_masked, secrets_encrypted, events, quiet_hours)
-    VALUES ($1, $2, $3, $4, $5, $6::text[], $7::json)
+    INSERT INTO channels (user_id, kind, url_encrypted, url_masked, secrets_encrypted, events, quiet_hours, name)
+    VALUES ($1, $2, $3, $4, $5, $6::text[], $7::json, $8)
     RETURNING *
 )
 SELECT {CHANNEL_JSON} AS channel FROM c
@@ -33,6 +33,7 @@ WITH c AS (
            events        = coalesce($5::text[], events),
            quiet_hours   = CASE WHEN $6 THEN $7::json ELSE quiet_hours END,
            state         = coalesce($8, state),
+           name          = CASE WHEN $9 THEN $10 ELSE name END,
            failing_since = CASE WHEN $3 IS NULL AND $8 IS DISTINCT FROM 'active' THEN failing_since END,
            held_until    = CASE WHEN $3 IS NULL AND $8 IS DISTINCT FROM 'active' THEN held_until END
     WHERE  id = $2 AND user_id = $1 AND state <> 'deleted'
@@ -78,7 +79,8 @@ WITH event AS (
     RETURNING *
 )
 SELECT (SELECT row_to_json(delivery)::text
-        FROM   (SELECT d.id, d.channel_id, event.type AS event, d.state, d.attempts,
+        FROM   (SELECT d.id, d.channel_id, (SELECT name FROM channels WHERE id = $2) AS channel_name,
+                       event.type AS event, d.state, d.attempts,
                        json_moment(d.next_attempt_at)::json AS next_attempt_at, d.last_error,
                        json_moment(d.created_at)::json AS created_at) AS delivery)
 FROM   d, event
@@ -101,6 +103,7 @@ async def create_channels(connection: Connection, creations: Sequence[Operation[
             None if wanted["secret"] is None else [base64.b64decode(wanted["secret"])],
             wanted["events"],
             _json(wanted["quiet_hours"]),
+            wanted.get("name"),
         )
         effects.append(Effect(201, channel))
     return effects
@@ -121,6 +124,8 @@ async def update_channels(connection: Connection, updates: Sequence[Operation[Up
             "quiet_hours" in update,
             _json(update.get("quiet_hours")),
             update.get("state"),
+            "name" in update,
+            update.get("name"),
         )
         effects.append(Effect(200, channel) if channel is not None else _no_such_channel())
     return effects

@@ -170,6 +170,7 @@ class BeginExport(TypedDict):
     filters: dict[str, Any]
     """As `TaskFilter.from_query` takes them, and `sort`."""
     all_users: bool
+    bom: NotRequired[bool]
 
 
 class CancelExport(TypedDict):
@@ -223,10 +224,12 @@ class CreateChannel(TypedDict):
     """Sealed, as base64; no secret but a webhook's."""
     events: list[str]
     quiet_hours: dict[str, Any] | None
+    name: NotRequired[str | None]
 
 
 class UpdateChannel(TypedDict):
     id: int
+    name: NotRequired[str | None]
     events: NotRequired[list[str]]
     quiet_hours: NotRequired[dict[str, Any] | None]
     state: NotRequired[str]

@@ -44,9 +44,34 @@ def message_id(own: str | None, delivery_id: int) -> str:
     return f"msg_{delivery_id if own is None else own.replace('-', '')}"
 
 
-def webhook_body(event: str, created_at: str, data: str) -> bytes:
-    """The body of a webhook; `data` is finished JSON, and goes in as it is."""
-    return orjson.dumps({"type": event, "timestamp": created_at, "data": orjson.Fragment(data)})
+def link_of(public_url: str, event: str, task_id: int | None, data: str) -> str | None:
+    """Where a person sees what an event is about; None: nowhere, or the service does not know its own address.
+
+    Args:
+        public_url: as the settings have it; may be empty.
+        event: its type.
+        task_id: the task that it is about.
+        data: its data, as JSON.
+    """
+    if not public_url or event in ("channel.test", "task.deleted"):
+        return None
+    if event == "import.finished":
+        import_id = (orjson.loads(data).get("import") or {}).get("id")
+        return None if import_id is None else f"{public_url}/app/imports/{import_id}"
+    return f"{public_url}/app/tasks" if task_id is None else f"{public_url}/app/tasks/{task_id}"
+
+
+def webhook_body(event: str, created_at: str, data: str, link: str | None) -> bytes:
+    """The body of a webhook.
+
+    Args:
+        event: its type.
+        created_at: when it happened.
+        data: its data as finished JSON, an object that is not empty; it goes in as it is, with `url` at its end.
+        link: as `link_of` tells it.
+    """
+    with_url = f'{data.rstrip().removesuffix("}")},"url":{orjson.dumps(link).decode()}}}'
+    return orjson.dumps({"type": event, "timestamp": created_at, "data": orjson.Fragment(with_url)})
 
 
 def wanted_at(event: str, created_at: str, data: str) -> datetime:
@@ -55,14 +80,21 @@ def wanted_at(event: str, created_at: str, data: str) -> datetime:
     return datetime.fromisoformat(reminder["due_at"] if reminder else created_at)
 
 
-def message_of(event: str, data: str, zone: str) -> Message:
-    """An event in words; times in the user's time zone.
+def message_of(event: str, data: str, zone: str, link: str | None) -> Message:
+    """An event in words; times in the user's time zone. Of a long description the end is left out.
 
     Args:
         event: its type.
         data: its data, as JSON.
         zone: an IANA name; UTC stands in for one that is not known.
+        link: as `link_of` tells it.
     """
+    end = f"\n\n{link}" if link else ""
+    message = _words(event, data, zone, BODY_MAXIMUM - len(end))
+    return Message(message.title, message.body + end if message.body else link or "")
+
+
+def _words(event: str, data: str, zone: str, room: int) -> Message:
     content = orjson.loads(data)
     user_zone = zone_named(zone)
     if event == "channel.test":
@@ -70,12 +102,12 @@ def message_of(event: str, data: str, zone: str) -> Message:
     if event == "import.finished":
         return _import_message(content.get("import") or {})
     if "tasks" in content:
-        return _digest_message(content, user_zone)
+        return _digest_message(content, user_zone, room)
     task = content.get("task") or {}
     title = _one_line(task.get("title", ""))
     prefix = "Reminder" if event == "task.reminder" else _VERBS.get(event, event)
     lines = _task_lines(task, content.get("reminder") or {}, user_zone)
-    return Message(_cut(f"{prefix}: {title}", TITLE_MAXIMUM), _cut("\n".join(lines), BODY_MAXIMUM))
+    return Message(_cut(f"{prefix}: {title}", TITLE_MAXIMUM), _cut("\n".join(lines), room))
 
 
 def _import_message(found: dict[str, Any]) -> Message:
@@ -86,11 +118,11 @@ def _import_message(found: dict[str, Any]) -> Message:
     return Message(f"{what} {how}", "\n".join([*([f"File: {name}"] if name else []), *counts]))
 
 
-def _digest_message(content: dict[str, Any], zone: ZoneInfo) -> Message:
+def _digest_message(content: dict[str, Any], zone: ZoneInfo, room: int) -> Message:
     tasks = content["tasks"]
     total = content.get("total", len(tasks))
     lines: list[str] = []
-    room = BODY_MAXIMUM - len(f"and {total} more")
+    room -= len(f"and {total} more")
     for task in tasks:
         due = task.get("due_date")
         line = f"- {_one_line(task.get('title', ''))}" + (f", due {_moment(due, zone)}" if due else "")

@@ -9,7 +9,8 @@ from core.identity import ME, MY_ID
 
 DELIVERY_JSON = """
     (SELECT row_to_json(delivery)::text
-     FROM   (SELECT d.id, d.channel_id, d.event, d.state, d.attempts,
+     FROM   (SELECT d.id, d.channel_id, (SELECT c.name FROM channels AS c WHERE c.id = d.channel_id) AS channel_name,
+                    d.event, d.state, d.attempts,
                     json_moment(d.next_attempt_at)::json AS next_attempt_at, d.last_error,
                     json_moment(d.created_at)::json AS created_at) AS delivery)
 """

@@ -10,6 +10,7 @@ class Delivery(Schema):
 
     id = fields.Integer(required=True)
     channel_id = fields.Integer(required=True)
+    channel_name = fields.String(required=True, allow_none=True, metadata={"example": "On call"})
     event = fields.String(required=True, metadata={"example": "task.reminder"})
     state = fields.String(
         required=True,

@@ -4,6 +4,7 @@ A file is read in one transaction, from one snapshot.
 """
 
 import asyncio
+import codecs
 import contextlib
 from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass
@@ -104,7 +105,7 @@ async def count_tasks(connection: Connection, selection: Selection) -> int:
 
 
 async def write_file(
-    connection: Connection, selection: Selection, export_format: str, write: Write, count: Count
+    connection: Connection, selection: Selection, export_format: str, write: Write, count: Count, *, bom: bool = False
 ) -> None:
     """Renders the selected tasks.
 
@@ -114,7 +115,10 @@ async def write_file(
         export_format: a key of `FORMATS`.
         write: gets the file's bytes, piece by piece; PostgreSQL waits for it.
         count: told of rows as they are written.
+        bom: whether the file begins with a byte order mark, by which spreadsheets know UTF-8.
     """
+    if bom:
+        await write(codecs.BOM_UTF8)
     await _WRITERS[export_format](connection, selection, write, count)
 
 

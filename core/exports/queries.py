@@ -10,14 +10,14 @@ from core.jobs.queries import JOB_COLUMNS_JSON, JobView, ListedJob, fetch_newest
 
 _EXPORT_JSON = f"""
     (SELECT row_to_json(export)::text
-     FROM   (SELECT {JOB_COLUMNS_JSON}, j.format, j.filters, j.rows, j.bytes,
+     FROM   (SELECT {JOB_COLUMNS_JSON}, j.format, j.bom, j.filters, j.rows, j.bytes,
                     json_moment(CASE WHEN j.state = 'succeeded' THEN j.expires_at END)::json AS expires_at,
                     CASE WHEN j.state = 'succeeded' AND j.expires_at > now() THEN '/exports/' || j.id || '/file' END
                     AS file) AS export)
 """  # noqa: S608
 
 _JOINED = f"""
-    SELECT e.format, e.filters, e.all_users, e.rows, e.bytes, e.expires_at, e.object, e.etag, jobs.*
+    SELECT e.format, e.bom, e.filters, e.all_users, e.rows, e.bytes, e.expires_at, e.object, e.etag, jobs.*
     FROM   exports AS e JOIN jobs USING (id)
     WHERE  e.user_id = {MY_ID}
 """  # noqa: S608

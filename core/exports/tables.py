@@ -26,6 +26,8 @@ exports = sa.Table(
     sa.Column("expires_at", sa.TIMESTAMP(timezone=True)),
     # When an export of this user was last begun since this one was ordered. Null: none was.
     sa.Column("turn_at", sa.TIMESTAMP(timezone=True)),
+    # A CSV begins with a byte order mark.
+    sa.Column("bom", sa.Boolean, nullable=False, server_default=sa.false()),
     sa.CheckConstraint("format IN ('csv', 'ndjson', 'json', 'ics')", name="format"),
     sa.Index("exports_user_id_id_idx", "user_id", "id"),
     sa.Index("exports_user_id_idx", "user_id", postgresql_where=sa.text("object IS NOT NULL OR expires_at IS NULL")),

@@ -102,6 +102,7 @@ def export_tasks(
     q: Annotated[str | None, typer.Option("--search", "-q", help="Words in title or description.")] = None,
     sort: Annotated[str | None, typer.Option(help="Such as priority or -updated_at.")] = None,
     user_id: Annotated[int | None, typer.Option(help="One user's, for admins.")] = None,
+    bom: Annotated[bool, typer.Option("--bom", help="Begin a CSV with the mark that spreadsheets want.")] = False,
     export_id: Annotated[str | None, typer.Option("--id", help="Fetch an export that was ordered before.")] = None,
     server: ServerUrl = None,
     token: Token = None,
@@ -124,6 +125,7 @@ def export_tasks(
             "q": q,
             "sort": sort,
             "user_id": user_id,
+            "bom": bom or None,
         }
         filters = {name: value for name, value in given.items() if value is not None}
         export_format = "" if export_id is not None else format_of(output, format_)

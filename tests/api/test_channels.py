@@ -8,6 +8,8 @@ from tests.api.hooks import SLACK, make_channel
 from tests.conftest import MakeService
 from tests.harness import Service
 
+PASTED = "https://hooks.slack.com/services/T1JJ3T3L2/A1BRTD4JD/TIiajkdnlazkcOXrIdevi7FQ"
+
 # -- making channels
 
 
@@ -73,9 +75,34 @@ async def test_a_service_of_apprise_is_a_channel_without_a_secret(service: Servi
     assert (made["kind"], made["url"], "secret" in made) == ("slack", "slack://***", False)
 
 
-async def test_the_address_that_a_service_gives_out_is_understood(service: Service) -> None:
-    url = "https://hooks.slack.com/services/T1JJ3T3L2/A1BRTD4JD/TIiajkdnlazkcOXrIdevi7FQ"
-    assert (await make_channel(service.alice, url, kind="slack"))["kind"] == "slack"
+async def test_the_address_that_a_service_gives_out_is_known_by_its_host(service: Service) -> None:
+    for given in ({}, {"kind": "slack"}):
+        made = await make_channel(service.alice, PASTED, **given)
+        assert (made["kind"], made["url"], "secret" in made) == ("slack", "slack://***", False)
+    raw = await make_channel(service.alice, PASTED, kind="webhook")
+    assert (raw["kind"], raw["url"]) == ("webhook", "https://hooks.slack.com/***")
+    hook = await make_channel(service.alice, "https://example.com/hook")
+    answer = await service.alice.patch(f"/channels/{hook['id']}", {"url": PASTED})
+    assert (answer.status, list(answer.json["errors"])) == (422, ["url"])
+    assert "address of slack" in answer.json["errors"]["url"][0]
+    assert (await service.alice.patch(f"/channels/{raw['id']}", {"url": PASTED})).status == 200
+
+
+async def test_a_channel_has_a_name_which_its_deliveries_tell(service: Service) -> None:
+    made = await make_channel(service.alice, "https://example.com/hook", name="  On call ")
+    assert made["name"] == "On call"
+    path = f"/channels/{made['id']}"
+    assert (await service.alice.get(path)).json["name"] == "On call"
+    assert (await service.alice.post(f"{path}/test")).json["channel_name"] == "On call"
+    assert (await service.alice.patch(path, {"name": "Night"})).json["name"] == "Night"
+    assert (await service.alice.patch(path, {"events": ["task.created"]})).json["name"] == "Night"
+    assert [item["name"] for item in (await service.alice.get("/channels")).items] == ["Night"]
+    [delivery] = (await service.alice.get("/deliveries")).items
+    assert delivery["channel_name"] == "Night"
+    assert (await service.alice.patch(path, {"name": None})).json["name"] is None
+    for name in ("", " ", "x" * 101, 7, "a\0b"):
+        answer = await service.alice.patch(path, {"name": name})
+        assert (answer.status, list(answer.json["errors"])) == (422, ["name"]), name
 
 
 @pytest.mark.parametrize(

@@ -61,7 +61,10 @@ async def test_peoples_addresses_show_the_page_until_they_have_one(service: Serv
     address = URL(f"{service.base}{path}", encoded=True)
     page = await service.anonymous.get(address)
     assert (page.status, page.headers["Content-Type"]) == (200, "text/html; charset=utf-8")
-    assert links_of(page) == links_of(await service.anonymous.get("/", headers=BROWSER))
+    links = links_of(await service.anonymous.get("/", headers=BROWSER))
+    if "tasks" in path:  # where programs find the same
+        links.insert(1, "/tasks/7")
+    assert links_of(page) == links
     assert "script" not in page.body.decode()
 
 

@@ -6,7 +6,7 @@ from core import clock
 from core.channels.signatures import Secret, signed_headers, signing_secrets
 from core.channels.targets import WEBHOOK
 from core.deliveries.attempts import Attempt
-from core.deliveries.messages import message_of, webhook_body
+from core.deliveries.messages import link_of, message_of, webhook_body
 from core.deliveries.writes.claims import ClaimedDelivery
 from core.encryption import SecretBox
 from core.errors import SecretsUnavailable
@@ -23,6 +23,7 @@ class Transport:
 
     def __init__(self, settings: Settings) -> None:
         self._box = SecretBox.of(settings)
+        self._public_url = settings.public_url
         self._webhooks = WebhookClient(allow_private=settings.allow_private_targets)
         self._apprise = AppriseClient(allow_private=settings.allow_private_targets)
         self._opened: dict[tuple[int, str, bytes], str] = {}
@@ -60,11 +61,12 @@ class Transport:
     async def _send(self, delivery: ClaimedDelivery) -> Attempt:
         url = self.url(delivery)
         moment = clock.now()
+        link = link_of(self._public_url, delivery.event, delivery.task_id, delivery.data)
         if delivery.kind != WEBHOOK:
-            message = message_of(delivery.event, delivery.data, delivery.time_zone)
+            message = message_of(delivery.event, delivery.data, delivery.time_zone, link)
             return await self._apprise.send(delivery.kind, url, message)
         secrets = [Secret.load(self._open(delivery.user_id, "secret", one)) for one in delivery.secrets_encrypted]
-        body = webhook_body(delivery.event, delivery.created_at, delivery.data)
+        body = webhook_body(delivery.event, delivery.created_at, delivery.data, link)
         headers = signed_headers(signing_secrets(secrets, moment), delivery.message_id, moment, body)
         return await self._webhooks.post(url, headers, body)
 

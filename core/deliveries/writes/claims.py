@@ -68,7 +68,7 @@ WITH RECURSIVE waiting (channel_id, number) AS (
 SELECT looked.last_channel, looked.channels, d.id, d.channel_id, d.user_id, d.attempts, d.due_at,
        d.redelivered_at, d.message_id::text, c.kind, c.url_encrypted, c.secrets_encrypted, c.quiet_hours::text,
        c.state AS channel_state, u.time_zone,
-       e.type AS event, e.data::text,
+       e.type AS event, e.task_id, e.data::text,
        to_char(e.created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') AS created_at,
        e.type = 'task.reminder' AND e.task_id IS NOT NULL AND (NOT EXISTS (
            SELECT FROM tasks AS t
@@ -101,6 +101,7 @@ class ClaimedDelivery:
         secrets_encrypted: of a webhook, the newest first.
         is_disabled: whether its channel is disabled, or is being deleted.
         is_void: whether it is a reminder of a task that is not open any more, or was taken back.
+        task_id: that the event is about.
         data: of the event, as JSON.
         due_at: when it was to be sent; later than at first, if it was tried, put off, or claimed by a worker that died.
         redelivered_at: when its owner asked for it to be sent once more.
@@ -122,6 +123,7 @@ class ClaimedDelivery:
     is_disabled: bool
     is_void: bool
     event: str
+    task_id: int | None
     data: str
     created_at: str
     claimed_at: float
@@ -199,6 +201,7 @@ def _claimed(row: Any, claimed_at: float) -> ClaimedDelivery:
         is_disabled=row["channel_state"] != "active",
         is_void=row["is_void"],
         event=row["event"],
+        task_id=row["task_id"],
         data=row["data"],
         created_at=row["created_at"],
         claimed_at=claimed_at,

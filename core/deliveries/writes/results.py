@@ -42,13 +42,14 @@ WITH disabled AS (
     WHERE  state = 'active'
     AND    (id = ANY ($1::bigint[])
             OR id = ANY ($2::bigint[]) AND failing_since < now() - make_interval(days => $3))
-    RETURNING user_id, url_masked, id = ANY ($1::bigint[]) AS is_gone
+    RETURNING user_id, CASE WHEN name IS NULL THEN url_masked ELSE format('%s (%s)', name, url_masked) END AS told,
+              id = ANY ($1::bigint[]) AS is_gone
 ), told AS (
     INSERT INTO notifications (user_id, event, text)
     SELECT user_id, 'channel.disabled',
-           CASE WHEN is_gone THEN format('The channel %s was disabled: its receiver says that it is gone.', url_masked)
+           CASE WHEN is_gone THEN format('The channel %s was disabled: its receiver says that it is gone.', told)
                 ELSE format('The channel %s was disabled: nothing could be delivered to it for %s days.',
-                            url_masked, $3) END
+                            told, $3) END
     FROM   disabled
 )
 SELECT count(*) FROM disabled

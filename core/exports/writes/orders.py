@@ -15,10 +15,10 @@ from core.database.pools import Connection
 from core.jobs.outcomes import BEGUN
 
 _CREATE = """
-INSERT INTO exports (id, user_id, format, filters, all_users)
-SELECT e.id::uuid, e.user_id, e.format, e.filters::json, e.all_users
-FROM   unnest($1::text[], $2::bigint[], $3::text[], $4::text[], $5::boolean[])
-       AS e (id, user_id, format, filters, all_users)
+INSERT INTO exports (id, user_id, format, filters, all_users, bom)
+SELECT e.id::uuid, e.user_id, e.format, e.filters::json, e.all_users, e.bom
+FROM   unnest($1::text[], $2::bigint[], $3::text[], $4::text[], $5::boolean[], $6::boolean[])
+       AS e (id, user_id, format, filters, all_users, bom)
 """
 
 # A file is given up by letting it expire now; maintenance deletes it.
@@ -69,6 +69,7 @@ async def create_exports(connection: Connection, creations: Sequence[Operation[B
         [creation.payload["format"] for creation in begun],
         [orjson.dumps(creation.payload["filters"]).decode() for creation in begun],
         [creation.payload["all_users"] for creation in begun],
+        [creation.payload.get("bom", False) for creation in begun],
     )
     return [Effect(BEGUN) if is_allowed else forbidden() for is_allowed in are_allowed]
 

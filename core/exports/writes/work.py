@@ -27,6 +27,7 @@ class ClaimedExport:
     Attributes:
         owner: of the lease.
         attempts: how often it was claimed, this time included.
+        bom: whether the file begins with a byte order mark.
     """
 
     id: str
@@ -36,6 +37,7 @@ class ClaimedExport:
     format: str
     filters: dict[str, Any]
     attempts: int
+    bom: bool
 
 
 # Of a user's exports one runs at a time, so that nobody takes all places; and whoever has had a turn waits behind those
@@ -68,7 +70,7 @@ WITH next AS MATERIALIZED (
     FROM   claimed
     WHERE  j.id = claimed.id
 )
-SELECT id::text, user_id, all_users, format, filters::text, attempts, expires_at IS NOT NULL AS is_given_up
+SELECT id::text, user_id, all_users, format, filters::text, attempts, bom, expires_at IS NOT NULL AS is_given_up
 FROM   claimed
 """  # noqa: S608
 
@@ -151,6 +153,7 @@ async def claim_export(pool: Pool, owner: str) -> ClaimedExport | None:
         row["format"],
         orjson.loads(row["filters"]),
         row["attempts"],
+        row["bom"],
     )
 
 

@@ -1,6 +1,7 @@
 """The file of an export: whole, in parts, by its tag, and gone in the end; imported, it is the same tasks."""
 
 import asyncio
+import codecs
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from typing import Any
@@ -161,6 +162,25 @@ async def test_many_can_fetch_a_file_at_once(exporting: Service, export: dict[st
     answers = await asyncio.gather(*(exporting.alice.get(export["file"]) for _ in range(20)))
     assert {answer.body for answer in answers} == {answers[0].body}
     assert len(answers[0].body) == export["bytes"]
+
+
+async def test_a_csv_for_spreadsheets_begins_with_a_byte_order_mark_and_is_read_again(exporting: Service) -> None:
+    await create_tasks(exporting.alice, [{"title": "Überweisung"}])
+    plain = await fetched(exporting.alice, "csv", bom=False)
+    marked = await fetched(exporting.alice, "csv", bom=True)
+    assert marked.body == codecs.BOM_UTF8 + plain.body
+    shown = (await exporting.alice.get("/exports?limit=2")).items
+    assert [(export["bom"], export["rows"], export["bytes"]) for export in shown] == [
+        (True, 1, len(marked.body)),
+        (False, 1, len(plain.body)),
+    ]
+    answer = await exporting.bob.request("POST", "/imports", data=marked.body)
+    assert answer.status == 202, answer
+
+    async def arrived() -> Any:
+        return (await exporting.bob.get("/tasks")).items
+
+    assert [task["title"] for task in await eventually(arrived)] == ["Überweisung"]
 
 
 # -- there and back

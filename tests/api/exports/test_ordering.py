@@ -25,7 +25,7 @@ async def test_an_export_is_ordered_followed_and_fetched(exporting: Service) -> 
     assert answer.json == {
         "id": answer.json["id"], "kind": "export", "state": "queued", "created_at": answer.json["created_at"],
         "started_at": None, "finished_at": None, "progress": None, "status_code": None, "result": None, "error": None,
-        "format": "ndjson", "filters": {"priority": [2, 3], "sort": "-id"}, "rows": 0, "bytes": None,
+        "format": "ndjson", "bom": False, "filters": {"priority": [2, 3], "sort": "-id"}, "rows": 0, "bytes": None,
         "expires_at": None, "file": None,
     }  # fmt: skip
     export = await finished(exporting.alice, answer.json["id"])
@@ -70,6 +70,9 @@ async def test_filters_are_taken_as_json_and_as_a_query_says_them(exporting: Ser
         ({"format": "xml"}, "format"),
         ({"format": None}, "format"),
         ({"format": "csv", "limit": 5}, "limit"),
+        ({"format": "csv", "bom": "true"}, "bom"),
+        ({"format": "csv", "bom": None}, "bom"),
+        ({"format": "json", "bom": True}, "bom"),
         ({"format": "csv", "cursor": "x"}, "cursor"),
         ({"format": "csv", "priority": [0]}, "priority"),
         ({"format": "csv", "priority": []}, "priority"),

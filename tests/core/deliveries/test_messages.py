@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.channels.schemas import EVENTS, TEST_EVENT
-from core.deliveries.messages import BODY_MAXIMUM, TITLE_MAXIMUM, Message, message_of, webhook_body
+from core.deliveries.messages import BODY_MAXIMUM, TITLE_MAXIMUM, Message, link_of, message_of, webhook_body
 
 TASK = {
     "title": "Renew the\ncertificates",
@@ -19,18 +19,52 @@ TASK = {
 }
 
 
-def message(event: str, data: dict[str, Any], zone: str = "Europe/Berlin") -> Message:
-    return message_of(event, orjson.dumps(data).decode(), zone)
+def message(event: str, data: dict[str, Any], zone: str = "Europe/Berlin", *, link: str | None = None) -> Message:
+    return message_of(event, orjson.dumps(data).decode(), zone, link)
 
 
 def test_a_webhooks_body_has_the_data_as_it_is() -> None:
-    body = webhook_body("task.created", "2026-01-31T12:00:00.000000Z", '{"task": {"id": 9007199254740993}}')
-    assert b'{"task": {"id": 9007199254740993}}' in body
+    data = '{"task": {"id": 9007199254740993}}\n'
+    body = webhook_body("task.created", "2026-01-31T12:00:00.000000Z", data, "https://example.com/app/tasks/7")
+    assert b'{"task": {"id": 9007199254740993}' in body
     assert orjson.loads(body) == {
         "type": "task.created",
         "timestamp": "2026-01-31T12:00:00.000000Z",
-        "data": {"task": {"id": 9007199254740993}},
+        "data": {"task": {"id": 9007199254740993}, "url": "https://example.com/app/tasks/7"},
     }
+    assert orjson.loads(webhook_body("channel.test", "", '{"channel":{"id":1}}', None))["data"]["url"] is None
+
+
+@pytest.mark.parametrize(
+    ("event", "task_id", "data", "link"),
+    [
+        ("task.reminder", 7, "{}", "/app/tasks/7"),
+        ("task.updated", 7, "{}", "/app/tasks/7"),
+        ("task.deleted", 7, "{}", None),
+        ("task.reminder", None, '{"tasks": []}', "/app/tasks"),
+        ("import.finished", None, '{"import": {"id": "0197"}}', "/app/imports/0197"),
+        ("import.finished", None, '{"import": {}}', None),
+        ("channel.test", None, "{}", None),
+    ],
+)
+def test_people_are_told_where_to_see_it_where_the_service_knows_its_address(
+    event: str, task_id: int | None, data: str, link: str | None
+) -> None:
+    found = link_of("https://example.com/tenfold", event, task_id, data)
+    assert found == (None if link is None else f"https://example.com/tenfold{link}")
+    assert link_of("", event, task_id, data) is None
+
+
+@pytest.mark.parametrize("description", ["Two\nlines", "y" * 20_000, None])
+def test_a_link_stands_at_the_end_whole_whatever_stands_before_it(description: str | None) -> None:
+    link = "https://example.com/app/tasks/7"
+    found = message("task.created", {"task": {"title": "x", "description": description}}, link=link)
+    assert found.body.split("\n")[-1] == link
+    assert len(found.body) <= BODY_MAXIMUM
+    assert (description or "")[:100] in found.body
+    digest = message("task.reminder", {"tasks": [TASK | {"title": "x" * 255}] * 50, "total": 50}, link=link)
+    assert digest.body.endswith(f" more\n\n{link}")
+    assert len(digest.body) <= BODY_MAXIMUM
 
 
 def test_a_reminder_says_when_the_task_is_due_in_the_users_time_zone() -> None:
@@ -80,5 +114,5 @@ def test_a_date_beyond_the_calendar_is_told_as_it_is(due: str) -> None:
 @given(st.sampled_from([*EVENTS, TEST_EVENT]), st.text(), st.text(max_size=30))
 def test_no_text_and_no_time_zone_is_a_fault(event: str, text: str, zone: str) -> None:
     data = {"task": TASK | {"title": text, "description": text}}
-    found = message_of(event, orjson.dumps(data).decode(), zone)
+    found = message_of(event, orjson.dumps(data).decode(), zone, None)
     assert "\n" not in found.title

@@ -36,8 +36,18 @@ async def test_each_delivery_is_made_once(
     row = await row_of(owner, made[0])
     assert (row["attempts"], row["next_attempt_at"], row["lease_owner"], row["last_error"]) == (1, None, None, None)
     body = orjson.loads(hook.received[0].body)
-    assert (body["type"], body["data"]) == ("task.created", {"task": {"title": "a task"}})
+    assert (body["type"], body["data"]) == ("task.created", {"task": {"title": "a task"}, "url": None})
     assert datetime.fromisoformat(body["timestamp"]).tzinfo is not None
+
+
+async def test_a_webhook_is_told_where_people_see_the_task(
+    services: Services, owner: asyncpg.Connection, alice: int, hook: Receiver
+) -> None:
+    at_home = replace(services, settings=replace(services.settings, public_url="https://example.com/tenfold"))
+    await events(owner, alice, await channel(at_home, owner, alice, hook.url), task_id=7)
+    await deliver(at_home)
+    [received] = hook.received
+    assert orjson.loads(received.body)["data"]["url"] == "https://example.com/tenfold/app/tasks/7"
 
 
 async def test_four_workers_share_the_work_and_nothing_is_sent_twice(

@@ -23,6 +23,7 @@ DELIVERY = ClaimedDelivery(
     is_disabled=False,
     is_void=False,
     event="task.created",
+    task_id=None,
     data="{}",
     created_at="2026-01-31T17:00:00+00:00",
     claimed_at=time.monotonic(),

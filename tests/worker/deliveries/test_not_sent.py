@@ -28,13 +28,14 @@ async def test_a_receiver_that_is_gone_disables_its_channel_and_its_user_is_told
     services: Services, owner: asyncpg.Connection, alice: int, hook: Receiver
 ) -> None:
     hook.answers(410)
-    channel_id = await channel(services, owner, alice, hook.url)
+    channel_id = await channel(services, owner, alice, hook.url, name="On call")
     [one] = await events(owner, alice, channel_id)
     await deliver(services)
     assert (await channel_row(owner, channel_id))["state"] == "disabled"
     assert (await row_of(owner, one))["state"] == "dead"
     [told] = await owner.fetch("SELECT * FROM notifications WHERE user_id = $1", alice)
     assert (told["event"], "gone" in told["text"]) == ("channel.disabled", True)
+    assert "On call (http://masked/***)" in told["text"]
 
 
 async def test_a_receiver_that_is_gone_disables_its_channel_also_if_something_else_has_just_arrived(

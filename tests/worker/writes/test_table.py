@@ -34,6 +34,7 @@ ON_THE_WIRE: list[tuple[str, str, object]] = [
     ),
     ("session.revoke", f'{{"session_id":"{EXPORT}"}}', ("user", 7)),
     ("export", '{"format":"csv","filters":{"status":["pending"],"sort":"created_at"},"all_users":false}', ("job", JOB)),
+    ("export", '{"format":"csv","filters":{},"all_users":false,"bom":true}', ("job", JOB)),
     ("export.cancel", f'{{"id":"{EXPORT}"}}', ("job", EXPORT)),
     ("export.cancel", f'{{"id":"{EXPORT}","with_file":true}}', ("job", EXPORT)),
     (
@@ -48,6 +49,12 @@ ON_THE_WIRE: list[tuple[str, str, object]] = [
         '{"kind":"webhook","url":"c2VhbGVk","masked":"https://…","secret":null,"events":[],"quiet_hours":null}',
         ("user", 7),
     ),
+    (
+        "channel.create",
+        '{"kind":"slack","url":"c2VhbGVk","masked":"…","secret":null,"events":[],"quiet_hours":null,"name":"On call"}',
+        ("user", 7),
+    ),
+    ("channel.update", '{"id":3,"name":null}', ("user", 7)),
     ("channel.update", '{"id":3,"state":"active","url":"c2VhbGVk","masked":"https://…"}', ("user", 7)),
     ("channel.rotate", '{"id":3,"secret":"c2VhbGVk"}', ("user", 7)),
     ("channel.delete", '{"id":3}', ("user", 7)),

@@ -14,7 +14,7 @@ TASK: dict[str, Any] = {
     "id": 7, "version": 3, "title": "a  b", "description": " c", "priority": 10, "status": "blocked",
     "due_date": datetime(2030, 1, 1, 10, 0, 0, 5, tzinfo=UTC), "labels": ["x  y"], "created_at": MADE,
     "updated_at": MADE, "completed_at": None, "recurrence": "FREQ=WEEKLY;UNTIL=20301231",
-    "recurrence_from": "due_date", "reminder_rules": None, "time_zone": "Europe/Berlin", "reminders_due_at": None,
+    "recurrence_from": "due_date", "due_day": None, "reminder_rules": None, "time_zone": "Europe/Berlin", "reminders_due_at": None,
 }  # fmt: skip
 
 

@@ -1,0 +1,4 @@
+ALTER TABLE exports DROP COLUMN bom;
+
+ALTER TABLE channels DROP COLUMN name;
+
