@@ -30,7 +30,6 @@ PROBLEMS: dict[str, tuple[int, str]] = {
     "export-expired": (410, "The file is not kept any more"),
     "method-not-allowed": (405, "The method is not allowed here"),
     "request-timeout": (408, "The body did not come in time"),
-    "not-ready": (409, "It is not there yet"),
     "no-secret": (409, "There is no secret"),
     "payload-too-large": (413, "The body is too large"),
     "uri-too-long": (414, "The address is too long"),

@@ -198,3 +198,18 @@ class ImportPreview(Schema):
 
     items = fields.List(fields.Nested(PreviewedTask), required=True)
     next_cursor = fields.String(required=True, allow_none=True)
+
+
+class ImportUndone(Schema):
+    """What became of the tasks that an import has made or changed."""
+
+    import_id = fields.UUID(required=True)
+    deleted = fields.Integer(required=True, metadata={"description": "tasks that it has made"})
+    changed = fields.Integer(
+        required=True, metadata={"description": "tasks that it has made, which stay: they were changed since"}
+    )
+    gone = fields.Integer(required=True, metadata={"description": "tasks that it has made, which had gone before"})
+    updated = fields.Integer(
+        required=True,
+        metadata={"description": "rows that changed tasks of before, which stay as they are"},
+    )

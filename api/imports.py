@@ -1,6 +1,7 @@
 """Imports over HTTP: a file is stored as it arrives, an import ordered as a command, and carried on by workers."""
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import orjson
@@ -10,29 +11,41 @@ from api.bodies import read_body
 from api.endpoints import Endpoint
 from api.http import invalid, read_query
 from api.import_jobs import find_import, queued_import
-from api.import_schemas import Import, ImportPage, ImportQuery
+from api.import_schemas import Import, ImportPage, ImportQuery, ImportUndone
 from api.keys import IDENTITY, POOL, SETTINGS, STORAGE, UPLOADS
-from api.long_jobs import page_of_jobs, path_job_id, when_ended
+from api.long_jobs import (
+    LONG_POLL_FIRST_SECONDS,
+    LONG_POLL_LONGEST_SECONDS,
+    page_of_jobs,
+    path_job_id,
+    when_ended,
+)
 from api.pages import PageQuery
 from api.uploads import quota_problem, receive, refused
-from api.writes.submission import begin, build_command, perform, read_idempotency_key
-from core.commands.kinds import BEGIN_IMPORT, CANCEL_IMPORT, BeginImport
+from api.writes.submission import (
+    answer,
+    begin,
+    build_command,
+    perform,
+    queued_job,
+    read_idempotency_key,
+    read_preference,
+)
+from core.commands.effects import Outcome
+from core.commands.kinds import BEGIN_IMPORT, CANCEL_IMPORT, UNDO_IMPORT, BeginImport
 from core.database.reads import within
 from core.errors import DatabaseUnavailable, QueueUnavailable, StorageUnavailable
 from core.formats.own_lists import SEND_THE_ROWS, is_list_about_rows
 from core.formats.registry import FORMATS, recognise
 from core.formats.rows import Head
 from core.ids import job_id_for_key, new_job_id
-from core.imports.queries import (
-    list_imports,
-    read_import,
-)
-from core.jobs.queries import read_job
+from core.imports.queries import list_imports, read_import
+from core.jobs.outcomes import BEGUN
+from core.jobs.queries import find_outcome, read_job
 from core.logs import get_logger
 from core.quotas.queries import read_held
 from core.quotas.refusals import refusal_of
 
-CSV = "text/csv"
 ANY_CSV = "csv"
 CERTAIN = 3
 HELD_SECONDS = 1.0
@@ -162,6 +175,47 @@ async def cancel_import(request: web.Request) -> web.Response:
     return await perform(request, build_command(request, CANCEL_IMPORT.of({"id": import_id})))
 
 
+async def undo_import(request: web.Request) -> web.Response:
+    """`DELETE /imports/{id}/tasks`: takes back what the import has made and nobody has changed since."""
+    import_id = path_job_id(request, noun="import")
+    await read_body(request)
+    command = build_command(request, UNDO_IMPORT.of({"id": import_id}))
+    preference = read_preference(request, longest=request.app[SETTINGS].write_wait_seconds)
+    deadline = asyncio.get_running_loop().time() + preference.wait
+    pool = request.app[POOL]
+    response = await begin(
+        request,
+        command,
+        queued=orjson.dumps(queued_job(command.id, command.kind, command.created_at)),
+        read=lambda: read_job(pool, command.user_id, command.id),
+        path="/jobs",
+    )
+    if response.status != 202 or preference.respond_async:
+        return response
+    outcome = await _outcome_by(deadline, lambda: find_outcome(pool, command))
+    if outcome is None:
+        return response
+    ended = answer(request, outcome)
+    if preference.applied is not None:
+        ended.headers["Preference-Applied"] = preference.applied
+    return ended
+
+
+async def _outcome_by(deadline: float, find: Callable[[], Awaitable[Outcome | None]]) -> Outcome | None:
+    """What a job came to, if it ends in time and the database can tell."""
+    pause = LONG_POLL_FIRST_SECONDS
+    while (left := deadline - asyncio.get_running_loop().time()) > 0:
+        await asyncio.sleep(min(pause, left))
+        pause = min(2 * pause, LONG_POLL_LONGEST_SECONDS)
+        try:
+            outcome = await find()
+        except DatabaseUnavailable:
+            return None
+        if outcome is not None and outcome.status_code != BEGUN:
+            return outcome
+    return None
+
+
 # -- reading --------------------------------------------------------------------------------------------------
 
 
@@ -227,5 +281,18 @@ routes = [
         problems=(404, 409, 413),
         description="It stops within a chunk; what was imported so far stays.",
         path_id="uuid",
+    ),
+    Endpoint(
+        "DELETE",
+        "/imports/{id}/tasks",
+        undo_import,
+        "Take an import back",
+        {200: ImportUndone},
+        is_write=True,
+        problems=(404, 409, 413),
+        description="A job that deletes the tasks which the import has made and nobody has changed since. Tasks that "
+        "it has changed stay as they are. While the import has not ended, or is being taken back, the answer is 409.",
+        path_id="uuid",
+        answer_headers=("Retry-After",),
     ),
 ]

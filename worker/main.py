@@ -29,6 +29,7 @@ from worker.imports import run_imports
 from worker.maintenance.runs import run_maintenance, schedule
 from worker.reminders import plan_reminders, send_due_reminders
 from worker.runner import Job, QueueOfJobs, Services, serve_queue, with_policy
+from worker.undos import run_undos
 from worker.writes.lanes import drain_lane, look_again
 
 # Work on these queues is claimed: under a lease, whose loss interrupts it, or in small steps. This is only the end of
@@ -70,7 +71,9 @@ QUEUES_OF_JOBS: dict[str, QueueOfJobs] = {
         lease_seconds=DRAIN_LEASE_SECONDS,
         after_job=look_again,
     ),
-    "bulk": QueueOfJobs(BULK_QUEUE, jobs=(run_imports, run_exports), timeout_seconds=LONGEST_BULK_SECONDS, max_jobs=8),
+    "bulk": QueueOfJobs(
+        BULK_QUEUE, jobs=(run_imports, run_undos, run_exports), timeout_seconds=LONGEST_BULK_SECONDS, max_jobs=8
+    ),
     "time": QueueOfJobs(TIME_QUEUE, jobs=TIMED_JOBS, cron=clockwork, timeout_seconds=LONGEST_BULK_SECONDS, max_jobs=4),
     "maintenance": QueueOfJobs(
         MAINTENANCE_QUEUE,

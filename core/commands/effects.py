@@ -19,6 +19,7 @@ REJECTIONS: dict[str, tuple[int, str]] = {
     "quota-exceeded": (409, "A quota is used up"),
     "channel-disabled": (409, "The channel is disabled"),
     "partition-conflict": (409, "The partition cannot be changed"),
+    "not-ready": (409, "It is not there yet"),
     "job-not-cancellable": (409, "The job cannot be cancelled"),
     "import-empty": (422, "The file holds nothing to import"),
     "import-unreadable": (422, "The file cannot be read"),

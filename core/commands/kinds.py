@@ -194,6 +194,11 @@ class CancelImport(TypedDict):
     id: str
 
 
+class UndoImport(TypedDict):
+    id: str
+    """Of the import."""
+
+
 class OrderMaintenance(TypedDict):
     name: str
     arguments: NotRequired[dict[str, Any]]
@@ -203,6 +208,7 @@ BEGIN_EXPORT = Kind[BeginExport]("export")
 CANCEL_EXPORT = Kind[CancelExport]("export.cancel")
 BEGIN_IMPORT = Kind[BeginImport]("import")
 CANCEL_IMPORT = Kind[CancelImport]("import.cancel")
+UNDO_IMPORT = Kind[UndoImport]("import.undo")
 ORDER_MAINTENANCE = Kind[OrderMaintenance]("maintenance")
 
 LONG_WORK: dict[str, Kind[CancelExport] | Kind[CancelImport]] = {

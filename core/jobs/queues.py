@@ -23,6 +23,7 @@ class Call:
 
 
 RUN_IMPORTS = Call(BULK_QUEUE, "run_imports")
+RUN_UNDOS = Call(BULK_QUEUE, "run_undos")
 RUN_EXPORTS = Call(BULK_QUEUE, "run_exports")
 DELIVER = Call(TIME_QUEUE, "deliver")
 RUN_MAINTENANCE = Call(MAINTENANCE_QUEUE, "run_maintenance")

@@ -92,6 +92,40 @@ class Running:
         assert sorted(row["row"] for row in errors) == [n for n in range(1, ROWS + 1) if n % EVERY_BAD == 0]
         assert not list((self._system.folder / "home" / "objects").rglob("imports/*-*")), "the upload is still there"
 
+    async def take_back(self) -> str:
+        """Orders it, and tells the job's address."""
+        headers = self._headers | {"Prefer": "respond-async"}
+        async with self._session.delete(f"{self._system.url}/imports/{self.id}/tasks", headers=headers) as answer:
+            assert answer.status == 202, await answer.text()
+            return f"{self._system.url}{answer.headers['Location']}"
+
+    async def job(self, address: str) -> dict[str, Any] | None:
+        """The job; None where it cannot be told just now."""
+        async with self._session.get(address, headers=self._headers) as answer:
+            assert answer.status in (200, 503), await answer.text()
+            return await answer.json() if answer.status == 200 else None
+
+    async def change(self, every: int) -> int:
+        """Changes some of its tasks; returns how many."""
+        owner = await asyncpg.connect(self._system.postgres.superuser_url())
+        try:
+            changed = await owner.execute(
+                "UPDATE tasks SET priority = 1, version = version + 1 WHERE user_id = $1 AND id % $2 = 0",
+                self._user.id,
+                every,
+            )
+        finally:
+            await owner.close()
+        return int(changed.rpartition(" ")[2])
+
+    async def tasks_left(self) -> int:
+        owner = await asyncpg.connect(self._system.postgres.superuser_url())
+        try:
+            left: int = await owner.fetchval("SELECT count(*) FROM tasks WHERE user_id = $1", self._user.id)
+        finally:
+            await owner.close()
+        return left
+
 
 @pytest.fixture
 async def running(system: Installation) -> AsyncIterator[Running]:
@@ -175,3 +209,47 @@ async def test_two_workers_share_imports_and_one_is_killed(system: Installation,
     await running.more_than(0)
     first.kill()
     await running.check()
+
+
+async def test_workers_are_killed_while_an_import_is_taken_back(system: Installation, running: Running) -> None:
+    worker = await system.start_worker()
+    await running.send()
+    await running.check()
+    changed = await running.change(every=97)
+    address = await running.take_back()
+    done = 0
+    for _ in range(TIMES):
+        done = await more_of(running, address, done)
+        worker.kill()
+        worker = await system.start_worker()
+    job = await ended(running, address)
+    made = ROWS - ROWS // EVERY_BAD
+    assert (job["state"], job["status_code"]) == ("succeeded", 200)
+    assert job["result"] == {
+        "import_id": running.id, "deleted": made - changed, "changed": changed, "gone": 0, "updated": 0,
+    }  # fmt: skip
+    assert await running.tasks_left() == changed
+
+
+async def more_of(running: Running, address: str, done: int) -> int:
+    """Waits until more tasks were looked at; returns how many."""
+    deadline = time.monotonic() + ENDS_WITHIN_SECONDS
+    while True:
+        job = await running.job(address)
+        if job is not None:
+            assert not job["finished_at"], "it had ended before it was disturbed: send a larger file"
+            if job["progress"] is not None and job["progress"]["done"] > done:
+                passed: int = job["progress"]["done"]
+                return passed
+        assert time.monotonic() < deadline, job
+        await asyncio.sleep(LOOK_SECONDS)
+
+
+async def ended(running: Running, address: str) -> dict[str, Any]:
+    deadline = time.monotonic() + ENDS_WITHIN_SECONDS
+    while True:
+        job = await running.job(address)
+        if job is not None and job["finished_at"]:
+            return job
+        assert time.monotonic() < deadline, job
+        await asyncio.sleep(LOOK_SECONDS)

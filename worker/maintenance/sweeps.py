@@ -13,8 +13,9 @@ from core.database.faults import is_unavailable
 from core.exports.waiting import expired_files, exports_wait
 from core.exports.writes.work import forget_files
 from core.imports.waiting import ended_imports, imports_wait
+from core.imports.writes.undos import undos_wait
 from core.imports.writes.work import clean_up_after
-from core.jobs.queues import BULK_QUEUE, RUN_EXPORTS, RUN_IMPORTS, call_worker
+from core.jobs.queues import BULK_QUEUE, RUN_EXPORTS, RUN_IMPORTS, RUN_UNDOS, call_worker
 from core.logs import get_logger
 from core.maintenance.writes.runs import record_sweep
 from worker.maintenance.faults import will_pass
@@ -54,9 +55,10 @@ async def sweep_exports(services: Services) -> int:
 
 
 async def sweep_imports(services: Services) -> int:
-    """Calls workers for imports that nobody carries on, and cleans up after those that have ended."""
-    if await imports_wait(services.pool) and await services.queue.zcard(BULK_QUEUE) < CALLS_MAXIMUM:
-        await call_worker(services.queue, RUN_IMPORTS)
+    """Calls workers for imports that nobody carries on or takes back, and cleans up after those that have ended."""
+    for call, wait in ((RUN_IMPORTS, imports_wait), (RUN_UNDOS, undos_wait)):
+        if await wait(services.pool) and await services.queue.zcard(BULK_QUEUE) < CALLS_MAXIMUM:
+            await call_worker(services.queue, call)
     ended = await ended_imports(services.pool)
     for one in ended:
         await clean_up_after(services.pool, services.storage, one)

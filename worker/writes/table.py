@@ -13,7 +13,8 @@ from core.deliveries.writes.orders import redeliver
 from core.exports.writes.orders import cancel_exports, create_exports
 from core.ids import MAXIMUM_ID, is_job_id
 from core.imports.writes.orders import cancel_imports, create_imports
-from core.jobs.queues import DELIVER, RUN_EXPORTS, RUN_IMPORTS, RUN_MAINTENANCE, Call
+from core.imports.writes.undos import begin_undos
+from core.jobs.queues import DELIVER, RUN_EXPORTS, RUN_IMPORTS, RUN_MAINTENANCE, RUN_UNDOS, Call
 from core.maintenance.writes.orders import order_maintenance
 from core.notifications.writes import mark_all_notifications, mark_notifications
 from core.quotas.checks import Quotas
@@ -95,6 +96,7 @@ _TABLE = (
     Write(kinds.CANCEL_EXPORT, cancel_exports, _job),
     Write(kinds.BEGIN_IMPORT, create_imports, _new_job, Quotas.refuse_imports, RUN_IMPORTS),
     Write(kinds.CANCEL_IMPORT, cancel_imports, _job),
+    Write(kinds.UNDO_IMPORT, begin_undos, _job, wakes=RUN_UNDOS),
     Write(kinds.ORDER_MAINTENANCE, order_maintenance, _new_job, Quotas.refuse_maintenance, RUN_MAINTENANCE),
     Write(kinds.CREATE_CHANNEL, create_channels, _user, Quotas.refuse_channels),
     Write(kinds.UPDATE_CHANNEL, update_channels, _user),

@@ -12,7 +12,7 @@ from arq import cron
 from arq.cron import CronJob
 
 from core.commands import kinds
-from core.jobs.queues import DELIVER, QUEUES, RUN_EXPORTS, RUN_IMPORTS, RUN_MAINTENANCE
+from core.jobs.queues import DELIVER, QUEUES, RUN_EXPORTS, RUN_IMPORTS, RUN_MAINTENANCE, RUN_UNDOS
 from tests.worker.runner.harness import TEST_QUEUE
 from worker.main import QUEUES_OF_JOBS
 from worker.maintenance.runs import ONCE_A_TICK
@@ -100,7 +100,7 @@ def test_the_api_asks_for_every_kind_of_command_that_is_declared() -> None:
 def test_every_job_that_a_command_wakes_runs_on_the_queue_on_which_it_is_called() -> None:
     jobs = {(queue.name, job.__name__) for queue in QUEUES_OF_JOBS.values() for job in queue.jobs}
     wakes = {write.wakes for write in WRITES.values() if write.wakes is not None}
-    assert {RUN_IMPORTS, RUN_EXPORTS, RUN_MAINTENANCE, DELIVER} == wakes
+    assert {RUN_IMPORTS, RUN_UNDOS, RUN_EXPORTS, RUN_MAINTENANCE, DELIVER} == wakes
     assert {(call.queue, call.job) for call in wakes} <= jobs
 
 

@@ -43,6 +43,7 @@ ON_THE_WIRE: list[tuple[str, str, object]] = [
         ("job", JOB),
     ),
     ("import.cancel", f'{{"id":"{EXPORT}"}}', ("job", EXPORT)),
+    ("import.undo", f'{{"id":"{EXPORT}"}}', ("job", EXPORT)),
     ("maintenance", '{"name":"purge_events","arguments":{}}', ("job", JOB)),
     (
         "channel.create",
