@@ -27,7 +27,7 @@ def may_be_compressed(response: web.StreamResponse) -> bool:
     body = response.body
     return (
         isinstance(body, bytes)
-        and len(body) > COMPRESSED_OVER_BYTES
+        and (len(body) > COMPRESSED_OVER_BYTES or hdrs.CONTENT_ENCODING in response.headers)
         and response.status != 206
         and response.headers.get(hdrs.CACHE_CONTROL) != "no-store"
         and hdrs.VARY not in response.headers  # its handler has decided already
@@ -35,17 +35,26 @@ def may_be_compressed(response: web.StreamResponse) -> bool:
 
 
 async def compress(request: web.BaseRequest, response: web.StreamResponse) -> None:
-    """Compresses the answer if the client takes gzip, and marks its entity tag."""
-    if not takes_gzip(request):
+    """Compresses the answer if the client takes gzip and it is not compressed yet."""
+    if hdrs.CONTENT_ENCODING in response.headers or not takes_gzip(request):
         return
     assert isinstance(response, web.Response)
     assert isinstance(response.body, bytes)
-    body = response.body
-    response.body = gzipped(body) if len(body) <= IN_LOOP_BYTES else await asyncio.to_thread(gzipped, body)
+    response.body = await packed(response.body)
+    mark_compressed(response)
+
+
+def mark_compressed(response: web.Response) -> None:
+    """Says that the body is compressed, also in its entity tag."""
     response.headers[hdrs.CONTENT_ENCODING] = "gzip"
     etag = response.headers.get(hdrs.ETAG)
     if etag is not None:
         response.headers[hdrs.ETAG] = encoded_etag(etag)
+
+
+async def packed(body: bytes) -> bytes:
+    """The body compressed, without holding up others."""
+    return gzipped(body) if len(body) <= IN_LOOP_BYTES else await asyncio.to_thread(gzipped, body)
 
 
 def gzipped(body: bytes) -> bytes:

@@ -4,11 +4,11 @@ import orjson
 from aiohttp import web
 from marshmallow import Schema, fields
 
+from api.cached import Page, cached
 from api.endpoints import Endpoint
 from api.http import read_query
-from api.keys import CACHE, IDENTITY, LABEL_COUNTS, POOL, SETTINGS
-from api.pages import PageQuery, page_limit, page_response
-from core.cache import Miss
+from api.keys import IDENTITY, LABEL_COUNTS, POOL, SETTINGS
+from api.pages import PageQuery, finished_page, page_body, page_limit
 from core.pagination import decode_cursor, encode_cursor, scope_digest
 from core.tasks.labels import DEAR_OVER_USES
 
@@ -39,20 +39,16 @@ async def list_labels(request: web.Request) -> web.Response:
     if "cursor" in given:
         count, name = decode_cursor(given["cursor"], _SCOPE, int, str)
         after = (count, name)
-    user_id = request[IDENTITY].user_id
-    cache = request.app[CACHE]
-    key = f"labels {limit} {after}"
-    found = await cache.look_up(user_id, key)
-    if isinstance(found, bytes):
-        cursor, _, items = found.decode().partition("\n")
-        return page_response(request, items, cursor or None)
-    counted = await request.app[LABEL_COUNTS].page(request.app[POOL], user_id, after=after, limit=limit + 1)
-    page = counted.labels[:limit]
-    next_cursor = encode_cursor(_SCOPE, page[-1]["open"], page[-1]["name"]) if len(counted.labels) > limit else None
-    items = orjson.dumps(page).decode()
-    if isinstance(found, Miss) and counted.is_new:
-        cache.store(user_id, key, found, f"{next_cursor or ''}\n{items}".encode())
-    return page_response(request, items, next_cursor)
+
+    async def read() -> Page:
+        user_id = request[IDENTITY].user_id
+        counted = await request.app[LABEL_COUNTS].page(request.app[POOL], user_id, after=after, limit=limit + 1)
+        page = counted.labels[:limit]
+        cursor = encode_cursor(_SCOPE, page[-1]["open"], page[-1]["name"]) if len(counted.labels) > limit else None
+        return Page(cursor or "", page_body(orjson.dumps(page).decode(), cursor), lasts=counted.is_new)
+
+    name = f"labels {limit} {after}"
+    return await cached(request, name, read, lambda page: finished_page(request, page.body, page.note or None))
 
 
 routes = [

@@ -49,12 +49,22 @@ def page_limit(given: dict[str, Any], settings: Settings) -> int:
 
 def page_response(request: web.Request, items: str, next_cursor: str | None) -> web.Response:
     """A page: the body as the contract has it, and the next page as a link (RFC 8288)."""
+    return finished_page(request, page_body(items, next_cursor), next_cursor)
+
+
+def page_body(items: str, next_cursor: str | None) -> bytes:
+    """The body of a page."""
     cursor = "null" if next_cursor is None else f'"{next_cursor}"'
+    return f'{{"items":{items},"next_cursor":{cursor}}}'.encode()
+
+
+def finished_page(request: web.Request, body: bytes, next_cursor: str | None) -> web.Response:
+    """A page whose body is there already."""
     headers = {}
     if next_cursor is not None:
         following = request.rel_url.without_query_params("cursor", "last_id").extend_query(cursor=next_cursor)
         headers["Link"] = f'<{following}>; rel="next"'
-    return json_response(f'{{"items":{items},"next_cursor":{cursor}}}', headers=headers)
+    return json_response(body, headers=headers)
 
 
 class Listed(Protocol):

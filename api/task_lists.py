@@ -6,16 +6,16 @@ import orjson
 from aiohttp import web
 from marshmallow import Schema, ValidationError, fields, validate, validates_schema
 
+from api.cached import Page, cached
 from api.endpoints import Endpoint
 from api.filters import OrderedTaskFilters, TaskFilters, sort_name, task_filter, user_id_filter
 from api.http import WholeNumber, json_response, read_query
-from api.keys import CACHE, IDENTITY, LIST_QUERIES, POOL, SETTINGS
-from api.pages import cursor_field, limit_field, page_limit, page_response
-from core.cache import Miss
+from api.keys import IDENTITY, LIST_QUERIES, POOL, SETTINGS
+from api.pages import cursor_field, finished_page, limit_field, page_body, page_limit, page_response
 from core.ids import MAXIMUM_ID
 from core.settings import Settings
 from core.tasks.counts import EXACT_UP_TO, count_tasks
-from core.tasks.queries import Caller, TaskFilter, TaskQuery, list_tasks
+from core.tasks.queries import Caller, TaskQuery, list_tasks
 from core.tasks.schemas import Task
 
 QUERIES_REMEMBERED = 4096
@@ -87,23 +87,15 @@ async def count_visible_tasks(request: web.Request) -> web.Response:
     """`GET /tasks/count`: of those that `GET /tasks` lists."""
     identity = request[IDENTITY]
     wanted = task_filter(read_query(request, _COUNT_QUERY))
-    if identity.is_admin or wanted.overdue:  # others' changes do not drop an admin's pages; nor does the clock
-        return json_response(await _count(request, wanted))
-    cache = request.app[CACHE]
-    name = f"count {request.rel_url.raw_query_string}"
-    found = await cache.look_up(identity.user_id, name)
-    if isinstance(found, bytes):
-        return json_response(found)
-    body = await _count(request, wanted)
-    if isinstance(found, Miss):
-        cache.store(identity.user_id, name, found, body)
-    return json_response(body)
+    caller = Caller(identity.user_id, identity.is_admin)
+    # Others' changes do not drop an admin's pages; nor does the clock those of a user.
+    name = None if identity.is_admin or wanted.overdue else f"count {request.rel_url.raw_query_string}"
 
+    async def read() -> Page:
+        counted = await count_tasks(request.app[POOL], caller, wanted)
+        return Page("", orjson.dumps({"count": counted.count, "estimated": counted.estimated}))
 
-async def _count(request: web.Request, wanted: TaskFilter) -> bytes:
-    identity = request[IDENTITY]
-    counted = await count_tasks(request.app[POOL], Caller(identity.user_id, identity.is_admin), wanted)
-    return orjson.dumps({"count": counted.count, "estimated": counted.estimated})
+    return await cached(request, name, read, lambda page: json_response(page.body))
 
 
 def _read_list_query(request: web.Request, schema: TaskListQuery) -> TaskQuery:
@@ -131,17 +123,13 @@ def _task_query(given: dict[str, Any], settings: Settings) -> TaskQuery:
 
 async def _cached_page(request: web.Request, query: TaskQuery) -> web.Response:
     """A page of the caller's own tasks. What depends on the clock (`overdue`) is not cached."""
-    user_id = request[IDENTITY].user_id
-    cache = request.app[CACHE]
-    name = f"list {query.limit} {request.rel_url.raw_query_string}"
-    found = None if query.filter.overdue else await cache.look_up(user_id, name)
-    if isinstance(found, bytes):
-        cursor, _, items = found.decode().partition("\n")
-        return page_response(request, items, cursor or None)
-    page = await list_tasks(request.app[POOL], Caller(user_id), query)
-    if isinstance(found, Miss):
-        cache.store(user_id, name, found, f"{page.next_cursor or ''}\n{page.items}".encode())
-    return page_response(request, page.items, page.next_cursor)
+    name = None if query.filter.overdue else f"page {query.limit} {request.rel_url.raw_query_string}"
+
+    async def read() -> Page:
+        found = await list_tasks(request.app[POOL], Caller(request[IDENTITY].user_id), query)
+        return Page(found.next_cursor or "", page_body(found.items, found.next_cursor))
+
+    return await cached(request, name, read, lambda page: finished_page(request, page.body, page.note or None))
 
 
 routes = [

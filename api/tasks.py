@@ -8,15 +8,15 @@ from aiohttp import web
 from marshmallow import Schema, ValidationError, fields
 
 from api.bodies import read_body, read_raw_json
+from api.cached import Page, cached
 from api.conditions import is_unchanged, read_entity_tags, version_etag
 from api.endpoints import Endpoint, RejectionSchema
 from api.errors import Problem
 from api.field_errors import FIELDS_MAXIMUM, Room
 from api.http import invalid, json_response, not_found, path_id, validate
-from api.keys import CACHE, IDENTITY, POOL
+from api.keys import IDENTITY, POOL
 from api.limits import charge
 from api.writes.submission import build_command, perform
-from core.cache import Miss
 from core.commands.effects import problem
 from core.commands.kinds import (
     CREATE_TASK,
@@ -61,28 +61,25 @@ async def get_task(request: web.Request) -> web.Response:
     """`GET /tasks/{id}`."""
     task_id = path_id(request)
     identity = request[IDENTITY]
-    cache = request.app[CACHE]
-    name = f"task {task_id}"
     # What admins see is not cached: others' changes do not drop an admin's pages.
-    found = None if identity.is_admin else await cache.look_up(identity.user_id, name)
-    if isinstance(found, bytes):
-        version, _, body = found.decode().partition("\n")
-        return _task_response(request, body, int(version))
-    task = await read_task(request.app[POOL], Caller(identity.user_id, identity.is_admin), task_id)
-    if task is None:
-        raise not_found("There is no such task.")
-    body, number = task
-    if isinstance(found, Miss):
-        cache.store(identity.user_id, name, found, f"{number}\n{body}".encode())
-    return _task_response(request, body, number)
+    name = None if identity.is_admin else f"task {task_id}"
+
+    async def read() -> Page:
+        task = await read_task(request.app[POOL], Caller(identity.user_id, identity.is_admin), task_id)
+        if task is None:
+            raise not_found("There is no such task.")
+        body, version = task
+        return Page(str(version), body.encode())
+
+    return await cached(request, name, read, lambda page: _task_response(request, page))
 
 
-def _task_response(request: web.Request, body: str, version: int) -> web.Response:
-    etag = version_etag(version)
+def _task_response(request: web.Request, page: Page) -> web.Response:
+    etag = version_etag(int(page.note))
     headers = {"ETag": etag}
     if is_unchanged(request, etag):
         return web.Response(status=304, headers=headers)
-    return json_response(body, headers=headers)
+    return json_response(page.body, headers=headers)
 
 
 # -- writing ----------------------------------------------------------------------------------------------

@@ -248,6 +248,15 @@ def _cached_pages(limit: int) -> Row:
     )
 
 
+def _compressed_pages(limit: int) -> Row:
+    return Row(
+        f"page-{limit}-compressed",
+        f"the same, compressed (page of {limit})",
+        lambda traffic: traffic.compressed_pages(limit, count=CACHED_REQUESTS),
+        checks=(times_row(f"page-{limit}-cached", 0.8),),
+    )
+
+
 CALM_CONNECTIONS = 16
 CALM_INTERVAL = 0.25
 LOGINS = 30
@@ -339,7 +348,9 @@ ROWS: tuple[Row, ...] = (
     _creates(512, times_row("create-32", 2), share_of(EMPTY[512])),
     Row("update", "update", Traffic.updates, limits=(PG_UPDATES,), checks=(share_of(PG_UPDATES),)),
     _cached_pages(20),
+    _compressed_pages(20),
     _cached_pages(100),
+    _compressed_pages(100),
     Row("task-cached", "one task, cached", lambda traffic: traffic.single_tasks(count=CACHED_REQUESTS),
         limits=(EMPTY[32],), checks=(share_of(EMPTY[32], 0.2),)),
     Row("crowd", "1,000 connections, each once a second", Traffic.mixed, 1000,

@@ -3,6 +3,7 @@
 import asyncio
 import random
 import secrets
+from dataclasses import replace
 from typing import Any
 
 import asyncpg
@@ -61,6 +62,14 @@ class Traffic:
         path = f"/tasks?sort_by_priority=true&limit={limit}"
         # In turn, so that few requests are of many users.
         return [self._request("GET", path, self._owners[n % len(self._owners)], tasks=limit) for n in range(count)]
+
+    def compressed_pages(self, limit: int, *, count: int) -> list[Request]:
+        """The same, for clients that take them compressed; what is in them is not looked at."""
+        plain = "Accept: application/json\r\n"
+        return [
+            replace(page, text=page.text.replace(plain, f"{plain}Accept-Encoding: gzip\r\n", 1), tasks=None)
+            for page in self.pages(limit, count=count)
+        ]
 
     def single_tasks(self, *, count: int = REQUESTS) -> list[Request]:
         return [self._request("GET", f"/tasks/{task}", user, tasks=1) for task, user in self._tasks[:count]]

@@ -7,8 +7,9 @@ import pytest
 from aiohttp import ClientSession
 
 from api import compression
+from tests.api.test_cache import in_use
 from tests.conftest import MakeService
-from tests.factories import create_task
+from tests.factories import create_task, create_tasks
 from tests.harness import PASSWORD, Answer, Client, Service
 
 GZIP = {"Accept-Encoding": "gzip"}
@@ -133,3 +134,72 @@ async def test_a_part_of_a_file_is_never_compressed(service: Service, make_servi
     assert (part.status, part.body) == (206, whole.body[:3000])
     assert "Content-Encoding" not in part.headers
     assert part.headers["ETag"] == whole.headers["ETag"]
+
+
+def decoded(answer: Answer) -> bytes:
+    return gzip.decompress(answer.body) if "Content-Encoding" in answer.headers else answer.body
+
+
+async def test_pages_are_cached_compressed_beside_the_plain_ones(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await in_use(service)
+    path = await long_task(service)
+    await create_tasks(service.alice, [{"labels": [f"a label of many {number}"]} for number in range(60)])
+    wanted = ["/tasks", "/tasks?limit=2", "/tasks?limit=1&sort=-id", "/user/tasks", path, "/labels", "/labels?limit=1"]
+    first = {
+        (name, accept): await ask(service.alice, name, {"Accept-Encoding": accept})
+        for name in wanted
+        for accept in ("gzip", "identity")
+    }
+    for name in wanted:
+        assert decoded(first[name, "gzip"]) == first[name, "identity"].body
+    # Behind everybody's back: what is read now did not come from the database, and is not compressed again.
+    await service.rows("UPDATE tasks SET title = 'changed', labels = '{}'")
+    monkeypatch.setattr(compression, "gzipped", None)
+    for (name, accept), before in first.items():
+        again = await ask(service.alice, name, {"Accept-Encoding": accept})
+        assert (again.status, again.body) == (200, before.body)
+        for header in ("Content-Encoding", "Content-Type", "Content-Length", "ETag", "Link", "Vary", "Cache-Control"):
+            assert again.headers.getall(header, None) == before.headers.getall(header, None)
+    conditional = {"Accept-Encoding": "gzip", "If-None-Match": first[path, "gzip"].headers["ETag"]}
+    known = await ask(service.alice, path, conditional)
+    assert (known.status, known.body, "Content-Encoding" in known.headers) == (304, b"", False)
+
+
+async def test_a_compressed_page_is_made_from_the_plain_one_that_is_cached(service: Service) -> None:
+    await in_use(service)
+    await long_task(service)
+    plain = await ask(service.alice, "/tasks", PLAIN)
+    await service.rows("UPDATE tasks SET title = 'changed'")
+    assert decoded(await ask(service.alice, "/tasks", GZIP)) == plain.body
+
+
+async def test_a_compressed_page_is_never_stale(service: Service) -> None:
+    await in_use(service)
+    path = await long_task(service)
+    for name in ("/tasks", path):
+        await ask(service.alice, name, GZIP)
+    await service.alice.patch(path, {"title": "changed"})
+    for name in ("/tasks", path):
+        assert b"changed" in decoded(await ask(service.alice, name, GZIP))
+
+
+async def test_what_is_not_cached_is_compressed_all_the_same(make_service: MakeService) -> None:
+    service = await make_service(CACHE_TTL_SECONDS="0")
+    path = await long_task(service)
+    for client in (service.alice, service.admin):
+        for name in ("/tasks", "/tasks?overdue=false", path):
+            answer = await ask(client, name, GZIP)
+            assert answer.headers.getall("Content-Encoding") == ["gzip"]
+            assert b"word" in gzip.decompress(answer.body)
+
+
+async def test_short_pages_stay_plain_from_the_cache_too(service: Service) -> None:
+    await in_use(service)
+    await create_task(service.alice)
+    for _ in range(2):
+        for name in ("/tasks", "/labels", "/tasks/count"):
+            answer = await ask(service.alice, name, GZIP)
+            assert "Content-Encoding" not in answer.headers
+            assert answer.headers["Vary"] == "Authorization, Cookie"

@@ -1,0 +1,74 @@
+"""Answers from the page cache: finished bodies of a user's reads, plain for those who take them so, else compressed."""
+
+from collections.abc import Awaitable, Callable
+from typing import NamedTuple
+
+from aiohttp import hdrs, web
+
+from api.compression import COMPRESSED_OVER_BYTES, mark_compressed, packed, takes_gzip
+from api.keys import CACHE, IDENTITY
+from core.cache import Miss
+
+_PACKED = " gzip"
+_GZIP_MAGIC = b"\x1f\x8b"
+"""What every body that is compressed begins with, and no JSON."""
+
+
+class Page(NamedTuple):
+    """A finished body, and what its headers are made of.
+
+    Attributes:
+        note: a word without line ends.
+        body: JSON; may be compressed where it comes from the cache.
+        lasts: whether it may be cached.
+    """
+
+    note: str
+    body: bytes
+    lasts: bool = True
+
+
+async def cached(
+    request: web.Request,
+    name: str | None,
+    read: Callable[[], Awaitable[Page]],
+    respond: Callable[[Page], web.Response],
+) -> web.Response:
+    """Answers with a page of the caller's, from the cache or read anew.
+
+    Args:
+        request: of the caller.
+        name: what is asked for; None where that cannot be cached.
+        read: reads it from the database.
+        respond: makes the answer.
+    """
+    if name is None:
+        return respond(await read())
+    cache, user_id = request.app[CACHE], request[IDENTITY].user_id
+    packs = hdrs.ACCEPT_ENCODING in request.headers and takes_gzip(request)
+    wanted = name + _PACKED if packs else name
+    found = await cache.look_up(user_id, wanted)
+    if isinstance(found, bytes):
+        return _answer(found, respond)
+    plain = await cache.look_up(user_id, name) if packs and isinstance(found, Miss) else None
+    page = _page(plain) if isinstance(plain, bytes) else await read()
+    if not isinstance(found, Miss):
+        return respond(page)  # which is compressed on its way out
+    body = await packed(page.body) if packs and len(page.body) > COMPRESSED_OVER_BYTES else page.body
+    kept = page.note.encode() + b"\n" + body
+    if page.lasts:
+        cache.store(user_id, wanted, found, kept)
+    return _answer(kept, respond)
+
+
+def _page(kept: bytes) -> Page:
+    note, _, body = kept.partition(b"\n")
+    return Page(note.decode(), body)
+
+
+def _answer(kept: bytes, respond: Callable[[Page], web.Response]) -> web.Response:
+    page = _page(kept)
+    response = respond(page)
+    if page.body.startswith(_GZIP_MAGIC) and response.status == 200:
+        mark_compressed(response)
+    return response
