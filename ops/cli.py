@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from ops.client import tasks
 from ops.client.commands import export_tasks, import_file
 from ops.environment import environment_here, load_settings
 from ops.faults import FAILED, Fault, complain, told_plainly
@@ -25,8 +26,26 @@ app = typer.Typer(
 )
 users = typer.Typer(help="Make and change users, past the API.", no_args_is_help=True)
 app.add_typer(users, name="users")
+app.add_typer(tasks.commands, name="tasks")
 app.command("import")(import_file)
 app.command("export")(export_tasks)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from core.version import VERSION
+
+        typer.echo(f"tenfold {VERSION}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Takes what stands before a command."""
 
 
 class Role(StrEnum):

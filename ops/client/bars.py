@@ -32,7 +32,9 @@ class _RowSpeed(ProgressColumn):
 def byte_bars() -> Iterator[Progress]:
     """For files on their way."""
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
-    with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as progress:
+    with Progress(
+        *columns, TimeRemainingColumn(), console=console, transient=True, disable=not console.is_terminal
+    ) as progress:
         yield progress
 
 
@@ -46,7 +48,9 @@ def row_bars(*, with_estimates: bool) -> Iterator[Progress]:
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TaskProgressColumn())
     estimates = (_RowSpeed(), TimeRemainingColumn()) if with_estimates else ()
     counts = TextColumn("{task.fields[counts]}")
-    with Progress(*columns, counts, *estimates, console=console, transient=True) as progress:
+    with Progress(
+        *columns, counts, *estimates, console=console, transient=True, disable=not console.is_terminal
+    ) as progress:
         yield progress
 
 

@@ -1,17 +1,14 @@
 """The options of `tenfold import` and `tenfold export`; what they do is imported when they run."""
 
-import asyncio
 import errno
 import os
-import sys
-from collections.abc import Awaitable, Callable
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ops.environment import merged_environment
+from ops.client.login import PasswordStdin, ServerUrl, Token, Username, run_on_server
 from ops.faults import Fault, told_plainly
 
 if TYPE_CHECKING:
@@ -22,14 +19,6 @@ class OnConflict(StrEnum):
     skip = "skip"
     update = "update"
     error = "error"
-
-
-ServerUrl = Annotated[str | None, typer.Option("--server", help="The server's address; else TENFOLD_URL.")]
-Token = Annotated[str | None, typer.Option(help="An access token; else TENFOLD_TOKEN.")]
-Username = Annotated[str | None, typer.Option(help="Log in by this name instead; asks for the password.")]
-PasswordStdin = Annotated[
-    bool, typer.Option("--password-stdin", help="Read the password from standard input instead of asking.")
-]
 
 
 def import_file(
@@ -63,9 +52,12 @@ def import_file(
             raise Fault("standard input cannot be both the file and the password")
         if file not in (None, "-") and not Path(file).exists():  # before a password is asked for
             raise Fault(f"{file} cannot be read: {os.strerror(errno.ENOENT)}")
+        from ops.client.files import require_writable
         from ops.client.imports import follow, mapping_of
         from ops.client.imports import import_file as send
 
+        if errors is not None:
+            require_writable(errors)
         given = {
             "format": format_,
             "on_conflict": on_conflict.value if on_conflict else None,
@@ -85,7 +77,7 @@ def import_file(
             assert file is not None
             return await send(server, file, options, watch=watch, errors=errors)
 
-        raise typer.Exit(_run(work, server, token, username, password_stdin))
+        raise typer.Exit(run_on_server(work, server, token, username, password_stdin))
 
 
 def export_tasks(
@@ -112,6 +104,7 @@ def export_tasks(
     """Export tasks to a file."""
     with told_plainly():
         from ops.client.exports import export, format_of, resume
+        from ops.client.files import require_writable
 
         given: dict[str, Any] = {
             "priority": priority,
@@ -129,39 +122,11 @@ def export_tasks(
         }
         filters = {name: value for name, value in given.items() if value is not None}
         export_format = "" if export_id is not None else format_of(output, format_)
+        require_writable(output)
 
         async def work(server: "Server") -> int:
             if export_id is not None:
                 return await resume(server, output, export_id)
             return await export(server, output, export_format, filters)
 
-        raise typer.Exit(_run(work, server, token, username, password_stdin))
-
-
-def _run(
-    work: "Callable[[Server], Awaitable[int]]",
-    url: str | None,
-    token: str | None,
-    username: str | None,
-    password_stdin: bool,
-) -> int:
-    from ops.client.bars import say
-    from ops.client.server import DEFAULT_URL, Credentials, Server
-
-    environment = merged_environment(TENFOLD_URL=url, TENFOLD_TOKEN=token)
-    if username is None:
-        credentials = Credentials(token=environment.get("TENFOLD_TOKEN", ""))
-    else:
-        password = sys.stdin.readline().rstrip("\r\n") if password_stdin else _ask_password()
-        credentials = Credentials(username=username, password=password)
-
-    async def connected() -> int:
-        async with Server(environment.get("TENFOLD_URL", DEFAULT_URL), credentials, say=say) as server:
-            return await work(server)
-
-    return asyncio.run(connected())
-
-
-def _ask_password() -> str:
-    text: str = typer.prompt("Password", hide_input=True, err=True)
-    return text
+        raise typer.Exit(run_on_server(work, server, token, username, password_stdin))

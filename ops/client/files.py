@@ -1,6 +1,7 @@
 """Files of the client commands: read from disk or standard input, written whole or not at all."""
 
 import contextlib
+import errno
 import os
 import shutil
 import sys
@@ -33,6 +34,23 @@ def rewindable(source: str) -> Iterator[BinaryIO]:
         except OSError as error:
             raise Fault(f"{source} cannot be read: {error.strerror}") from None
         yield file
+
+
+def require_writable(output: str) -> None:
+    """Looks, before work begins, whether a file can be written in the end.
+
+    Raises:
+        Fault: it cannot.
+    """
+    target = Path(output)
+    if output == STANDARD:
+        return
+    if target.is_dir():
+        raise Fault(f"{output} cannot be written: {os.strerror(errno.EISDIR)}")
+    if not target.parent.is_dir():
+        raise Fault(f"{output} cannot be written: there is no folder {target.parent}")
+    if not os.access(target.parent, os.W_OK | os.X_OK):
+        raise Fault(f"{output} cannot be written: {os.strerror(errno.EACCES)}")
 
 
 @contextlib.contextmanager

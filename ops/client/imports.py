@@ -16,7 +16,7 @@ from rich.progress import Progress, TaskID
 
 from ops.client.bars import byte_bars, console, row_bars, say, summary
 from ops.client.files import STANDARD, rewindable, whole_or_not_at_all
-from ops.client.server import PIECE_BYTES, Server
+from ops.client.server import PIECE_BYTES, Refused, Server
 from ops.faults import FAILED, Fault
 
 _POLL = {"Prefer": "wait=2"}
@@ -52,6 +52,8 @@ async def follow(server: Server, import_id: str, *, errors: str | None) -> int:
     """Watches an import until it has ended, and tells what became of it; else as `import_file`."""
     try:
         ended = await _watched(server, import_id)
+    except Refused:  # there is no such import, or it is not the caller's
+        raise
     except (asyncio.CancelledError, Fault):
         say(_goes_on(server, import_id))
         raise

@@ -119,6 +119,7 @@ class Server:
         pause = _PAUSE_FIRST_SECONDS
         is_told = False
         while True:
+            asked_to_wait = 0.0
             try:
                 return await attempt()
             except aiohttp.ClientSSLError as error:
@@ -126,13 +127,17 @@ class Server:
             except _LOST as error:
                 reason, wait = str(error) or type(error).__name__, pause
             except _Busy as error:
-                reason, wait = str(error), max(pause, error.seconds)
+                reason, wait, asked_to_wait = str(error), max(pause, error.seconds), error.seconds
             if has_moved_on is not None and has_moved_on():
                 began, pause = time.monotonic(), _PAUSE_FIRST_SECONDS
             patience = PATIENCE_SECONDS if self._was_reached else FIRST_PATIENCE_SECONDS
             if time.monotonic() + wait > began + patience:
+                if asked_to_wait:
+                    raise Fault(f"{reason} The server asks to come again in {asked_to_wait:.0f} s.")
                 raise Fault(f"{self.url} cannot be reached: {reason}")
-            if not is_told and pause > 1.0:
+            if asked_to_wait >= 1:
+                self._say(f"{reason} Going on in {asked_to_wait:.0f} s.")
+            elif not is_told and pause > 1.0:
                 self._say(f"waiting for {self.url}: {reason}")
                 is_told = True
             await asyncio.sleep(wait)
@@ -188,6 +193,7 @@ class Server:
 
     async def _take_tokens(self, path: str, body: dict[str, str]) -> None:
         async with self._http.post(self.url + path, json=body, allow_redirects=False) as response:
+            self._was_reached = True
             await _require_success(response)
             tokens = orjson.loads(await response.read())
         self._token, self._refresh_token = tokens["access_token"], tokens["refresh_token"]

@@ -17,7 +17,7 @@ from ops.dev.demo import load_demo
 from ops.dev.home import Home
 from ops.dev.servers import PostgresServer, Server, ServerError, ValkeyServer
 from ops.dev.stream import show
-from ops.dev.tiers import run_tiers
+from ops.dev.tiers import api_url, run_tiers
 from ops.environment import home_folder, merged_environment
 from ops.faults import INTERRUPTED, Fault
 from ops.ports import free_port, port_is_free
@@ -76,9 +76,10 @@ def _run(home: Home, environment: dict[str, str], cleanup: ExitStack, workers: i
     cleanup.callback(say, f"stopped; the data stays in {home.shown}")
     home.rotate_logs()
     servers = _start_servers(home, environment, cleanup)
-    home.tell_environment({name: environment[name] for name in SHARED if name in environment})
-    cleanup.callback(home.forget_environment)
     settings = Settings.from_env(environment)
+    shared = {name: environment[name] for name in SHARED if name in environment}
+    home.tell_environment({**shared, "TENFOLD_URL": api_url(settings)})
+    cleanup.callback(home.forget_environment)
     say("bringing the database up to date")
     _migrate(settings, servers.get("postgres"))
     if asyncio.run(load_demo(settings.owner_url)):

@@ -161,7 +161,7 @@ async def _greet(
         say: tells the terminal.
     """
     host = f"http://{_reachable(settings.host)}"
-    url = f"{host}:{settings.port}"
+    url = api_url(settings)
     deadline = asyncio.get_running_loop().time() + READY_SECONDS
     for name in ("api", *(metrics_ports if settings.worker_metrics_port else ())):
         while True:
@@ -212,6 +212,11 @@ Log in and look at the most urgent tasks:
 
 Ctrl-C stops everything; the data stays.
 """
+
+
+def api_url(settings: Settings) -> str:
+    """Where the API is to be reached from this machine."""
+    return f"http://{_reachable(settings.host)}:{settings.port}"
 
 
 def _reachable(host: str) -> str:

@@ -89,7 +89,7 @@ async def test_a_file_that_cannot_be_written_is_said_so(serving: Service, tmp_pa
     ran = await run(serving, tmp_path, "export", "-o", "nowhere/t.csv")
     assert (ran.returncode, ran.stderr.splitlines()[-1]) == (
         1,
-        "tenfold: nowhere/t.csv cannot be written: No such file or directory",
+        "tenfold: nowhere/t.csv cannot be written: there is no folder nowhere",
     )
 
 

@@ -119,6 +119,12 @@ def test_other_commands_work_on_what_runs_here_and_on_nothing_when_it_has_stoppe
         listed = tenfold("users", "list", cwd=folder)
         assert "demo" in listed.stdout
         assert listed.stderr == "tenfold: on the servers of the `tenfold dev` that runs from .tenfold\n"
+        added = tenfold("tasks", "add", "from the command line", "--due", "2030-01-31", cwd=folder)
+        assert added.stdout.startswith("added "), added.stderr
+        assert added.stderr == "tenfold: on the `tenfold dev` that runs from .tenfold, as demo\n"
+        assert "from the command line" in tenfold("tasks", "list", "-q", "from the command", cwd=folder).stdout
+        elsewhere = tenfold("tasks", "list", cwd=folder, TENFOLD_URL="http://127.0.0.1:1", TENFOLD_TOKEN="x")
+        assert "http://127.0.0.1:1 cannot be reached" in elsewhere.stderr
         named = tenfold("users", "list", cwd=folder, DATABASE_URL="postgresql://127.0.0.1:1/x", REDIS_URL="redis://x")
         assert "demo" not in named.stdout
         assert (folder / ".tenfold/environment.json").stat().st_mode & 0o077 == 0

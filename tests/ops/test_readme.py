@@ -75,6 +75,30 @@ def test_the_tour_begins_with_a_login_and_names_every_step_once() -> None:
     assert len(tour()) == README.count("<!-- tour:")
 
 
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        (
+            '{"type": "/problems/unauthorized", "detail": "The access token has expired."}',
+            "The access token has expired.",
+        ),
+        ('{"type": "/problems/rate-limited", "detail": "Too many requests."}', "Too many requests."),
+        ("", "no answer: does make run still run?"),
+    ],
+    ids=["401", "429", "nothing"],
+)
+def test_a_step_that_is_refused_says_why(answer: str, told: str) -> None:
+    field = tour()["login"].partition("TOKEN=")[0]
+    shell = subprocess.run(
+        ["bash", "-euc", f"{field}printf '%s' '{answer}' | field id"],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (shell.returncode, shell.stdout, shell.stderr) == (1, "", told + "\n")
+
+
 def test_the_most_urgent_tasks_come_first(answers: dict[str, str]) -> None:
     page = orjson.loads(answers["list"])
     priorities = [task["priority"] for task in page["items"]]
