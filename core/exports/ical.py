@@ -5,7 +5,7 @@ What a to-do has no word for stands in properties of our own: see `core.formats.
 
 import re
 from collections.abc import Iterable, Mapping
-from datetime import UTC, date, datetime, tzinfo
+from datetime import UTC, date, datetime, time, tzinfo
 from functools import cache
 from typing import Any
 
@@ -16,6 +16,8 @@ from core.formats.todos import (
     REMINDER,
     REMINDERS,
     SHOWN_STATUSES,
+    TIME_ZONE,
+    day_text,
     duration_text,
     local_text,
     own_moment,
@@ -63,8 +65,11 @@ _LOST = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]|\A\s|\s\Z")
 
 _OWN = {field.name: (field, property_of(field)) for field in IMPORTED}
 _STANDARD = frozenset(
-    {"title", "description", "priority", "status", "due_date", "labels", "created_at", "completed_at", "recurrence"}
-)
+    {
+        "title", "description", "priority", "status", "due_date", "due_day", "labels", "created_at", "completed_at",
+        "recurrence",
+    }
+)  # fmt: skip
 _OTHERS = [field for field in IMPORTED if field.name not in _STANDARD]
 _OF_MONTHS = re.compile(r"P[0-9]+M")
 # The years that the definition of a zone tells of; programs know IANA's zones by their names.
@@ -150,14 +155,21 @@ def _add_dates(lines: list[str], row: Mapping[str, Any], zone_name: str) -> None
     no other word for a to-do that takes no time; Apple's Reminders writes the same. Without a due date it is the day of
     the task's making.
     """
-    due_date, recurrence = row["due_date"], row["recurrence"]
-    zone, text = _told(due_date or row["created_at"], zone_name)
-    if due_date is not None:
+    due_date, due_day, recurrence = row["due_date"], row["due_day"], row["recurrence"]
+    zone: tzinfo
+    if due_day is not None:
+        zone, text = zone_named(zone_name), f";VALUE=DATE:{day_text(due_day)}"
         lines.append(f"DUE{text}\r\n")
-        if due_date != shown_moment(due_date, zone):
-            _add_own(lines, "due_date", due_date)
+        if zone_name != "UTC":  # a day names none, but UNTIL was reckoned by it
+            lines.append(f"{TIME_ZONE}:{zone_name}\r\n")
+    else:
+        zone, text = _told(due_date or row["created_at"], zone_name)
+        if due_date is not None:
+            lines.append(f"DUE{text}\r\n")
+            if due_date != shown_moment(due_date, zone):
+                _add_own(lines, "due_date", due_date)
     if recurrence is not None:
-        rule = shown_rule(recurrence, zone, is_of_days=False)
+        rule = shown_rule(recurrence, zone, is_of_days=due_day is not None)
         if rule is not None:
             lines.append(f"DTSTART{text}\r\n{_folded(f'RRULE:{rule}')}")
         _add_own(lines, "recurrence", recurrence)
@@ -191,30 +203,33 @@ def _definition(zone_name: str) -> str:
 
 def _add_reminders(lines: list[str], row: Mapping[str, Any]) -> None:
     """The task's own reminders, and an alarm for each that there is a time for."""
-    rules, due_date = row["reminder_rules"], row["due_date"]
-    lines.append(_folded(f"{REMINDERS}:{_text(orjson.dumps(rules).decode())}"))
     moments = orjson.loads(row["reminders_due_at"] or "{}")
+    triggers = {rule: _trigger(rule, row, moments.get(rule)) for rule in row["reminder_rules"]}
+    told = orjson.dumps({rule: trigger is not None for rule, trigger in triggers.items()}).decode()
+    lines.append(_folded(f"{REMINDERS}:{_text(told)}"))
     text = _folded(f"DESCRIPTION:{_text(row['title'])}")
-    for rule in rules:
-        trigger = _trigger(rule, due_date, moments.get(rule))
+    for rule, trigger in triggers.items():
         if trigger is not None:
             lines.append(
-                f"BEGIN:VALARM\r\nACTION:DISPLAY\r\n{text}TRIGGER{trigger}\r\n{REMINDER}:{rule}\r\nEND:VALARM\r\n"
+                f"BEGIN:VALARM\r\nACTION:DISPLAY\r\n{text}TRIGGER{trigger}\r\n"
+                f"{REMINDER}:{rule} {trigger.partition(':')[2]}\r\nEND:VALARM\r\n"
             )
 
 
-def _trigger(rule: str, due_date: datetime | None, due_at: str | None) -> str | None:
+def _trigger(rule: str, row: Mapping[str, Any], due_at: str | None) -> str | None:
     """TRIGGER of a reminder, without its name; None: there is no due date to count from."""
     if not rule.startswith("P"):
         return f";VALUE=DATE-TIME:{utc_text(datetime.fromisoformat(rule))}"
+    due_date, due_day = row["due_date"], row["due_day"]
     if due_date is None:
         return None
-    if not _OF_MONTHS.match(rule):
+    if due_day is None and not _OF_MONTHS.match(rule):
         return f";RELATED=END:-{rule}"
     if due_at is None:
         return None
-    # iCalendar's durations have no months.
-    return f";RELATED=END:{duration_text(datetime.fromisoformat(due_at) - due_date)}"
+    # iCalendar's durations have no months, and a day is due at its beginning there.
+    end = due_date if due_day is None else datetime.combine(due_day, time(), zone_named(_zone_name(row)))
+    return f";RELATED=END:{duration_text(datetime.fromisoformat(due_at) - end)}"
 
 
 # -- lines ----------------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ the to-do since. So our own property counts only while the standard one says wha
 """
 
 import json
+import re
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from typing import Any
@@ -18,9 +19,11 @@ from core.tasks.kinds import FreeText, LabelList, Moment, Number
 from core.tasks.rules import RecurrenceInvalid, parse_rule
 
 REMINDERS = "X-TENFOLD-REMINDERS"
-"""The task's own reminders, as JSON; each that an alarm can say stands in one, too."""
+"""The task's own reminders, as JSON: each, and whether it stands in an alarm, too."""
+TIME_ZONE = "X-TENFOLD-TIME-ZONE"
+"""The user's, of a day that comes again."""
 REMINDER = "X-TENFOLD-REMINDER"
-"""The reminder that an alarm was made of."""
+"""The reminder that an alarm was made of, and the TRIGGER that this was."""
 
 # RFC 5545, 3.8.1.11 knows no blocked to-do, and 3.8.1.9 no tenth priority.
 SHOWN_STATUSES = {
@@ -36,6 +39,7 @@ LOWEST_PRIORITY = 9
 _CONTROLS = dict.fromkeys((*range(9), *range(11, 32), 127))
 # A rule's parts that make no sense for days (3.3.10).
 _OF_TIMES = ("BYHOUR", "BYMINUTE", "BYSECOND")
+_DAY = re.compile(r"(\d{4})(\d\d)(\d\d)\Z")
 _LAST_SECOND = time(23, 59, 59)
 
 
@@ -202,8 +206,13 @@ def restore(fields: dict[str, Any], properties: Callable[[str], str], zone: tzin
         properties: the text of the first property of a name; empty where there is none.
         zone: of DUE.
     """
-    if not properties("DUE"):
-        fields.pop("due_date", None)  # made of DTSTART, without which iCalendar has no RRULE
+    due = properties("DUE")
+    if not due:  # what was made of DTSTART, without which iCalendar has no RRULE
+        fields.pop("due_date", None)
+        fields.pop("due_day", None)
+    elif day := _DAY.match(due):
+        fields.pop("due_date", None)
+        fields["due_day"] = "-".join(day.groups())
     for field in IMPORTED:
         text = properties(property_of(field))
         if not text or field.name == _RULE:
@@ -246,12 +255,23 @@ def restored_rule(properties: Callable[[str], str], zone: tzinfo, *, is_of_days:
 # -- reminders --------------------------------------------------------------------------------------------------
 
 
+def alarm_says(reminder: str, trigger: str) -> str | None:
+    """The reminder that an alarm was made of; None: another program has made the alarm, or changed it.
+
+    Args:
+        reminder: `REMINDER` of the alarm.
+        trigger: its TRIGGER.
+    """
+    rule, _, made = reminder.partition(" ")
+    return rule if rule and made == trigger else None
+
+
 def restored_reminders(properties: Callable[[str], str], said_by_alarms: Iterable[str]) -> list[str] | None:
     """The task's own reminders, without those whose alarms were taken away; None: it has none of its own.
 
     Args:
         properties: as of `restore`.
-        said_by_alarms: `REMINDER` of each alarm.
+        said_by_alarms: what `alarm_says` of each alarm.
     """
     text = properties(REMINDERS)
     if not text:
@@ -260,11 +280,10 @@ def restored_reminders(properties: Callable[[str], str], said_by_alarms: Iterabl
         rules = json.loads(text)
     except ValueError:
         return None
-    if not isinstance(rules, list) or not all(isinstance(rule, str) for rule in rules):
+    if not isinstance(rules, dict):
         return None
     said = set(said_by_alarms)
-    has_due_date = bool(properties("DUE"))
-    return [rule for rule in rules if rule in said or not (has_due_date or not rule.startswith("P"))]
+    return [rule for rule, has_alarm in rules.items() if rule in said or not has_alarm]
 
 
 def duration_text(length: timedelta) -> str:

@@ -10,6 +10,7 @@ from core.bounds import List, RequestSchema, String
 from core.ids import MAXIMUM_ID
 from core.tasks.fields import EXTERNAL_ID, FIELDS, IMPORTED, WRITABLE
 from core.tasks.recurrence import require_next_date
+from core.tasks.reminders import reminder_rules
 from core.tasks.rules import RecurrenceInvalid
 from core.tasks.values import is_day
 
@@ -94,6 +95,7 @@ class TaskImport(TaskCreate):
         include = {  # noqa: RUF012
             **{field.name: field.request(is_new=True) for field in IMPORTED if not field.is_writable},
             "external_id": EXTERNAL_ID.request(allow_none=True),
+            "reminders": reminder_rules(),
         }
 
     @validates_schema

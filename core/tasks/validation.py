@@ -142,6 +142,10 @@ def _by_schema(schema: Schema, content: Any) -> dict[str, Any]:
     return fields
 
 
+def _reminders(_value: Any) -> Any:
+    raise NotPlainError  # few rows have their own
+
+
 def _op(value: Any) -> Any:
     return value  # its readers were found by it
 
@@ -183,6 +187,7 @@ _IMPORT = (
     *_CREATE,
     *(_reader(field) for field in IMPORTED if not field.is_writable),
     ("external_id", EXTERNAL_ID.reader(allow_none=True), _ABSENT),
+    ("reminders", _reminders, _ABSENT),
 )
 _TASK_CREATE, _TASK_UPDATE, _TASK_IMPORT = TaskCreate(), TaskUpdate(), TaskImport()
 

@@ -49,7 +49,7 @@ from core.formats.streams.icalendar import (
     source_of,
 )
 from core.formats.streams.utf8 import as_utf8
-from core.formats.todos import is_ours, restore, restored_rule
+from core.formats.todos import REMINDER, TIME_ZONE, alarm_says, is_ours, restore, restored_reminders, restored_rule
 from core.formats.values import WrongValue, moment
 from core.formats.zones import CalendarZones
 
@@ -209,14 +209,19 @@ class _Reader:
         percentage = to_do.text("PERCENT-COMPLETE")
         if percentage not in ("", "0", "100"):
             task.fact("Percent complete", percentage)
+        said = []
         for alarm in to_do.alarms:
             trigger = alarm.get("TRIGGER")
-            if "X-APPLE-PROXIMITY" in alarm:  # its trigger is a dummy
+            own = alarm_says(alarm[REMINDER].text, trigger.value) if REMINDER in alarm and trigger is not None else None
+            if own is not None:
+                said.append(own)
+            elif "X-APPLE-PROXIMITY" in alarm:  # its trigger is a dummy
                 place = alarm.get("X-APPLE-STRUCTURED-LOCATION")
                 name = place.parameters.get("X-TITLE", "") if place else ""
                 task.fact("Reminder", f"{alarm['X-APPLE-PROXIMITY'].value.lower()} {name}")
             elif trigger is not None:
                 task.fact("Reminder", self._told(trigger))
+        task.set(reminders=restored_reminders(to_do.text, said))
         task.fact("Location", to_do.text("LOCATION"))
         for attachment in to_do.all("ATTACH"):
             is_inside = attachment.parameters.get("VALUE", "").upper() == "BINARY"
@@ -278,7 +283,8 @@ class _Reader:
     def _own_zone(self, to_do: Properties) -> tzinfo:
         """That of the dates which the export has written: UTC but of what comes again."""
         date = to_do.first("DTSTART") or to_do.first("DUE")
-        return (date and self._zones.find(date.parameters.get("TZID", ""))) or UTC
+        name = (date.parameters.get("TZID", "") if date else "") or to_do.text(TIME_ZONE)
+        return (name and self._zones.find(name)) or UTC
 
     def _zone(self, date: Property) -> tzinfo:
         name = date.parameters.get("TZID", "")

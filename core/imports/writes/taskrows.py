@@ -6,7 +6,7 @@ makes no tasks: what it would have made it notes under the user's negative id, u
 Long because each statement builds on what the one before has locked or written: they stand together.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -99,6 +99,14 @@ ON     CONFLICT (user_id, key) DO NOTHING
 _INSERT_STAGED = f"""
 {_INTO_TASKS}
 FROM   pg_temp.staged_rows AS r
+"""
+
+_SET_REMINDERS = """
+UPDATE tasks AS t
+SET    reminder_rules = string_to_array(r.rules, ' ')
+FROM   unnest($2::bigint[], $3::text[]) AS r (id, rules)
+WHERE  t.user_id = $1 AND t.id = r.id
+AND    t.reminder_rules IS DISTINCT FROM string_to_array(r.rules, ' ')
 """
 
 _SEEN_AGAIN = """
@@ -235,6 +243,7 @@ async def _write_as_new(connection: Connection, claim: ClaimedImport, chunk: Chu
             if int(status.rpartition(" ")[2]) < len(rows):
                 raise _KnownRowsError
             await connection.execute(_INSERT_STAGED, claim.user_id, timeout=CHUNK_SECONDS)
+            await _set_reminders(connection, claim, zip(ids, rows, strict=True))
     except _KnownRowsError:
         return None
     except Exception as error:
@@ -385,6 +394,7 @@ async def insert_rows(
 ) -> None:
     """Makes tasks with these ids of rows."""
     await connection.execute(_INSERT, claim.user_id, ids, *columns_of(rows), timeout=CHUNK_SECONDS)
+    await _set_reminders(connection, claim, zip(ids, rows, strict=True))
 
 
 async def _remember(connection: Connection, claim: ClaimedImport, rows: list[TaskRow], ids: Sequence[int]) -> None:
@@ -416,7 +426,16 @@ async def _update(connection: Connection, claim: ClaimedImport, updates: Sequenc
 async def update_rows(connection: Connection, claim: ClaimedImport, updates: Sequence[tuple[int, TaskRow]]) -> int:
     """Changes tasks, each to what its row says; returns how many had anything to be changed."""
     status = await connection.execute(_UPDATE, *_as_update(claim, updates), timeout=CHUNK_SECONDS)
+    await _set_reminders(connection, claim, updates)
     return int(status.rpartition(" ")[2])
+
+
+async def _set_reminders(connection: Connection, claim: ClaimedImport, tasks: Iterable[tuple[int, TaskRow]]) -> None:
+    """Gives tasks the reminders of their own that their rows tell."""
+    told = [(task_id, row.fields["reminders"]) for task_id, row in tasks if row.fields.get("reminders") is not None]
+    if told:
+        task_ids, rules = [task_id for task_id, _ in told], [" ".join(rules) for _, rules in told]
+        await connection.execute(_SET_REMINDERS, claim.user_id, task_ids, rules, timeout=CHUNK_SECONDS)
 
 
 def _as_update(claim: ClaimedImport, updates: Sequence[tuple[int, TaskRow]]) -> tuple[Any, ...]:

@@ -105,6 +105,12 @@ def sound(task: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in task.items() if name != "recurrence"}
 
 
+REMINDERS = st.lists(
+    st.sampled_from(
+        ("P1D", "PT1H30M", "P2W", "P1M", "P2M3DT4H", "PT0M", "2029-12-24T08:00:00+00:00", "0001-01-01T00:00:00+00:00")
+    ),
+    unique=True,
+)
 TASKS = st.fixed_dictionaries(
     {field.name: values_of(field) for field in IMPORTED if field.is_required},
     optional={field.name: values_of(field) for field in IMPORTED if not field.is_required},
@@ -114,6 +120,11 @@ TASKS = st.fixed_dictionaries(
 async def tasks_of(owner: asyncpg.Connection, user_id: int) -> list[dict[str, Any]]:
     rows = await owner.fetch(f"SELECT {names(IMPORTED)} FROM tasks WHERE user_id = $1 ORDER BY id", user_id)
     return [dict(row) for row in rows]
+
+
+async def reminders_of(owner: asyncpg.Connection, user_id: int) -> list[Any]:
+    rows = await owner.fetch("SELECT reminder_rules FROM tasks WHERE user_id = $1 ORDER BY id", user_id)
+    return [row["reminder_rules"] for row in rows]
 
 
 async def user_in(owner: asyncpg.Connection, zone: str) -> int:
@@ -138,15 +149,23 @@ async def bring_in(
     phases=(Phase.reuse, Phase.generate),  # to shrink what fails takes minutes, and the difference says enough
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
-@given(tasks=st.lists(TASKS, min_size=20, max_size=60), zone=st.sampled_from(ZONES))
+@given(
+    tasks=st.lists(TASKS, min_size=20, max_size=60),
+    reminders=st.lists(st.none() | REMINDERS, min_size=1, max_size=5),
+    zone=st.sampled_from(ZONES),
+)
 async def test_every_field_of_every_format_comes_back(
-    services: Services, owner: asyncpg.Connection, tasks: list[dict[str, Any]], zone: str
+    services: Services, owner: asyncpg.Connection, tasks: list[dict[str, Any]], reminders: list[Any], zone: str
 ) -> None:
     there = await user_in(owner, zone)
     made = await bring_in(services, owner, there, lines(*tasks), "tenfold-ndjson", len(tasks))
+    for place, task_id in enumerate(await owner.fetch("SELECT id FROM tasks WHERE user_id = $1 ORDER BY id", there)):
+        rules = reminders[place % len(reminders)]
+        await owner.execute("UPDATE tasks SET reminder_rules = $2 WHERE id = $1", task_id["id"], rules)
     for export_format in FORMATS:
         file = await exported(services, owner, there, export_format)
-        back = await bring_in(services, owner, await user_in(owner, zone), file, READ_AS[export_format], len(tasks))
+        here = await user_in(owner, zone)
+        back = await bring_in(services, owner, here, file, READ_AS[export_format], len(tasks))
         expected = made
         if export_format == "csv":  # an empty cell is none
             expected = [task | {"description": task["description"] or None} for task in made]
@@ -157,3 +176,5 @@ async def test_every_field_of_every_format_comes_back(
             if one[name] != two[name]
         ]
         assert differences == [], export_format
+        if export_format == "ics":  # the others hold none
+            assert await reminders_of(owner, here) == await reminders_of(owner, there)

@@ -1,6 +1,6 @@
 """To-dos that Tenfold has exported, which other programs may have changed since."""
 
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 
 import pytest
@@ -14,7 +14,8 @@ TASK: dict[str, Any] = {
     "id": 7, "version": 3, "title": "a  b", "description": " c", "priority": 10, "status": "blocked",
     "due_date": datetime(2030, 1, 1, 10, 0, 0, 5, tzinfo=UTC), "labels": ["x  y"], "created_at": MADE,
     "updated_at": MADE, "completed_at": None, "recurrence": "FREQ=WEEKLY;UNTIL=20301231",
-    "recurrence_from": "due_date", "due_day": None, "reminder_rules": None, "time_zone": "Europe/Berlin", "reminders_due_at": None,
+    "recurrence_from": "due_date", "due_day": None, "reminder_rules": None, "time_zone": "Europe/Berlin",
+    "reminders_due_at": None,
 }  # fmt: skip
 
 
@@ -83,3 +84,41 @@ def test_a_zone_is_defined_once_before_it_is_named() -> None:
     assert text.count("BEGIN:VTIMEZONE") == 1
     assert text.index("TZID:Europe/Berlin") < text.index("DUE;TZID=Europe/Berlin:20300101T110000")
     assert "\r\nDUE:20300101T100000Z\r\n" in text, "what comes once needs no zone"
+
+
+def test_a_day_is_a_day_also_where_it_comes_again() -> None:
+    text = exported(due_day=date(2030, 1, 1), due_date=datetime(2030, 1, 1, 22, 59, 59, tzinfo=UTC))
+    for line in (
+        "DUE;VALUE=DATE:20300101",
+        "DTSTART;VALUE=DATE:20300101",
+        "RRULE:FREQ=WEEKLY;UNTIL=20301231",
+        "X-TENFOLD-TIME-ZONE:Europe/Berlin",
+    ):
+        assert f"\r\n{line}\r\n" in text
+    fields = read(FORMAT, text).one
+    assert (fields["due_day"], fields.get("due_date")) == ("2030-01-01", None)
+    assert fields["recurrence"] == TASK["recurrence"]
+
+
+def test_what_days_cannot_do_is_no_rule_of_theirs_but_comes_back() -> None:
+    text = exported(due_day=date(2030, 1, 1), recurrence="FREQ=DAILY;BYHOUR=9,17")
+    assert "\r\nRRULE" not in text
+    assert read(FORMAT, text).one["recurrence"] == "FREQ=DAILY;BYHOUR=9,17"
+
+
+def test_before_a_day_an_alarm_rings_when_the_reminder_would_be_sent() -> None:
+    moments = '{"P1D": "2029-12-31T08:00:00+00:00"}'  # 09:00 in Berlin, the day before
+    text = exported(due_day=date(2030, 1, 1), reminder_rules=["P1D"], reminders_due_at=moments)
+    assert "\r\nTRIGGER;RELATED=END:-PT15H\r\n" in text
+    assert read(FORMAT, text).one["reminders"] == ["P1D"]
+
+
+def test_an_alarm_that_another_program_has_changed_or_taken_away_is_no_reminder_any_more() -> None:
+    text = exported(reminder_rules=["P1D", "PT1H"])
+    assert read(FORMAT, text).one["reminders"] == ["P1D", "PT1H"]
+    changed = read(FORMAT, text.replace("TRIGGER;RELATED=END:-P1D", "TRIGGER;RELATED=END:-P2D")).one
+    assert (changed["reminders"], changed["description"]) == (["PT1H"], "c\n\nReminder: -P2D")
+    alarm = text[text.index("BEGIN:VALARM") : text.index("END:VALARM") + len("END:VALARM\r\n")]
+    assert read(FORMAT, text.replace(alarm, "")).one["reminders"] == ["PT1H"]
+    assert read(FORMAT, exported(reminder_rules=[])).one["reminders"] == []
+    assert "reminders" not in read(FORMAT, exported()).one, "it has those of its user"
