@@ -20,12 +20,18 @@ _LOST_PLUS = re.compile(r"[Tt]\S+ [0-9]{2}:[0-9]{2}\Z")
 
 
 class QueryTimestamp(Timestamp):
-    """A date and time in an address, where a `+` that was not encoded arrives as a space. Exports tell it again."""
+    """A day, or a date and time in an address, where a `+` that was not encoded arrives as a space.
+
+    Exports tell it again, in UTC.
+    """
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
         if isinstance(value, str) and len(value) <= TIMESTAMP_MAXIMUM and _LOST_PLUS.search(value):
             raise ValidationError("The + before the offset arrived as a space: write it as %2B.")
         return super()._deserialize(value, attr, data, **kwargs).replace("+00:00", "Z")
+
+
+_MOMENT_OR_DAY = [{"format": "date-time"}, {"format": "date"}]
 
 
 class TaskFilters(RequestSchema):
@@ -43,8 +49,20 @@ class TaskFilters(RequestSchema):
         validate=validate.Length(1, len(STATUSES)),
         metadata={"description": "one, or several with commas"},
     )
-    due_before = QueryTimestamp(metadata={"format": "date-time"})
-    due_after = QueryTimestamp(metadata={"format": "date-time"})
+    due_before = QueryTimestamp(
+        or_day=True,
+        metadata={
+            "anyOf": _MOMENT_OR_DAY,
+            "description": "a moment, or a day: before it begins in the user's time zone",
+        },
+    )
+    due_after = QueryTimestamp(
+        or_day=True,
+        metadata={
+            "anyOf": _MOMENT_OR_DAY,
+            "description": "a moment, or a day: after it has ended in the user's time zone",
+        },
+    )
     overdue = fields.Boolean(metadata={"description": "`true`: due in the past and still open"})
     label = CommaSeparated(
         label_field(LABEL_MAXIMUM),

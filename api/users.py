@@ -34,6 +34,8 @@ async def update_profile(request: web.Request) -> web.Response:
         payload["time_zone"] = changes["time_zone"]
     if "reminder_offsets" in changes:
         payload["reminder_offsets"] = changes["reminder_offsets"]
+    if "all_day_reminder_time" in changes:
+        payload["all_day_reminder_time"] = changes["all_day_reminder_time"]
     command = build_command(request, UPDATE_USER.of(payload))
     if "password" not in changes:
         return await perform(request, command)

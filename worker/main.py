@@ -22,6 +22,7 @@ from core.redis.link import Link
 from core.settings import Settings
 from core.storage import Storage
 from core.version import VERSION
+from worker.days import move_days
 from worker.deliveries.sender import deliver
 from worker.exports import EXPORTS_AT_ONCE, run_exports
 from worker.gauges import measure_forever
@@ -41,7 +42,7 @@ LONGEST_DRAIN_SECONDS = 60.0
 # How long a lane stands still whose worker was killed.
 DRAIN_LEASE_SECONDS = 2.0
 
-TIMED_JOBS: tuple[Job, ...] = (send_due_reminders, plan_reminders, deliver)
+TIMED_JOBS: tuple[Job, ...] = (send_due_reminders, move_days, plan_reminders, deliver)
 EVERY_TWO_SECONDS = frozenset(range(0, 60, 2))
 
 

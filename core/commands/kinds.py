@@ -131,6 +131,7 @@ class UpdateUser(TypedDict, total=False):
     email: str
     time_zone: str
     reminder_offsets: list[str]
+    all_day_reminder_time: str
     password_hash: str
 
 

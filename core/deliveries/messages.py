@@ -124,8 +124,8 @@ def _digest_message(content: dict[str, Any], zone: ZoneInfo, room: int) -> Messa
     lines: list[str] = []
     room -= len(f"and {total} more")
     for task in tasks:
-        due = task.get("due_date")
-        line = f"- {_one_line(task.get('title', ''))}" + (f", due {_moment(due, zone)}" if due else "")
+        due = _due(task, zone)
+        line = f"- {_one_line(task.get('title', ''))}" + (f", due {due}" if due else "")
         room -= len(line) + 1
         if room < 0:
             break
@@ -136,8 +136,8 @@ def _digest_message(content: dict[str, Any], zone: ZoneInfo, room: int) -> Messa
 
 
 def _task_lines(task: dict[str, Any], reminder: dict[str, Any], zone: ZoneInfo) -> Iterator[str]:
-    if task.get("due_date"):
-        yield f"Due: {_moment(task['due_date'], zone)}"
+    if due := _due(task, zone):
+        yield f"Due: {due}"
     if task.get("priority") is not None:
         yield f"Priority: {task['priority']}"
     if task.get("status"):
@@ -147,6 +147,12 @@ def _task_lines(task: dict[str, Any], reminder: dict[str, Any], zone: ZoneInfo) 
     if task.get("description"):
         yield ""
         yield task["description"]
+
+
+def _due(task: dict[str, Any], zone: ZoneInfo) -> str:
+    """The day, or the moment; empty where there is neither."""
+    moment = task.get("due_date")
+    return (task.get("due_day") or _moment(moment, zone)) if moment else ""
 
 
 def _moment(text: str, zone: ZoneInfo) -> str:

@@ -1,15 +1,17 @@
 """In-app notifications in words."""
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import date, datetime
 from zoneinfo import ZoneInfo
 
 DIGEST_TITLES = 5
 
 
-def reminder_text(title: str, due_date: datetime | None, zone: ZoneInfo, *, is_late: bool = False) -> str:
-    """A reminder of one task: its title and when it is due, in the user's time zone."""
-    due = "" if due_date is None else f", due {moment_text(due_date, zone)}"
+def reminder_text(
+    title: str, due_date: datetime | None, due_day: date | None, zone: ZoneInfo, *, is_late: bool = False
+) -> str:
+    """A reminder of one task: its title and when it is due, a day or a moment in the user's time zone."""
+    due = "" if due_date is None else f", due {due_day or moment_text(due_date, zone)}"
     return f"{title}{due}{' (this reminder is late)' if is_late else ''}"
 
 

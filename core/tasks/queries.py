@@ -19,6 +19,7 @@ from core.errors import AnchorGone, CursorInvalid
 from core.identity import ME, MY_ID
 from core.pagination import DAMAGED, decode_cursor, encode_cursor, scope_digest
 from core.tasks.fields import OPEN_STATUSES
+from core.tasks.values import is_day
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +86,8 @@ class TaskFilter:
         return _conditions(present, first), values
 
 
+_UTC = "(({0})::timestamp {1} interval '16 hours') AT TIME ZONE 'UTC'"
+_THERE = "(SELECT day_start({0}, known_time_zone(u.time_zone)) FROM users AS u WHERE u.id = t.user_id)"
 # One condition a filter; `$n` becomes the parameter's number.
 _CONDITIONS = {
     "user_id": "t.user_id = $n::bigint",
@@ -94,6 +97,12 @@ _CONDITIONS = {
     "status": "t.status = ANY ($n::text[])",
     "due_before": "t.due_date < $n::text::timestamptz",
     "due_after": "t.due_date > $n::text::timestamptz",
+    # Before a day begins, and after it has ended, where the task's user lives. What is far from it is told first: no
+    # zone is more than 16 hours away from UTC.
+    "due_before_day": f"t.due_date < {_UTC.format('$n::text::date', '+')} "
+    f"AND t.due_date < {_THERE.format('$n::text::date')}",
+    "due_after_day": f"t.due_date >= {_UTC.format('$n::text::date + 1', '-')} "
+    f"AND t.due_date >= {_THERE.format('$n::text::date + 1')}",
     "label": "t.labels && $n::text[]",
     "words": "(t.title || ' ' || coalesce(t.description, '')) ILIKE ALL ($n::text[])",
 }
@@ -255,15 +264,13 @@ async def owners_of_tasks(connection: Connection, task_ids: Sequence[int]) -> di
 
 
 def _parameters(task_filter: TaskFilter) -> tuple[frozenset[str], list[Any]]:
-    present = {f.name for f in fields(task_filter) if getattr(task_filter, f.name) not in (None, False)}
-    values = []
-    for name in _CONDITIONS:
-        if name in present:
-            value = getattr(task_filter, name)
-            if name == "words":
-                value = [f"%{_escape_like(word)}%" for word in value]
-            values.append(value)
-    return frozenset(present), values
+    given = {f.name: value for f in fields(task_filter) if (value := getattr(task_filter, f.name)) not in (None, False)}
+    if "words" in given:
+        given["words"] = [f"%{_escape_like(word)}%" for word in given["words"]]
+    for name in ("due_before", "due_after"):
+        if name in given and is_day(given[name]):
+            given[f"{name}_day"] = given.pop(name)
+    return frozenset(given), [given[name] for name in _CONDITIONS if name in given]
 
 
 def _conditions(present: frozenset[str], first: int) -> list[str]:

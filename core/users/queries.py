@@ -18,7 +18,8 @@ _PROFILE = f"""
 SELECT row_to_json(u)::text AS profile
 FROM   {ME},
        LATERAL (SELECT id, username, email, role, time_zone, reminder_offsets,
-                       json_moment(created_at)::json AS created_at, json_moment(updated_at)::json AS updated_at
+                       all_day_reminder_time, json_moment(created_at)::json AS created_at,
+                       json_moment(updated_at)::json AS updated_at
                 FROM   users WHERE id = {MY_ID} LIMIT 1) AS u
 """  # noqa: S608
 

@@ -13,6 +13,7 @@ from core.durations import DURATION, DURATION_MAXIMUM, normalized_duration
 USERNAME_PATTERN = r"^[A-Za-z0-9._-]+\Z"
 USERNAME_MINIMUM = 3
 USERNAME_MAXIMUM = 64
+TIME_OF_DAY = r"^([01][0-9]|2[0-3]):[0-5][0-9]\Z"
 PASSWORD_MINIMUM = 8
 PASSWORD_MAXIMUM = 256
 REMINDER_OFFSETS_MAXIMUM = 10
@@ -129,6 +130,14 @@ class ProfileUpdate(RequestSchema):
         metadata={"format": "time-zone", "example": "Europe/Berlin"},
     )
     reminder_offsets = ReminderOffsets()
+    all_day_reminder_time = String(
+        validate=validate.Regexp(TIME_OF_DAY, error="Not a time of day, such as 09:00."),
+        metadata={
+            "description": "When to remind, by offsets of whole days such as P1D, of what is due all day: the time of "
+            "day in the user's time zone",
+            "example": "09:00",
+        },
+    )
     password = _password()
     current_password = String(validate=validate.Length(max=1024), load_only=True, metadata={"format": "password"})
 
@@ -149,6 +158,7 @@ class User(Schema):
     role = fields.String(required=True, validate=validate.OneOf(("user", "admin")))
     time_zone = fields.String(required=True)
     reminder_offsets = fields.List(fields.String(), required=True, metadata={"example": ["P1D", "PT1H"]})
+    all_day_reminder_time = fields.String(required=True, metadata={"example": "09:00"})
     created_at = fields.String(required=True, metadata={"format": "date-time"})
     updated_at = fields.String(required=True, metadata={"format": "date-time"})
 

@@ -4,8 +4,12 @@ from typing import Any
 
 import pytest
 
+from core.tasks.writes.days import move_some_days
+from tests.api.pages import titles
 from tests.factories import create_task
-from tests.harness import Service
+from tests.harness import Client, Service
+from worker.days import move_days
+from worker.reminders import plan_reminders
 
 LAST_SECOND = "2030-01-31T22:59:59Z"  # in Berlin
 
@@ -168,3 +172,127 @@ async def test_the_day_that_completes_a_task_is_the_one_that_is_counted_from(ber
     await berlin.alice.patch(f"/tasks/{task['id']}", {"status": "completed", "due_day": "2030-03-01"})
     [following] = (await berlin.alice.get("/tasks?status=pending")).items
     assert due(following) == ("2030-03-08T22:59:59Z", "2030-03-08")
+
+
+# -- filters --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("due_before=2030-01-31", "eve"),
+        ("due_before=2030-02-01", "eve day noon"),
+        ("due_after=2030-01-30", "day noon after"),
+        ("due_after=2030-01-31", "after"),
+        ("due_after=2030-01-30&due_before=2030-02-01", "day noon"),
+        ("due_before=2030-01-31T12:00:00Z", "eve noon"),
+        ("due_before=0001-01-01", ""),
+        ("due_after=9999-12-31", ""),
+    ],
+)
+async def test_a_day_as_a_filter_is_one_of_the_tasks_zone(berlin: Service, query: str, expected: str) -> None:
+    for title, value in (
+        ("eve", "2030-01-30T22:59:59Z"), ("day", "2030-01-31"), ("noon", "2030-01-31T11:00:00Z"),
+        ("after", "2030-01-31T23:00:00Z"),
+    ):  # fmt: skip
+        await create_task(berlin.alice, title=title, due_date=value)
+    await berlin.admin.patch("/user/me", {"time_zone": "America/New_York"})
+    for client, path in ((berlin.alice, "/tasks"), (berlin.alice, "/user/tasks"), (berlin.admin, "/tasks")):
+        assert titles(await client.get(f"{path}?{query}")) == expected.split()
+        count = await client.get(f"/tasks/count?{query}")
+        assert count.json["count"] == len(expected.split())
+    labelled = await create_task(berlin.alice, due_day="2030-01-31", labels=["x"])
+    found = (await berlin.admin.get("/tasks?label=x&due_after=2030-01-30&due_before=2030-02-01")).items
+    assert [task["id"] for task in found] == [labelled["id"]]
+
+
+@pytest.mark.parametrize("value", ["2030-02-30", "2030-1-1", "20300131", "tomorrow", ""])
+async def test_a_filter_that_is_no_day_is_refused(service: Service, value: str) -> None:
+    answer = await service.alice.get(f"/tasks?due_before={value}")
+    assert (answer.status, list(answer.json["errors"])) == (422, ["due_before"])
+
+
+async def test_a_list_by_days_is_read_anew_in_another_zone(berlin: Service) -> None:
+    await create_task(berlin.alice, due_date="2030-01-31T23:30:00Z")
+    path = "/tasks?due_before=2030-02-01"
+    assert [len((await berlin.alice.get(path)).items) for _ in range(2)] == [0, 0]
+    await berlin.alice.patch("/user/me", {"time_zone": "UTC"})
+    assert len((await berlin.alice.get(path)).items) == 1
+
+
+async def test_pages_by_days_go_on(berlin: Service) -> None:
+    for _ in range(3):
+        await create_task(berlin.alice, due_day="2030-01-31")
+    path = "/tasks?due_before=2030-02-01&sort=due_date&limit=2"
+    first = (await berlin.alice.get(path)).json
+    rest = (await berlin.alice.get(f"{path}&cursor={first['next_cursor']}")).json
+    assert (len(first["items"]), len(rest["items"]), rest["next_cursor"]) == (2, 1, None)
+    assert (await berlin.alice.get(f"/tasks?due_before=2030-02-02&cursor={first['next_cursor']}")).status == 400
+
+
+# -- reminders ------------------------------------------------------------------------------------------------
+
+
+async def reminders(client: Client, task: dict[str, Any]) -> dict[str, str]:
+    found = (await client.get(f"/tasks/{task['id']}/reminders")).json["reminders"]
+    return {one["rule"]: one["due_at"] for one in found}
+
+
+async def test_whole_days_before_a_day_are_counted_from_the_users_time_for_it(berlin: Service) -> None:
+    profile = (await berlin.alice.patch("/user/me", {"reminder_offsets": ["P1D", "P1W", "P0D", "PT1H", "P1DT1H"]})).json
+    assert profile["all_day_reminder_time"] == "09:00"
+    task = await create_task(berlin.alice, due_day="2030-03-31")  # the day on which the clocks change
+    assert await reminders(berlin.alice, task) == {
+        "P1W": "2030-03-24T08:00:00Z", "P1D": "2030-03-30T08:00:00Z", "P0D": "2030-03-31T07:00:00Z",
+        "PT1H": "2030-03-31T20:59:59Z", "P1DT1H": "2030-03-30T21:59:59Z",
+    }  # fmt: skip
+    await berlin.alice.patch(f"/tasks/{task['id']}", {"due_date": task["due_date"], "due_day": None})
+    assert (await reminders(berlin.alice, task))["P1D"] == "2030-03-30T22:59:59Z", "a moment is one"
+
+
+async def test_the_time_for_days_can_be_chosen(berlin: Service) -> None:
+    await berlin.alice.patch("/user/me", {"reminder_offsets": ["P1D"]})
+    task = await create_task(berlin.alice, due_day="2030-01-31")
+    answer = await berlin.alice.patch("/user/me", {"all_day_reminder_time": "18:30"})
+    assert (answer.status, answer.json["all_day_reminder_time"]) == (200, "18:30")
+    assert (await berlin.alice.get("/user/me")).json["all_day_reminder_time"] == "18:30"
+
+    await plan_reminders(berlin.worker.services)
+    assert await reminders(berlin.alice, task) == {"P1D": "2030-01-30T17:30:00Z"}
+    for wrong in ("24:00", "9:00", "09:60", "09:00:00", "", None, 9, "0९:00"):
+        refused = await berlin.alice.patch("/user/me", {"all_day_reminder_time": wrong})
+        assert (refused.status, list(refused.json["errors"])) == (422, ["all_day_reminder_time"])
+
+
+# -- another zone ---------------------------------------------------------------------------------------------
+
+
+async def test_days_move_with_their_user_to_another_zone(berlin: Service) -> None:
+    await berlin.alice.patch("/user/me", {"reminder_offsets": ["P1D"]})
+    day = await create_task(berlin.alice, due_day="2030-01-31")
+    done = await create_task(berlin.alice, due_day="2030-01-31", status="completed")
+    moment = await create_task(berlin.alice, due_date=LAST_SECOND)
+    others = await create_task(berlin.bob, due_day="2030-01-31")
+    assert due((await berlin.alice.get("/tasks")).items[0]) == (LAST_SECOND, "2030-01-31")
+    await berlin.alice.patch("/user/me", {"time_zone": "Asia/Tokyo"})
+    await move_days(berlin.worker.services)
+    for task in (day, done):
+        found = (await berlin.alice.get(f"/tasks/{task['id']}")).json
+        assert (*due(found), found["version"]) == ("2030-01-31T14:59:59Z", "2030-01-31", 2)
+        assert found["updated_at"] > task["updated_at"]
+    assert due((await berlin.alice.get("/tasks")).items[0]) == ("2030-01-31T14:59:59Z", "2030-01-31"), (
+        "not a cached page"
+    )
+    assert (await berlin.alice.get(f"/tasks/{moment['id']}")).json == moment
+    assert (await berlin.bob.get(f"/tasks/{others['id']}")).json == others
+    assert await reminders(berlin.alice, day) == {"P1D": "2030-01-30T00:00:00Z"}
+    await move_days(berlin.worker.services)
+    assert (await berlin.alice.get(f"/tasks/{day['id']}")).json["version"] == 2, "once"
+
+
+async def test_the_same_zone_again_moves_nothing(berlin: Service) -> None:
+    await move_days(berlin.worker.services)
+    task = await create_task(berlin.alice, due_day="2030-01-31")
+    await berlin.alice.patch("/user/me", {"time_zone": "Europe/Berlin", "email": "a@example.org"})
+    assert await move_some_days(berlin.worker.services.pool) is None
+    assert (await berlin.alice.get(f"/tasks/{task['id']}")).json == task

@@ -8,7 +8,17 @@ import pytest
 from tests.api.problems import assert_problem
 from tests.harness import PASSWORD, Service
 
-FIELDS = {"id", "username", "email", "role", "time_zone", "reminder_offsets", "created_at", "updated_at"}
+FIELDS = {
+    "id",
+    "username",
+    "email",
+    "role",
+    "time_zone",
+    "reminder_offsets",
+    "all_day_reminder_time",
+    "created_at",
+    "updated_at",
+}
 
 
 async def test_each_user_reads_the_own_profile(service: Service) -> None:

@@ -60,7 +60,7 @@ WHERE  late.reminders > $3
 # A task that is gone, or in a detached partition, is not found. The status is checked outside the sub-query: inside,
 # PostgreSQL would use the index of open tasks by due date, and go through all tasks of the user to find one.
 _DUE = f"""
-SELECT r.id, r.user_id, r.task_id, r.due_at, t.title, t.due_date, u.time_zone, wanted.is_wanted,
+SELECT r.id, r.user_id, r.task_id, r.due_at, t.title, t.due_date, t.due_day, u.time_zone, wanted.is_wanted,
        CASE WHEN t.status IN ('pending', 'in_progress', 'blocked') THEN t.task END AS task,
        nextval('events_id_seq') AS event_id
 FROM   (SELECT * FROM reminders
@@ -69,7 +69,7 @@ FROM   (SELECT * FROM reminders
         ORDER  BY due_at, id
         LIMIT  {DUE_AT_ONCE:d}
         FOR    UPDATE SKIP LOCKED) AS r
-       LEFT JOIN LATERAL (SELECT t.title, t.due_date, t.status, task_json(t) AS task
+       LEFT JOIN LATERAL (SELECT t.title, t.due_date, t.due_day, t.status, task_json(t) AS task
                           FROM   tasks AS t
                           WHERE  t.user_id = r.user_id AND t.id = r.task_id
                           LIMIT  1) AS t ON true
@@ -195,7 +195,11 @@ def _add_one(rows: _Rows, reminder: Mapping[str, Any], now: datetime, sent: Sent
     late_by = int(lateness.total_seconds()) if lateness > LATE else 0
     user_id, task_id = reminder["user_id"], reminder["task_id"]
     text = reminder_text(
-        reminder["title"], reminder["due_date"], zone_named(reminder["time_zone"]), is_late=late_by > 0
+        reminder["title"],
+        reminder["due_date"],
+        reminder["due_day"],
+        zone_named(reminder["time_zone"]),
+        is_late=late_by > 0,
     )
     rows.notifications.append((user_id, task_id, text))
     event_id = None

@@ -4,12 +4,13 @@ from collections.abc import Sequence
 
 from core.commands.effects import Effect
 from core.commands.kinds import Operation, RegisterUser, UpdateUser
+from core.database.locks import Lock, number_of, statement
 from core.database.pools import Connection
 
 USER_JSON = """
     (SELECT row_to_json(u)::text
      FROM   (SELECT users.id, users.username, users.email, users.role, users.time_zone, users.reminder_offsets,
-                    json_moment(users.created_at)::json AS created_at,
+                    users.all_day_reminder_time, json_moment(users.created_at)::json AS created_at,
                     json_moment(users.updated_at)::json AS updated_at) AS u)
 """
 
@@ -26,9 +27,12 @@ SET    email                = coalesce($2, email),
        time_zone            = coalesce($3, time_zone),
        password_hash        = coalesce($4, password_hash),
        reminder_offsets     = coalesce($5::text[], reminder_offsets),
-       reminders_planned_to = CASE WHEN (time_zone, reminder_offsets)
-                                        IS DISTINCT FROM (coalesce($3, time_zone), coalesce($5, reminder_offsets))
+       all_day_reminder_time = coalesce($6, all_day_reminder_time),
+       reminders_planned_to = CASE WHEN (time_zone, reminder_offsets, all_day_reminder_time)
+                                        IS DISTINCT FROM (coalesce($3, time_zone), coalesce($5, reminder_offsets),
+                                                          coalesce($6, all_day_reminder_time))
                                    THEN 0 ELSE reminders_planned_to END,
+       days_moved_to        = CASE WHEN time_zone <> $3 THEN 0 ELSE days_moved_to END,
        updated_at           = now()
 WHERE  id = $1
 RETURNING {USER_JSON} AS profile
@@ -68,7 +72,11 @@ async def update_user(connection: Connection, user_id: int, update: UpdateUser) 
         update.get("time_zone"),
         update.get("password_hash"),
         update.get("reminder_offsets"),
+        update.get("all_day_reminder_time"),
     )
+    if update.get("time_zone"):
+        # Who is writing the end of a day by the old zone is waited for, so that all such days are there to be moved.
+        await connection.execute(statement(Lock.time_zones, number_of(user_id)))
     if profile is not None and update.get("password_hash"):
         await connection.execute(_REVOKE_ALL, user_id)
     return Effect(200, profile) if profile is not None else no_such_user()

@@ -105,6 +105,13 @@ def test_long_texts_are_cut() -> None:
     assert found.body.endswith("…")
 
 
+def test_what_is_due_all_day_is_due_on_a_day() -> None:
+    task = TASK | {"due_date": "2026-07-31T21:59:59Z", "due_day": "2026-07-31"}
+    assert "Due: 2026-07-31\n" in message("task.created", {"task": task}, "Europe/Berlin").body
+    digest = message("task.reminder", {"tasks": [task], "total": 1, "reminder": {}}, "Europe/Berlin")
+    assert digest.body.endswith(", due 2026-07-31")
+
+
 @pytest.mark.parametrize("due", ["infinity", "0044-03-15T12:00:00+00:00 BC", "9999-12-31T23:59:59+00:00"])
 def test_a_date_beyond_the_calendar_is_told_as_it_is(due: str) -> None:
     found = message("task.created", {"task": TASK | {"due_date": due}}, "Pacific/Kiritimati")

@@ -101,6 +101,7 @@ async def test_an_import_is_one_event_and_one_notification_and_its_tasks_have_re
         "updated": 0,
         "skipped": 0,
         "failed": 1,
+        "warned": 0,
     }
     assert await owner.fetchval("SELECT channel_id FROM deliveries") == wanting
     [note] = await owner.fetch("SELECT event, text FROM notifications")

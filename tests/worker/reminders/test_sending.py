@@ -1,7 +1,7 @@
 """Reminders are sent once by however many workers, late ones marked, many of them as a digest."""
 
 import asyncio
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import asyncpg
@@ -12,7 +12,7 @@ from core import clock
 from core.deliveries.writes.fan_outs import fan_out
 from core.reminders.writes.sending import DIGEST_TASKS, DUE_AT_ONCE, send_due
 from tests.harness import connection
-from tests.worker.commands import apply, delete, new_user, update
+from tests.worker.commands import apply, command, delete, new_user, update
 from tests.worker.reminders.harness import DAY, DUE, HOUR, change, channel, new_task, reminders_of, send
 from worker.main import QUEUES_OF_JOBS
 from worker.reminders import send_due_reminders
@@ -95,6 +95,13 @@ async def test_after_downtime_a_few_come_marked_as_late(
     late = {orjson.loads(row["data"])["reminder"]["late_by"] for row in rows}
     assert late == {25 * 3600, 2 * 3600}
     assert await owner.fetchval("SELECT count(*) FROM notifications WHERE text LIKE '%is late)'") == 20
+
+
+async def test_a_reminder_of_a_day_names_the_day(services: Services, owner: asyncpg.Connection, alice: int) -> None:
+    await owner.execute("UPDATE users SET reminder_offsets = '{P1D}' WHERE id = $1", alice)
+    await apply(services, command("task.create", alice, {"fields": {"title": "Renew it", "due_day": "2099-03-30"}}))
+    assert (await send(services, datetime(2099, 3, 29, 9, tzinfo=UTC))).lateness == [0.0]
+    assert await owner.fetchval("SELECT text FROM notifications") == "Renew it, due 2099-03-30"
 
 
 async def test_after_downtime_many_of_one_user_are_one_digest_and_those_of_others_are_not(
