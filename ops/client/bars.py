@@ -16,11 +16,13 @@ from rich.progress import (
     TimeRemainingColumn,
     TransferSpeedColumn,
 )
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 console = Console(stderr=True, soft_wrap=True, highlight=False)
 """Standard output is for what was asked for."""
+
+_BAR_WIDTH = 20
 
 
 class _RowSpeed(ProgressColumn):
@@ -45,11 +47,17 @@ def row_bars(*, with_estimates: bool) -> Iterator[Progress]:
     Args:
         with_estimates: of speed and time, where the server makes none.
     """
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TaskProgressColumn())
+    # The bar keeps its width; where a terminal is narrow, the counts end in dots.
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}", table_column=Column(no_wrap=True)),
+        BarColumn(_BAR_WIDTH, table_column=Column(min_width=_BAR_WIDTH, no_wrap=True)),
+        TaskProgressColumn(),
+    )
     estimates = (_RowSpeed(), TimeRemainingColumn()) if with_estimates else ()
-    counts = TextColumn("{task.fields[counts]}")
+    counts = TextColumn("{task.fields[counts]}", table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis"))
     with Progress(
-        *columns, counts, *estimates, console=console, transient=True, disable=not console.is_terminal
+        *columns, counts, *estimates, console=console, transient=True, expand=True, disable=not console.is_terminal
     ) as progress:
         yield progress
 

@@ -22,7 +22,9 @@ class OnConflict(StrEnum):
 
 
 def import_file(
-    file: Annotated[str | None, typer.Argument(help="What to import; - is standard input.", show_default=False)] = None,
+    files: Annotated[
+        list[str] | None, typer.Argument(metavar="FILE...", help="What to import; - is standard input.")
+    ] = None,
     format_: Annotated[str | None, typer.Option("--format", help="Instead of finding it out.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Look at every row, and change nothing.")] = False,
     watch: Annotated[bool, typer.Option("--watch/--no-watch", help="Wait until it has ended.")] = True,
@@ -37,27 +39,29 @@ def import_file(
     encoding: Annotated[str | None, typer.Option(help="Of a text, such as windows-1252.")] = None,
     pull_requests: Annotated[bool, typer.Option("--pull-requests", help="Also GitHub's pull requests.")] = False,
     max_errors: Annotated[int | None, typer.Option(min=0, help="Give up after so many rows that failed.")] = None,
-    errors: Annotated[str | None, typer.Option(help="Where rows that failed go; - is the output.")] = None,
+    errors: Annotated[
+        str | None, typer.Option(help="Where rows that failed go; - is the output; of several files a folder.")
+    ] = None,
     import_id: Annotated[str | None, typer.Option("--id", help="Watch an import that was begun before.")] = None,
+    undo_id: Annotated[
+        str | None, typer.Option("--undo", help="Take an import back: what it made and nobody has changed since.")
+    ] = None,
     server: ServerUrl = None,
     token: Token = None,
     username: Username = None,
     password_stdin: PasswordStdin = False,
 ) -> None:
-    """Import tasks from a file of Tenfold or of another program."""
+    """Import tasks from files of Tenfold or of another program; or take an import back."""
     with told_plainly():
-        if (file is None) == (import_id is None):
-            raise Fault("name a file to import, or - for standard input")
-        if file == "-" and password_stdin:
-            raise Fault("standard input cannot be both the file and the password")
-        if file not in (None, "-") and not Path(file).exists():  # before a password is asked for
-            raise Fault(f"{file} cannot be read: {os.strerror(errno.ENOENT)}")
+        if [bool(files), import_id is not None, undo_id is not None].count(True) != 1:
+            raise Fault("name files to import, or - for standard input; or one import, with --id or --undo")
+        _require_readable(files or [], password_stdin=password_stdin)
         from ops.client.files import require_writable
-        from ops.client.imports import follow, mapping_of
-        from ops.client.imports import import_file as send
+        from ops.client.imports import Sending, follow, import_files, mapping_of, undo
 
         if errors is not None:
-            require_writable(errors)
+            # Of several files it is a folder, into which a file of each goes.
+            require_writable(errors if len(files or []) < 2 else str(Path(errors) / "failed"))
         given = {
             "format": format_,
             "on_conflict": on_conflict.value if on_conflict else None,
@@ -72,12 +76,26 @@ def import_file(
         options = {name: value for name, value in given.items() if value is not None}
 
         async def work(server: "Server") -> int:
+            if undo_id is not None:
+                return await undo(server, undo_id)
             if import_id is not None:
                 return await follow(server, import_id, errors=errors)
-            assert file is not None
-            return await send(server, file, options, watch=watch, errors=errors)
+            return await import_files(server, files or [], Sending(options, watch, errors))
 
         raise typer.Exit(run_on_server(work, server, token, username, password_stdin))
+
+
+def _require_readable(files: list[str], *, password_stdin: bool) -> None:
+    """Looks for the files before a password is asked for.
+
+    Raises:
+        Fault: one of them is not there, or standard input is named twice.
+    """
+    if files.count("-") + password_stdin > 1:
+        raise Fault("standard input cannot be both the file and the password, nor two files")
+    for file in files:
+        if file != "-" and not Path(file).exists():
+            raise Fault(f"{file} cannot be read: {os.strerror(errno.ENOENT)}")
 
 
 def export_tasks(

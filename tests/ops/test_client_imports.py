@@ -1,13 +1,16 @@
 """`tenfold import` against a running server, over good connections and bad ones."""
 
 import csv
+import io
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
-from ops.client.imports import import_file, mapping_of
+from ops.client import bars
+from ops.client.imports import Sending, import_files, mapping_of
 from ops.faults import Fault
 from tests.harness import Service
 from tests.ops.connections import Link, connected, run
@@ -65,6 +68,71 @@ async def test_a_dry_run_changes_nothing(serving: Service, tmp_path: Path) -> No
     assert "nothing was changed" in ran.stderr
 
 
+async def test_several_files_are_told_in_a_line_each_and_together(serving: Service, tmp_path: Path) -> None:
+    (tmp_path / "good.ndjson").write_text('{"title": "a"}\n{"title": "b"}\n')
+    (tmp_path / "bad.ndjson").write_text('{"title": "c"}\n{"title": "", "priority": 0}\n')
+    (tmp_path / "none.bin").write_bytes(bytes(range(256)) * 10)
+    (tmp_path / "failed").mkdir()
+    files = ("good.ndjson", "none.bin", "bad.ndjson")
+    ran = await run(serving, tmp_path, "import", *files, "--errors", "failed")
+    assert ran.returncode == 1
+    lines = ran.stderr.splitlines()
+    [good] = [line for line in lines if line.startswith("good.ndjson: ")]
+    assert "2 read, 2 created" in good
+    [bad] = [line for line in lines if line.startswith("bad.ndjson: ")]
+    assert "2 read, 1 created, 1 failed" in bad
+    assert any(line.startswith("tenfold: none.bin: ") for line in lines)
+    assert "3 files: 4 read, 3 created, 1 failed" in lines
+    assert await titles(serving) == ["a", "b", "c"]
+    assert [path.name for path in (tmp_path / "failed").iterdir()] == ["bad.ndjson"]
+    fine = await run(serving, tmp_path, "import", "good.ndjson", "good.ndjson")
+    assert (fine.returncode, "2 files: 4 read, 4 skipped" in fine.stderr) == (0, True), fine.stderr
+
+
+async def test_a_dry_run_shows_the_first_tasks_as_a_table(serving: Service, tmp_path: Path) -> None:
+    (tmp_path / "tasks.csv").write_text("Task,Prio,Owner\nWater the plants,high,ann\n,low,bob\n")
+    ran = await run(serving, tmp_path, "import", "tasks.csv", "--dry-run")
+    assert (ran.returncode, await titles(serving)) == (1, [])
+    lines = [line.split() for line in ran.stderr.splitlines()]
+    assert ["title", "status", "priority", "description"] in lines
+    assert ["Water", "the", "plants", "pending", "3", "Owner:", "ann"] in lines
+    assert "row 2, Task: " in ran.stderr
+    assert json.loads(ran.stdout)["columns"]["Task"] == "title"
+
+
+async def test_an_import_is_taken_back(serving: Service, tmp_path: Path) -> None:
+    (tmp_path / "tasks.ndjson").write_text(NDJSON)
+    begun = await run(serving, tmp_path, "import", "tasks.ndjson", "--no-watch")
+    import_id = begun.stdout.strip()
+    assert (await run(serving, tmp_path, "import", "--id", import_id)).returncode == 0
+    ran = await run(serving, tmp_path, "import", "--undo", import_id)
+    assert ran.returncode == 0, ran.stderr
+    assert [line.split() for line in ran.stderr.splitlines() if line.startswith("taken back")] == [
+        ["taken", "back", "200"]
+    ]
+    assert await titles(serving) == []
+
+
+async def test_an_id_that_nobody_has_is_told_and_nothing_else(serving: Service, tmp_path: Path) -> None:
+    unknown = "01a20000-0000-7000-8000-000000000000"
+    for option in ("--id", "--undo"):
+        ran = await run(serving, tmp_path, "import", option, unknown)
+        assert (ran.returncode, ran.stderr) == (1, "tenfold: There is no such import.\n")
+
+
+def test_the_bar_of_rows_is_there_at_80_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    output = io.StringIO()
+    narrow = Console(width=80, force_terminal=True, file=output, soft_wrap=True, color_system=None)
+    monkeypatch.setattr(bars, "console", narrow)
+    with bars.row_bars(with_estimates=False) as progress:
+        counts = "43,210 read, 43,100 created, 110 failed, 2,000 warned, 35,000/s, 0:00:05 left"
+        progress.add_task("importing", total=100, completed=43, counts=counts)
+        narrow.print(progress.get_renderable())
+    shown = next(line for line in output.getvalue().splitlines() if "importing" in line)
+    assert "━" * 8 in shown
+    assert "43,210 read" in shown
+
+
 async def test_an_import_that_is_refused_or_fails_makes_the_exit_status_1(serving: Service, tmp_path: Path) -> None:
     (tmp_path / "tasks.bin").write_bytes(bytes(range(256)) * 10)
     ran = await run(serving, tmp_path, "import", "tasks.bin", "--format", "nonsense")
@@ -95,7 +163,7 @@ async def test_an_upload_over_a_bad_connection_is_imported_once(
     async with Link(serving) as link, connected(link.url, serving) as server:
         link.cut_after_sent[:] = cuts.get("sent", [])
         link.cut_after_received[:] = cuts.get("received", [])
-        assert await import_file(server, str(file), {}, watch=True, errors=None) == 0
+        assert await import_files(server, [str(file)], Sending()) == 0
         assert link.cut_after_sent == link.cut_after_received == []
     assert len(await titles(serving)) == 200
     assert len((await serving.alice.get("/imports")).items) == 1
