@@ -95,7 +95,7 @@ async def exported(service: Service) -> None:
     lines = list(csv.reader(io.StringIO((await export_file(service.charlie, "csv")).decode())))
     assert lines[0][-1] == "venue"
     assert [line[-1] for line in lines[1:]] == ["Roof", "", "", "Hall", "'=Hall"]
-    for form in ("csv", "ndjson"):
+    for form in ("csv", "ndjson", "ics"):
         user = await service.add_user(f"mover-{form}")
         assert await import_file(user, form, await export_file(service.charlie, form)) == {"created": 5}
         venues = [task["venue"] for task in (await user.get("/tasks?sort=id")).items]
@@ -118,7 +118,10 @@ async def create(client: Client, **content: Any) -> dict[str, Any]:
 
 async def import_file(client: Client, form: str, file: bytes, **options: str) -> dict[str, int]:
     """What became of the rows, as far as there are any."""
-    query = "&".join(f"{name}={value}" for name, value in {"format": f"tenfold-{form}", **options}.items())
+    query = "&".join(
+        f"{name}={value}"
+        for name, value in {"format": "icalendar" if form == "ics" else f"tenfold-{form}", **options}.items()
+    )
     ended = await to_its_end(client, "imports", await client.request("POST", f"/imports?{query}", data=file))
     assert ended["state"] == "succeeded", ended
     return {name: ended[name] for name in ("created", "updated", "skipped", "failed") if ended[name]}

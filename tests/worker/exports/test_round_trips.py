@@ -5,6 +5,7 @@ from datetime import UTC, date, datetime, timedelta, timezone
 from typing import Any
 
 import asyncpg
+import icalendar
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
@@ -122,6 +123,21 @@ async def tasks_of(owner: asyncpg.Connection, user_id: int) -> list[dict[str, An
     return [dict(row) for row in rows]
 
 
+def assert_calendar_is_valid(file: bytes, to_dos: int) -> None:
+    assert file.endswith(b"\r\n")
+    assert max(map(len, file.split(b"\r\n"))) <= 75
+    components = icalendar.Calendar.from_ical(file).walk()
+    assert [component.errors for component in components if component.errors] == []
+    assert sum(component.name == "VTODO" for component in components) == to_dos
+    defined = {str(component["TZID"]) for component in components if component.name == "VTIMEZONE"}
+    for component in components:
+        if component.name == "VTODO" and "RRULE" in component:
+            start = component["DTSTART"]
+            assert start.params.get("TZID") in (None, *defined)
+            if (due := component.get("DUE")) is not None:
+                assert due.dt == start.dt
+
+
 async def reminders_of(owner: asyncpg.Connection, user_id: int) -> list[Any]:
     rows = await owner.fetch("SELECT reminder_rules FROM tasks WHERE user_id = $1 ORDER BY id", user_id)
     return [row["reminder_rules"] for row in rows]
@@ -177,4 +193,5 @@ async def test_every_field_of_every_format_comes_back(
         ]
         assert differences == [], export_format
         if export_format == "ics":  # the others hold none
+            assert_calendar_is_valid(file, len(tasks))
             assert await reminders_of(owner, here) == await reminders_of(owner, there)
