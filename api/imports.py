@@ -46,7 +46,8 @@ from core.logs import get_logger
 from core.quotas.queries import read_held
 from core.quotas.refusals import refusal_of
 
-ANY_CSV = "csv"
+MAPPED = ("csv", "json")
+"""The formats of any program, which take a mapping."""
 CERTAIN = 3
 HELD_SECONDS = 1.0
 
@@ -132,13 +133,14 @@ async def _take_and_order(request: web.Request, given: dict[str, Any], take: Cal
 
 def _inspector(given: dict[str, Any]) -> Callable[[Head], str]:
     """Tells the format of a file that begins so."""
-    wanted: str | None = given.get("format")
-    if wanted is None and "mapping" in given:
-        wanted = ANY_CSV
-    if "mapping" in given and wanted != ANY_CSV:
-        raise invalid({"mapping": [f"Goes with format={ANY_CSV} only."]})
+    named: str | None = given.get("format")
+    if "mapping" in given and named not in (None, *MAPPED):
+        raise invalid({"mapping": [f"Goes with format={' or '.join(MAPPED)} only."]})
 
     def inspect(head: Head) -> str:
+        wanted = named
+        if wanted is None and "mapping" in given:
+            wanted = next((name for name in reversed(MAPPED) if FORMATS[name].recognise(head)), MAPPED[0])
         if "mapping" not in given and is_list_about_rows(head):
             raise refused("import-wrong-format", SEND_THE_ROWS)
         found = recognise(head)
@@ -153,7 +155,7 @@ def _inspector(given: dict[str, Any]) -> Callable[[Head], str]:
         if found is None:
             raise refused(
                 "import-format-unknown",
-                "It cannot be told what program wrote this file: name its format, or give a mapping for a CSV.",
+                "It cannot be told what program wrote this file: name its format, or give a mapping.",
             )
         return found.name
 

@@ -4,8 +4,8 @@ What is decided here, for every format:
 
 - A date and time without a zone is in the reader's time zone. A time that a clock change skips is taken an hour later
   (02:30 becomes 03:30 in summer time), one that comes twice is its first occurrence, as RFC 5545 has it.
-- A date alone is the first instant of its day. As a *due* date it is the last second of it (`parse_due`): a task that
-  is due today must not count as overdue from midnight on.
+- A date alone is the first instant of its day. As a *due* date it is the day (`parse_due`), and so is a midnight: most
+  programs which know only days write them so, and nobody means the first instant of a day by "due".
 - `03/04/2024` is ambiguous. A file tells: `day_order` looks at some of its dates, and what it finds goes in as
   `day_first`. Without it an ambiguous date is an error, as a wrong date would be worse. Dates with dots are day first.
 - Years of two digits are 1969 to 2068, as POSIX has it.
@@ -114,7 +114,6 @@ _DAY_NAMED = re.compile(
 _NAMED_DAY = re.compile(r"([^\W\d_]+)\.?[ ./-]*(\d{1,2})(?:st|nd|rd|th)?,?[ ./-]+(\d{4})$")
 _YEAR_NAMED = re.compile(r"(\d{4})[ ./-]*([^\W\d_]+)\.?[ ./-]*(\d{1,2})$")
 _SEPARATED = re.compile(r"\s*(\d{1,2})[/-](\d{1,2})[/-](?:\d{4}|\d{2})(?!\d)")
-_TO_ITS_LAST_SECOND = timedelta(hours=23, minutes=59, seconds=59)
 # No date is longer; some expressions above take the square of a text's length.
 _LONGEST = 100
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -139,15 +138,33 @@ def parse_moment(text: str, time_zone: tzinfo, *, day_first: bool | None = None)
 
 
 def parse_due(text: str, time_zone: tzinfo, *, day_first: bool | None = None) -> str:
-    """A due date: as `parse_moment`, but a date alone, or at midnight without a zone, is the last second of that day.
+    """A due date: as `parse_moment`, but a date alone is a day (`2026-01-31`), and so is a midnight of the time zone.
 
-    Midnight, because programs which know only days write them as `14/Mar/26 12:00 AM`, and nobody means the first
-    instant of a day by that.
+    `14/Mar/26 12:00 AM` and `2026-03-13T23:00:00Z` for a reader in Berlin are March 14th.
     """
     moment = _read(text, day_first)
-    if moment.tzinfo is None and moment.time() == time() and "24:00" not in text:
-        moment += _TO_ITS_LAST_SECOND
+    if "24:00" not in text:
+        try:
+            local = moment if moment.tzinfo is None else moment.astimezone(time_zone)
+        except (ValueError, OverflowError):
+            raise _out_of_range(text) from None
+        if local.time() == time():
+            return local.date().isoformat()
     return _in_utc(moment, time_zone, text)
+
+
+def is_day(due: str) -> bool:
+    """Whether what `parse_due` found is a day."""
+    return len(due) == len("2026-01-31")
+
+
+def end_of_day(day: str, time_zone: tzinfo) -> str:
+    """The last second of a day, RFC 3339 in UTC."""
+    end = datetime.combine(date.fromisoformat(day), time(23, 59, 59), tzinfo=time_zone)
+    try:
+        return end.astimezone(UTC).isoformat()
+    except OverflowError:
+        return end.replace(tzinfo=UTC).isoformat()
 
 
 def day_order(samples: Iterable[str]) -> bool | None:
@@ -180,13 +197,17 @@ def _no_such_time(text: str) -> ValueError:
     return ValueError(f"{_quoted(text)} has a time that does not exist.")
 
 
+def _out_of_range(text: str) -> ValueError:
+    return ValueError(f"{_quoted(text)} is outside the years 1 to 9999.")
+
+
 def _in_utc(moment: datetime, time_zone: tzinfo, text: str) -> str:
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=time_zone)
     try:
         return moment.astimezone(UTC).isoformat()
     except (ValueError, OverflowError):
-        raise ValueError(f"{_quoted(text)} is outside the years 1 to 9999.") from None
+        raise _out_of_range(text) from None
 
 
 def _read(text: str, day_first: bool | None) -> datetime:

@@ -1,8 +1,8 @@
 """Descriptions, which hold what a task has no field for.
 
 A description is made in this order, each part only where there is something: its first lines, the item's own text,
-checklists, facts in lines of `Name: value`, comments. Only what was appended may be left out where it does not fit, and
-then a line tells how much; the item's own text never is.
+checklists, facts in lines of `Name: value`, comments. What was appended may be left out where it does not fit, and then
+a line tells how much; the item's own text is cut only where it alone is longer than a description may be.
 """
 
 from collections.abc import Sequence
@@ -25,8 +25,8 @@ def description_of(
     checklists: Sequence[tuple[str, list[str]]],
     facts: list[str],
     comments: Sequence[str],
-) -> str:
-    """The description of a task; empty where there is nothing to say.
+) -> tuple[str, int]:
+    """The description of a task, and how long it would be if there were room; empty where there is nothing to say.
 
     Args:
         first_lines: before the item's own text.
@@ -43,14 +43,16 @@ def description_of(
     ]
     whole = _GAP.join(filter(None, [*beginning, *("\n".join(lines) for _, lines in sections)]))
     if len(whole) <= DESCRIPTION_MAXIMUM:
-        return whole
+        return whole, len(whole)
     own = _GAP.join(filter(None, beginning))
+    if len(own) > DESCRIPTION_MAXIMUM:
+        own = own[: DESCRIPTION_MAXIMUM - _OMISSIONS_MAXIMUM - _FACTS_ROOM].rstrip() + "…"
     shortened = _append_what_fits(own, sections)
-    return shortened if len(shortened) <= DESCRIPTION_MAXIMUM else own
+    return shortened if len(shortened) <= DESCRIPTION_MAXIMUM else own, len(whole)
 
 
 def _append_what_fits(text: str, sections: list[_Section]) -> str:
-    """As much as a description holds; `text` is not cut, so that what is too long by itself is refused."""
+    """As much as a description holds."""
     # Facts are short, and say where the task comes from: what stands before them leaves them room.
     facts_room = min(_FACTS_ROOM, sum(len(line) + 1 for kind, lines in sections if kind == _FACTS for line in lines))
     for index, (kind, lines) in enumerate(sections):

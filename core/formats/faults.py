@@ -5,7 +5,7 @@ from typing import Any
 
 from marshmallow import ValidationError
 
-from core.formats.rows import BadRow, RowWarning, Values
+from core.formats.rows import BadRow, RowWarning, Source, Values
 from core.tasks.validation import load_import
 
 
@@ -25,7 +25,12 @@ def faults_of(error: ValidationError, columns: Mapping[str, str]) -> list[RowWar
 
 
 def bad_row(
-    number: int, faults: Sequence[RowWarning], fields: dict[str, Any], values: Values, columns: Mapping[str, str]
+    number: int,
+    faults: Sequence[RowWarning],
+    fields: dict[str, Any],
+    values: Values,
+    columns: Mapping[str, str],
+    source: Source | None = None,
 ) -> BadRow:
     """A row with all that is wrong with it.
 
@@ -35,6 +40,7 @@ def bad_row(
         fields: those that the format found nothing wrong with.
         values: the row as it stands in the file.
         columns: field → the file's own name of its column, where that is another.
+        source: all of the row, where that is more than `values`.
     """
     found = list(faults)
     try:
@@ -42,7 +48,7 @@ def bad_row(
     except ValidationError as error:
         told = {fault.column for fault in faults}
         found += [fault for fault in faults_of(error, columns) if fault.column not in told]
-    return BadRow(number, found[0].column, found[0].message, values, tuple(found[1:]))
+    return BadRow(number, found[0].column, found[0].message, values, tuple(found[1:]), source)
 
 
 def _flat(messages: Any) -> list[str]:

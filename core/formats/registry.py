@@ -4,6 +4,7 @@ from operator import itemgetter
 
 from core.formats.programs import (
     any_csv,
+    any_json,
     github,
     google_tasks,
     gtg,
@@ -24,7 +25,7 @@ from core.formats.programs import (
 from core.formats.rows import Format, Head
 from core.formats.streams.utf8 import encoding_of
 
-# Where two are equally certain, the earlier has it; `any_csv` takes any CSV that nobody else does.
+# Where two are equally certain, the earlier has it; `any_json` and `any_csv` take what nobody else does.
 FORMATS: dict[str, Format] = {
     module.FORMAT.name: module.FORMAT
     for module in (
@@ -44,6 +45,7 @@ FORMATS: dict[str, Format] = {
         toodledo,
         wekan,
         gtg,
+        any_json,
         any_csv,
     )
 }

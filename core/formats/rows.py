@@ -130,6 +130,8 @@ class ReadOptions:
         encoding: a name that Python's codecs know; None: found out (BOM, UTF-8, else Windows-1252).
         mapping: column → field, constants and value maps, for a CSV of any program; None: guessed from the header.
         include_pull_requests: whether GitHub's pull requests become tasks, too.
+        lists_as: what lists, columns and projects become: labels, or lines of the description.
+        columns_as: whether one that is called as a status is (Doing, En cours, Done) sets the status instead.
     """
 
     time_zone: tzinfo
@@ -137,6 +139,8 @@ class ReadOptions:
     encoding: str | None = None
     mapping: Mapping[str, Any] | None = None
     include_pull_requests: bool = False
+    lists_as: Literal["labels", "text"] = "text"
+    columns_as: Literal["statuses", "text"] = "text"
 
 
 @dataclass(slots=True)

@@ -1,37 +1,24 @@
-"""Single values of a file: what is wrong with one, dates by the file's own names, texts in one line."""
+"""Single values of a file: dates, texts in one line, texts in a sentence."""
 
 from collections.abc import Callable
 from datetime import tzinfo
 
-from core.formats.dates import parse_moment
 
-
-class WrongValue(Exception):
-    """A value that no task can be made of.
-
-    Attributes:
-        column: the file's own name of it.
-        message: what is wrong, and what would be right.
-    """
-
-    def __init__(self, column: str, message: str) -> None:
-        super().__init__(message)
-        self.column = column
-        self.message = message
-
-
-def moment(text: str, column: str, time_zone: tzinfo, parse: Callable[[str, tzinfo], str] = parse_moment) -> str | None:
-    """A date, RFC 3339 in UTC; nothing where the text is blank.
+def read_moment(
+    text: str, parse: Callable[..., str], time_zone: tzinfo, *, day_first: bool | None = None
+) -> str | None:
+    """A date as `parse` reads it; nothing where the text is blank.
 
     Raises:
-        WrongValue: the text is no date.
+        ValueError: the text is no date.
     """
-    if not text.strip():
-        return None
-    try:
-        return parse(text, time_zone)
-    except ValueError as error:
-        raise WrongValue(column, str(error)) from None
+    return parse(text, time_zone, day_first=day_first) if text.strip() else None
+
+
+def quoted(text: str) -> str:
+    """A text in a sentence, cut if it is long."""
+    text = one_line(text)
+    return f"“{text[:60]}…”" if len(text) > 60 else f"“{text}”"
 
 
 def one_line(text: str) -> str:

@@ -3,7 +3,7 @@
 import io
 import re
 from collections.abc import Iterable
-from datetime import datetime, tzinfo
+from datetime import datetime, timedelta, timezone, tzinfo
 from functools import lru_cache
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -11,6 +11,7 @@ from dateutil.tz import tzical
 from icalendar.timezone.windows_to_olson import WINDOWS_TO_OLSON
 
 _NAME_MAXIMUM = 255
+_OFFSET = re.compile(r"(?:UTC|GMT)?\s*([+−-])(\d{1,2})(?::?(\d{2}))?", re.IGNORECASE)
 _DEFINED_MAXIMUM = 500
 _DEFINITION_BYTES_MAXIMUM = 64 * 1024
 # dateutil refuses properties that it does not know.
@@ -35,6 +36,15 @@ def zone_of(name: str) -> tzinfo | None:
 def windows_zone_of(name: str) -> tzinfo | None:
     """The zone that Windows, or else IANA, calls so; None: there is none."""
     return zone_of(WINDOWS_TO_OLSON.get(name, name))
+
+
+def zone_called(name: str) -> tzinfo | None:
+    """The zone that people call so: by one of its names, or by its offset (UTC+2, GMT-05:30); None: there is none."""
+    name = name.strip()
+    if offset := _OFFSET.fullmatch(name):
+        shift = timedelta(hours=int(offset[2]), minutes=int(offset[3] or 0))
+        return timezone(-shift if offset[1] in "-−" else shift) if shift < timedelta(days=1) else None
+    return _known(name) or _known(name.upper())
 
 
 class CalendarZones:

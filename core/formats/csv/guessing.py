@@ -9,71 +9,14 @@ from collections.abc import Callable, Sequence
 from datetime import UTC
 from typing import Any
 
+from core.formats.csv.headers import unit_of
+from core.formats.csv.mapping import refused
+from core.formats.csv.words import EXACT, NOTHING, RANKS, is_known, word_of
 from core.formats.dates import day_order, parse_moment
 from core.formats.failed_rows import ERROR
-from core.formats.words import plain, priority_of, status_of
+from core.formats.words import priority_of, status_of
+from core.formats.zones import zone_called
 
-# In English, German, French, Spanish, Portuguese, Italian, Polish, Dutch, Russian, and some in other languages; the
-# likelier first.
-_WORDS = {
-    "title": """title|task|task name|task title|name|summary|subject|todo|to do|to do item|item|issue|issue title|story
-        |user story|headline|what|activity|action|action item|card name|card title
-        |titel|aufgabe|betreff|bezeichnung|thema|vorgang|titre|tâche|tache|sujet|nom|résumé|título|titulo|tarea|asunto
-        |nombre|resumen|tarefa|assunto|nome|resumo|titolo|attività|attivita|compito|oggetto|riepilogo|tytuł|zadanie
-        |temat|nazwa|podsumowanie|taak|onderwerp|naam|samenvatting|название|задача|заголовок|тема|имя|наименование
-        |uppgift|rubrik|ärende|opgave|oppgave|tittel|název|úkol|başlık|görev|назва|завдання|otsikko|tehtävä
-        |タイトル|件名|タスク|标题|任务|標題|名称|제목|작업""",
-    "description": """description|notes|note|body|details|content|text|memo|desc|comment|comments|long description
-        |card description|remarks|beschreibung|notiz|notizen|bemerkung|bemerkungen|anmerkung|details|inhalt|kommentar
-        |remarque|remarques|contenu|descripción|descripcion|notas|nota|comentario|comentarios|contenido|descrição
-        |descricao|observações|conteúdo|comentário|descrizione|contenuto|commento|opis|notatka|notatki|uwagi|treść
-        |komentarz|beschrijving|omschrijving|notitie|notities|opmerking|inhoud|описание|заметка|заметки|примечание
-        |комментарий|содержание|beskrivning|beskrivelse|anteckning|popis|poznámka|açıklama|опис|kuvaus|説明|メモ|内容|描述
-        |备注|설명|메모""",
-    "status": """status|state|stage|progress|workflow state|column|column name|list|list name|done|completed|complete
-        |finished|closed|is done|is completed|checked|zustand|stand|erledigt|fertig|état|etat|statut|terminé|fait
-        |estado|hecho|completado|situação|situacao|concluído|feito|stato|fatto|completato|stan|gotowe|zrobione|gereed
-        |klaar|статус|состояние|готово|выполнено|stav|hotovo|durum|tila|状態|ステータス|状态|状況|상태""",
-    "priority": """priority|prio|importance|urgency|severity|priorität|wichtigkeit|dringlichkeit|priorité|importance
-        |prioridad|prioridade|importância|priorità|importanza|priorytet|ważność|prioriteit|приоритет|важность|prioritet
-        |priorita|öncelik|пріоритет|prioriteetti|優先度|优先级|重要度|우선순위""",
-    "due_date": """due date|due|due at|due on|deadline|duedate|due by|target date|finish by|end date|end|date|when
-        |fällig|fällig am|fälligkeit|fälligkeitsdatum|frist|termin|enddatum|datum|bis|échéance|date d'échéance
-        |date limite|date de fin|vencimiento|fecha de vencimiento|fecha límite|fecha limite|fecha|fecha fin|vencimento
-        |data de vencimento|prazo|data limite|data|scadenza|data di scadenza|termin wykonania|termin realizacji
-        |vervaldatum|einddatum|срок|срок выполнения|срок исполнения|дата|дедлайн|förfallodatum|forfaldsdato|frist
-        |termín|son tarih|bitiş tarihi|eräpäivä|期限|期日|締切|截止日期|到期日|마감일|기한""",
-    "labels": """labels|label|tags|tag|categories|category|keywords|keyword|context|contexts|etiketten|schlagworte
-        |schlagwörter|kategorie|kategorien|stichwörter|étiquettes|étiquette|catégorie|catégories|etiquetas|etiqueta
-        |categoría|categoria|categorias|etichette|etichetta|categorie|etykiety|etykieta|tagi|kategoria|trefwoorden
-        |метки|метка|теги|тег|категория|категории|etiketter|štítky|etiketler|мітки|ラベル|タグ|标签|标记|라벨|태그""",
-    "created_at": """created at|created|date created|created date|created on|created time|creation date|creation time
-        |opened|opened at|open date|added|date added|added on|erstellt|erstellt am|angelegt am|erstellungsdatum|créé le
-        |date de création|créé|création|creado|creada|fecha de creación|creado el|criado em|criado|data de criação
-        |creato|creato il|data di creazione|data creazione|utworzono|data utworzenia|aangemaakt|aangemaakt op|gemaakt
-        |создано|дата создания|создан|skapad|oprettet|opprettet|vytvořeno|oluşturuldu|створено|luotu|作成日|作成日時
-        |创建时间|创建日期|생성일""",
-    "completed_at": """completed at|completed on|completed time|date completed|completion date|closed at|closed on
-        |closed date|date closed|finished at|done at|done on|resolved at|resolved|resolution date|completed|closed
-        |done|finished|erledigt am|abgeschlossen am|erledigt|terminé le|fermé le|date de fin réelle|completado el
-        |fecha de finalización|cerrado|concluído em|data de conclusão|completato il|data completamento|ukończono
-        |data zakończenia|zamknięto|afgerond op|voltooid op|завершено|дата завершения|закрыто|completedat|完了日
-        |完了日時|完成时间|완료일""",
-    "external_id": """uuid|guid|uid|issue key|key|task id|issue id|id|identifier|card id|ticket|ref|reference|url
-        |html url|issue url|permalink""",
-    "source": "url|html url|link|permalink|web url|issue url|weblink|adresse|lien|enlace|ссылка|链接|リンク",
-    "parent": """parent|parent task|parent title|epic|parent issue|übergeordnet|elternaufgabe|parent summary
-        |tâche parente|tarea principal|tarefa principal""",
-    "": "updated|updated at|last updated|modified|modified at|last modified|date modified|last activity",
-}
-_RANKS: dict[str, dict[str, int]] = {
-    field: {word.strip(): rank for rank, word in enumerate(words.split("|"))} for field, words in _WORDS.items()
-}
-_ALL_WORDS = frozenset(word for ranks in _RANKS.values() for word in ranks)
-# What stands for nothing in a cell that is no text.
-NOTHING = frozenset(
-    ["", "none", "null", "nil", "n/a", "na", "nan", "-", "--", "—", "–", "never", "undefined", "nat", "0000-00-00"]
-)
 _NUMBER = re.compile(r"[+-]?\d+([.,]\d+)?%?\Z")
 _URL = re.compile(r"https?://\S+\Z", re.IGNORECASE)
 # Keys such as ABC-12, UUIDs and addresses of issues are the only ones of their kind. A mere number is not, as every
@@ -81,10 +24,13 @@ _URL = re.compile(r"https?://\S+\Z", re.IGNORECASE)
 _KEY = re.compile(
     r"[A-Za-z][A-Za-z0-9_]*-\d+\Z|[0-9a-fA-F]{24,}\Z|[0-9a-fA-F-]{36}\Z|https?://\S+/(?:issues|pull|browse)/[\w-]+\Z"
 )
-_CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
 _DATES = frozenset({"due_date", "created_at", "completed_at"})
 _DETAILS_MAXIMUM = 50
 _MOST = 0.8
+_HALF = 0.5
+# A unit that tells how dates are written: dd.mm.yyyy, TT.MM.JJJJ, jj/mm/aaaa, MM/DD/YYYY.
+_DAY_FIRST = re.compile(r"(?:[dtjgд]{1,2}|dia)[./ -]?m{1,2}[./ -]?[yjaгaå]{2,4}", re.IGNORECASE)
+_MONTH_FIRST = re.compile(r"m{1,2}[./ -]?d{1,2}[./ -]?y{2,4}", re.IGNORECASE)
 
 
 class _Column:
@@ -92,7 +38,8 @@ class _Column:
 
     def __init__(self, position: int, name: str, key: str, sample: Sequence[Sequence[str]]) -> None:
         self.position = position
-        self.word = plain(_CAMEL.sub(" ", name))
+        self.name = name
+        self.word = word_of(name)
         self.key = key
         self.rows = len(sample)
         cells = (row[position].strip() for row in sample if position < len(row))
@@ -102,6 +49,8 @@ class _Column:
         self.urls = self._share(lambda cell: bool(_URL.match(cell)))
         self.keys = self._share(lambda cell: bool(_KEY.match(cell)))
         self.statuses = self._share(lambda cell: status_of(cell) is not None)
+        self.priorities = self._share(_is_priority)
+        self.rules = self._share(lambda cell: cell.upper().startswith(("FREQ=", "RRULE:")))
         self.words = sum(len(cell.split()) for cell in self.said) / len(self.said) if self.said else 0.0
         self.length = sum(map(len, self.said)) / len(self.said) if self.said else 0.0
         self.is_unique = len(set(self.said)) == len(self.said) == self.rows
@@ -132,14 +81,6 @@ class _Column:
         is_counter = self.is_unique and self.said == [str(number) for number in range(1, self.rows + 1)]
         return bool(self.word or (self.said and not is_counter))
 
-    @property
-    def priorities(self) -> bool:
-        """Whether all of it can be our priorities: words, or numbers from 1 to 10."""
-        return bool(self.said) and all(
-            (cell.isdecimal() and len(cell) < 3 and 1 <= int(cell) <= 10) or priority_of(cell) is not None
-            for cell in self.said
-        )
-
 
 def _is_date(cell: str) -> bool:
     if len(cell) < 6 or not any(map(str.isdecimal, cell)) or (cell.isdecimal() and len(cell) != 8):
@@ -151,6 +92,11 @@ def _is_date(cell: str) -> bool:
     return True
 
 
+def _is_priority(cell: str) -> bool:
+    """Whether it can be a priority of ours: a word, or a number from 1 to 10."""
+    return (cell.isdecimal() and len(cell) < 3 and 1 <= int(cell) <= 10) or priority_of(cell) is not None
+
+
 def has_header(sample: Sequence[Sequence[str]]) -> bool:
     """Whether the first record names the columns, and is none of the data."""
     first = [cell.strip() for cell in sample[0]] if sample else []
@@ -158,7 +104,7 @@ def has_header(sample: Sequence[Sequence[str]]) -> bool:
         return True
     if any(_NUMBER.match(cell) or _URL.match(cell) or _is_date(cell) for cell in first):
         return False
-    if any(plain(_CAMEL.sub(" ", cell)) in _ALL_WORDS for cell in first):
+    if any(is_known(word_of(cell)) for cell in first):
         return True
     below = sample[1:]
     if not below or len(first) < 2:
@@ -167,15 +113,15 @@ def has_header(sample: Sequence[Sequence[str]]) -> bool:
     return any(max(column.dates, column.numbers, column.urls, column.keys) >= _MOST for column in columns)
 
 
-def guess(header: Sequence[str] | None, sample: Sequence[Sequence[str]]) -> dict[str, Any] | None:
+def guess(header: Sequence[str] | None, sample: Sequence[Sequence[str]]) -> dict[str, Any]:
     """A mapping for a file.
 
     Args:
         header: the names of the columns; None: the file has none.
         sample: its first records, without the header.
 
-    Returns:
-        None where no column can be a title.
+    Raises:
+        ImportRefused: `import-mapping-invalid`: no column can be a title.
     """
     columns = _columns(header, sample)
     if header and header[-1] == ERROR:  # the reasons that our own file of failed rows has added
@@ -183,17 +129,37 @@ def guess(header: Sequence[str] | None, sample: Sequence[Sequence[str]]) -> dict
     fields = _by_words(columns)
     _add_by_content(columns, fields)
     if "title" not in fields.values():
-        return None
+        raise refused("It cannot be guessed which column is the title; say so with a mapping.")
     _add_details(columns, fields)
     mapping: dict[str, Any] = {
         "header": header is not None,
-        "columns": {column.key: fields[column.key] for column in columns if fields.get(column.key)},
+        "columns": {column.key: _entry(column, fields[column.key]) for column in columns if fields.get(column.key)},
     }
     dates = [column for column in columns if fields.get(column.key) in _DATES]
     day_first = day_order(cell for column in dates for cell in column.said)
+    if day_first is None:
+        day_first = _order_by_units(dates)
     if day_first is not None:
         mapping["date_format"] = "day-first" if day_first else "month-first"
     return mapping
+
+
+def _entry(column: _Column, field: str) -> Any:
+    """What the mapping says of a column; a unit in brackets may tell the zone of its dates."""
+    unit = unit_of(column.name)
+    if field in _DATES and unit and zone_called(unit) is not None:
+        return {"field": field, "time_zone": unit}
+    return field
+
+
+def _order_by_units(dates: list[_Column]) -> bool | None:
+    """Whether dates begin with the day, as units in brackets tell: `Due (MM/DD/YYYY)`."""
+    for unit in (unit_of(column.name) for column in dates):
+        if _DAY_FIRST.fullmatch(unit):
+            return True
+        if _MONTH_FIRST.fullmatch(unit):
+            return False
+    return None
 
 
 def _columns(header: Sequence[str] | None, sample: Sequence[Sequence[str]]) -> list[_Column]:
@@ -207,48 +173,59 @@ def _columns(header: Sequence[str] | None, sample: Sequence[Sequence[str]]) -> l
 
 
 def _suits(column: _Column, field: str) -> bool:
-    """Whether the cells of a column are not against the meaning of its name."""
+    """Whether a column that is called as a field, or might be, is that field.
+
+    Of an exact name it is: odd cells are their rows' warnings. Else the cells must not be against it.
+    """
+    is_exact = column.word in EXACT.get(field, ())
     if not column.said:
-        return field not in ("title", "external_id")
+        return field != "external_id" and (is_exact or field != "title")
+    if field == "external_id":
+        return column.is_unique and (is_exact or column.keys >= _MOST)
+    if is_exact:
+        return True
     if field == "title":
         return max(column.dates, column.urls) < _MOST
     if field == "description":
         return column.is_text
     if field in _DATES:
-        return column.dates >= _MOST
-    if field == "status":
-        return column.statuses >= _MOST
-    if field == "priority":
-        return column.priorities
-    if field == "source":
-        return column.urls >= _MOST
-    if field == "external_id":
-        return column.is_unique and column.keys >= _MOST
+        return column.dates > _HALF
     if field == "labels":
         return column.is_text and column.length <= 100
-    return True
+    shares = {
+        "status": column.statuses,
+        "priority": column.priorities,
+        "source": column.urls,
+        "recurrence": column.rules,
+    }
+    return shares.get(field, 1.0) >= _MOST
 
 
 def _by_words(columns: list[_Column]) -> dict[str, str]:
     """Key of a column → field, as the header's words have it; an empty field for a column that is passed over."""
     fields: dict[str, str] = {}
-    for field, ranks in _RANKS.items():
+    for field, ranks in RANKS.items():
         fitting = sorted(
-            (ranks[column.word], column.position, column)
+            (not column.said, ranks[column.word], column.position, column)
             for column in columns
             if column.word in ranks and column.key not in fields and _suits(column, field)
         )
-        if field in ("description", "labels", ""):
-            fields.update((column.key, field) for _, _, column in fitting)
+        if field in ("description", "labels", "list", ""):
+            fields.update((column.key, field) for *_, column in fitting)
         elif fitting:
-            fields[fitting[0][2].key] = field
+            fields[fitting[0][-1].key] = field
     return fields
 
 
 def _add_by_content(columns: list[_Column], fields: dict[str, str]) -> None:
     """Adds what only the cells tell."""
     if "title" not in fields.values():
-        _add_title(_left(columns, fields), fields)
+        # What is called a text or a description stands for a title where there is none.
+        described = [column for column in columns if fields.get(column.key) == "description" and column.said]
+        if described:
+            fields[min(described, key=lambda column: column.length).key] = "title"
+        else:
+            _add_title(_left(columns, fields), fields)
     for field in ("status", "labels", "external_id", "source"):
         if field not in fields.values():
             nameless = (column for column in _left(columns, fields) if not column.word)

@@ -1,5 +1,6 @@
 """A CSV's beginning, by which programs know their files, and the columns that its header names."""
 
+import re
 from itertools import islice
 
 from core.formats.csv.dialect import DELIMITERS, is_blank, lenient_records
@@ -7,6 +8,8 @@ from core.formats.rows import FileReport, Head
 from core.formats.streams.text import wide_encoding
 
 _HEAD = 32 * 1024
+_ORNAMENTS = " \t*:?#!.†"
+_UNIT = re.compile(r"\s*[(\[（【]([^()\[\]（）【】]*)[)\]）】]$")
 
 
 def head_text(head: Head) -> str:
@@ -25,6 +28,18 @@ def first_records(head: Head) -> list[list[str]]:
         if max(map(len, records), default=0) > max(map(len, best), default=0):
             best = records
     return [[cell.strip(" \t\r\n\ufeff") for cell in record] for record in best if not is_blank(record)]
+
+
+def bare(name: str) -> str:
+    """A column's name without what people put around it: a unit in brackets, a star, a colon."""
+    name = _UNIT.sub("", name.strip(_ORNAMENTS))
+    return name.strip(_ORNAMENTS) or name
+
+
+def unit_of(name: str) -> str:
+    """What stands in brackets behind a column's name, as in `Created At (UTC)`; empty where nothing does."""
+    unit = _UNIT.search(name.strip(_ORNAMENTS))
+    return unit[1].strip() if unit else ""
 
 
 def upper_positions(header: list[str]) -> dict[str, int]:

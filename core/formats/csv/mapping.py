@@ -4,17 +4,19 @@ A mapping is a JSON object:
 
     {"columns":     {"Task": "title", "Notes": "description",
                      "Prio": {"field": "priority", "values": {"A": 1, "B": 5, "*": 9}},
-                     "No.": {"field": "external_id", "prefix": "house-"}},
+                     "No.": {"field": "external_id", "prefix": "house-"},
+                     "Created (UTC)": {"field": "created_at", "time_zone": "UTC"}},
      "constants":   {"labels": ["house"], "status": "pending"},
      "header":      true,
      "date_format": "day-first"}
 
 - `columns`: the header's name of a column, or its number from 1, and a field: one of `FIELDS`, or null to pass it
-  over, as columns are that are not named at all. `description`, `labels`, `detail` and `note` may be named for several
-  columns, the others for one. A name that the header has several times means all of those columns.
+  over, as columns are that are not named at all. Those of `OFTEN` may be named for several columns, the others for one.
+  A name that the header has several times means all of those columns.
 - `values`: what stands in a cell → what the field becomes, whatever the case; null: nothing; `*`: all other words.
   Without it priorities are 1 to 10 or words such as `high`, and states are words such as `in progress` or `done`.
 - `prefix`: what to put before an `external_id`, where the file's numbers are not the only ones of their kind.
+- `time_zone`: of the dates in that column which have none, where it is not the file's.
 - `constants`: fields for rows whose columns give none; labels are added to the row's own.
 - `header`: whether the first row is one; left out, it is found out.
 - `date_format`: `day-first` or `month-first`, for dates such as 03/04/2024; or a pattern of Python's `strptime`.
@@ -23,23 +25,36 @@ A mapping is a JSON object:
 from collections.abc import Mapping
 from dataclasses import dataclass
 from dataclasses import field as dataclass_field
+from datetime import tzinfo
 from typing import Any
 
 from marshmallow import ValidationError
 
 from core.formats.rows import ImportRefused
+from core.formats.zones import zone_called
 from core.tasks.validation import load_import
 
-ONCE = ("title", "priority", "status", "due_date", "created_at", "completed_at", "external_id", "parent", "source")
-OFTEN = ("description", "labels", "detail", "note")
+ONCE = (
+    "title",
+    "priority",
+    "status",
+    "due_date",
+    "created_at",
+    "completed_at",
+    "external_id",
+    "parent",
+    "source",
+    "recurrence",
+)
+OFTEN = ("description", "labels", "list", "detail", "note")
 FIELDS = (*ONCE, *OFTEN)
 """A task's own, and for its description `parent` (`Part of: …`), `source` (`Source: …`), `detail` (`<column>: …`) and
-`note` (a comment)."""
+`note` (a comment). A `list` (a list, column or project) is as a `detail`, or what `lists_as` and `columns_as` say."""
 
 OTHERS = "*"
 _CONSTANTS = ("description", "priority", "status", "due_date", "labels", "created_at")
 _KEYS = ("columns", "constants", "header", "date_format")
-_COLUMN_KEYS = ("field", "values", "prefix")
+_COLUMN_KEYS = ("field", "values", "prefix", "time_zone")
 DATE_FORMATS = {"day-first": True, "month-first": False}
 
 
@@ -53,6 +68,7 @@ class Column:
         field: one of `FIELDS`.
         values: word, case-folded → value.
         prefix: of an `external_id`.
+        time_zone: of dates without one; None: the file's.
     """
 
     name: str
@@ -60,6 +76,7 @@ class Column:
     field: str
     values: Mapping[str, Any] = dataclass_field(default_factory=dict)
     prefix: str = ""
+    time_zone: tzinfo | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +148,8 @@ def _column(name: str, entry: Any, positions: Mapping[str, list[int]], width: in
         entry = {"field": entry}
     _check_entry(name, entry)
     values = {str(word).strip().casefold(): value for word, value in (entry.get("values") or {}).items()}
-    return Column(name.strip(), tuple(found), entry["field"], values, entry.get("prefix") or "")
+    zone_name = entry.get("time_zone") or ""
+    return Column(name.strip(), tuple(found), entry["field"], values, entry.get("prefix") or "", zone_called(zone_name))
 
 
 def _positions(name: str, positions: Mapping[str, list[int]], width: int) -> list[int]:
@@ -159,6 +177,9 @@ def _check_entry(name: str, entry: Any) -> None:
         raise refused(f"The “values” of the column “{name}” are an object: word → value.")
     if not isinstance(prefix, str):
         raise refused(f"The “prefix” of the column “{name}” is a text.")
+    zone_name = entry.get("time_zone") or ""
+    if zone_name and (not isinstance(zone_name, str) or zone_called(zone_name) is None):
+        raise refused(f"The “time_zone” of the column “{name}” is none: it is such as UTC, +01:00 or Europe/Berlin.")
     for word, value in values.items():
         _check_value(name, field_name, word, value)
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from core.formats.csv.damage import Damaged
 from core.formats.csv.records import Records
-from core.formats.parsed_task import ParsedTask, row_of
+from core.formats.parsed_task import ParsedTask
 from core.formats.rows import BadRow, Rows
 
 
@@ -16,7 +16,7 @@ def parsed_rows(
     Args:
         records: behind the header.
         width: how many cells the header has; None: the file has none.
-        parse: what a record's cells become; raises `WrongValue`.
+        parse: what a record's cells become.
         columns: field → the file's own name of its column.
     """
     for number, cells in records.numbered():
@@ -25,7 +25,7 @@ def parsed_rows(
         elif width is not None and (message := too_many_cells(cells, width)):
             yield BadRow(number, None, message, cells)
         else:
-            yield row_of(number, cells, columns, parse, cells)
+            yield parse(cells).row(number, cells, columns)
 
 
 def too_many_cells(cells: list[str], width: int) -> str | None:

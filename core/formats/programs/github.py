@@ -3,22 +3,34 @@
 - Title and body stay; comments that are in the file follow the body.
 - Closed issues are `completed` at `closed_at`; those closed as not planned or as duplicates, and pull requests closed
   without a merge, are `cancelled`.
-- GitHub has no priorities: all have 5. Labels stay labels. Milestone and assignees become lines of the description.
-- The external id is `owner/repository#number`, so that both shapes of the same issue are one task.
-- Pull requests, which the REST API lists among the issues, are passed over and counted, unless asked for.
+- GitHub has no priorities: all have 5. Labels stay labels. Milestone, assignees, projects and their columns become
+  lines of the description; projects and columns also labels and statuses, if that is wanted.
+- The external id is `owner/repository#number`, so that all shapes of the same issue are one task.
+- Pull requests, which the REST API lists among the issues, are skipped, unless asked for.
 """
 
 import re
 from typing import BinaryIO
 
 from core.formats.json_object import JsonObject, row_of_object
-from core.formats.parsed_task import ParsedTask
-from core.formats.rows import BadRow, Certainty, FileReport, Format, Head, ImportRefused, ReadOptions, Row, Rows
+from core.formats.parsed_task import IS_PENDING, ParsedTask
+from core.formats.rows import (
+    BadRow,
+    Certainty,
+    FileReport,
+    Format,
+    Head,
+    ImportRefused,
+    ReadOptions,
+    Row,
+    Rows,
+    SkippedRow,
+    excerpt,
+)
 from core.formats.streams.json_shape import shape_of
 from core.formats.streams.json_stream import json_items
-from core.formats.values import WrongValue
 
-PULL_REQUESTS = "pull requests"
+PULL_REQUEST = "A pull request. With pull_requests=true it becomes a task, too."
 _ADDRESS = re.compile(r"https?://[^/]+/(?:repos/|api/v3/repos/)?([^/]+/[^/]+)/(issues|pulls?)/(\d+)")
 _NOT_DONE = frozenset({"not_planned", "duplicate"})
 _STATES = {"open": "pending", "closed": "completed", "merged": "completed"}
@@ -51,7 +63,7 @@ def read(stream: BinaryIO, options: ReadOptions, report: FileReport) -> Rows:
         if number == 1 and not ({"title", "number"} & content.keys()):
             raise ImportRefused("import-wrong-format", "A list of GitHub's issues is expected, each with its title.")
         if _is_pull_request(content) and not options.include_pull_requests:
-            report.ignore(PULL_REQUESTS)
+            yield SkippedRow(number, PULL_REQUEST, excerpt(content))
             continue
         yield _row(number, content, source, options)
     if is_empty:
@@ -65,7 +77,7 @@ def _is_pull_request(content: dict[str, object]) -> bool:
     return address is not None and address[2] != "issues"
 
 
-def _row(number: int, content: dict[str, object], source: str, options: ReadOptions) -> Row | BadRow:
+def _row(number: int, content: dict[str, object], source: str, options: ReadOptions) -> Row | BadRow | SkippedRow:
     def parse(issue: JsonObject) -> ParsedTask:
         url = issue.text("html_url") or issue.text("url")
         address = _ADDRESS.match(url)
@@ -73,14 +85,16 @@ def _row(number: int, content: dict[str, object], source: str, options: ReadOpti
         task.body = issue.text("body")
         _set_status(issue, task, options)
         task.set(created_at=_moment(issue, "created_at", "createdAt", options))
-        for label in issue.list("labels"):
-            task.label(label if isinstance(label, str) else JsonObject(label, "labels").text("name"))
-        if "milestone" in issue:
-            task.fact("Milestone", issue.object("milestone").text("title"))
-        task.fact("Assigned to", ", ".join(person.line("login") for person in issue.objects("assignees")))
+        for label in issue.texts("labels"):
+            task.label(label)
+        task.fact("Milestone", issue.text("milestone"))
+        task.fact("Assigned to", ", ".join(issue.texts("assignees")))
+        for item in (*issue.objects("projectItems", "title"), *issue.objects("projectCards", "title")):
+            task.place("Project", item.text("title") or item.text("project"), options)
+            task.place("Column", item.text("status") or item.text("column"), options)
         task.fact("Source", url)
         for comment in _comments(issue):
-            author = comment.object("user" if "user" in comment else "author").text("login")
+            author = comment.text("user") or comment.text("author")
             task.comment(comment.text("body"), _moment(comment, "created_at", "createdAt", options), author)
         return task
 
@@ -88,27 +102,25 @@ def _row(number: int, content: dict[str, object], source: str, options: ReadOpti
 
 
 def _set_status(issue: JsonObject, task: ParsedTask, options: ReadOptions) -> None:
-    state = issue.text("state").lower() or ("closed" if issue.flag("closed") else "open")
-    if state not in _STATES:
-        raise WrongValue("state", f"{state!r} is no state of an issue: open or closed.")
+    closed_at = _moment(issue, "closed_at", "closedAt", options)
+    state = issue.text("state").lower() or ("closed" if issue.flag("closed") or closed_at else "open")
+    status = task.known(state, "state", _STATES, IS_PENDING, name="State")
     reason = (issue.text("state_reason") or issue.text("stateReason")).lower()
-    pull_request = issue.object("pull_request")
-    is_dropped = "merged_at" in pull_request.content and not pull_request.content["merged_at"]
+    pull_request = issue.content.get("pull_request")
+    is_dropped = isinstance(pull_request, dict) and "merged_at" in pull_request and not pull_request["merged_at"]
     if state == "closed" and (reason in _NOT_DONE or is_dropped):
         task.set(status="cancelled")
-    elif state == "open":
-        task.set(status="pending")
+    elif status == "completed":
+        task.complete(closed_at, _moment(issue, "updated_at", "updatedAt", options))
     else:
-        task.complete(
-            _moment(issue, "closed_at", "closedAt", options), _moment(issue, "updated_at", "updatedAt", options)
-        )
+        task.set(status=status)
 
 
 def _comments(issue: JsonObject) -> list[JsonObject]:
     """Of the REST API `comments` is their number."""
-    comments = list(issue.objects("comments_content"))
-    if isinstance(issue.content.get("comments"), list):
-        comments += issue.objects("comments")
+    comments = list(issue.objects("comments_content", "body"))
+    if not isinstance(issue.content.get("comments"), int | float):
+        comments += issue.objects("comments", "body")
     return comments
 
 

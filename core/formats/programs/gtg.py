@@ -2,7 +2,7 @@
 
 - `Done` is `completed`, with its day; `Dismiss` is `cancelled`.
 - GTG has no priorities: all have 5. Tags are labels, without the @ in front.
-- A due date is the end of its day; the fuzzy ones (`now`, `soon`, `someday`) become lines.
+- A due date is a day; the fuzzy ones (`now`, `soon`, `someday`) become lines.
 - A subtask gets `Part of: <parent's title>`; the marks of tags and subtasks inside the text go.
 """
 
@@ -13,8 +13,7 @@ from dataclasses import dataclass
 from typing import BinaryIO
 from xml.etree.ElementTree import Element
 
-from core.formats.dates import parse_due, parse_moment
-from core.formats.parsed_task import ParsedTask, row_of
+from core.formats.parsed_task import IS_PENDING, ParsedTask
 from core.formats.rows import (
     FRAME_MAXIMUM,
     Certainty,
@@ -28,11 +27,10 @@ from core.formats.rows import (
     until_refused,
 )
 from core.formats.streams.xml_stream import source_of, text_of, xml_elements
-from core.formats.values import WrongValue, moment
 
 _COLUMNS = {"description": "content", "due_date": "duedate", "created_at": "addeddate", "completed_at": "donedate"}
 _FUZZY = frozenset({"now", "soon", "someday"})
-_STATUSES = {"active": "pending", "": "pending", "done": "completed", "dismiss": "cancelled", "dismissed": "cancelled"}
+_STATUSES = {"active": "pending", "done": "completed", "dismiss": "cancelled", "dismissed": "cancelled"}
 _ROOTS = ("project", "gtgData", "tasklist")
 _SUBTASK_MARK = re.compile(r"(?<![ \t→])[ \t→]*(?:<subtask>[^<]*</subtask>|\{![^{}]*!\})[ \t]*\n?")
 _TAG_MARK = re.compile(r"</?tag>")
@@ -69,9 +67,7 @@ def read(stream: BinaryIO, options: ReadOptions, report: FileReport) -> Rows:
     parents = {child: task.values["title"] for task in tasks for child in task.subtasks}
     for number, task in enumerate(tasks, start=1):
         values = excerpt({name: value for name, value in task.values.items() if value})
-        row = row_of(number, values, _COLUMNS, _parse, task, parents, options)
-        row.source = task.source
-        yield row
+        yield _parse(task, parents, options).row(number, values, _COLUMNS, task.source)
     if refused is not None:
         raise refused
     if not tasks:
@@ -123,15 +119,13 @@ def _parse(task: _Task, parents: dict[str, str], options: ReadOptions) -> Parsed
     # The text is XML inside XML.
     parsed.body = html.unescape(_TAG_MARK.sub("", _SUBTASK_MARK.sub("", values["content"]))).strip()
     parsed.parent = parents.get(task.id, "")
-    status = _STATUSES.get(values["status"].lower())
-    if status is None:
-        raise WrongValue("status", f"{values['status']!r} is no status: Active, Done or Dismiss.")
+    status = parsed.known(values["status"].lower(), "status", _STATUSES, IS_PENDING, name="Status")
     if status == "completed":
         # Its day is all that GTG has.
-        parsed.complete(moment(values["donedate"], "donedate", zone), moment(values["modified"], "modified", zone))
+        parsed.complete(*(parsed.moment(values[name], name, zone) for name in ("donedate", "modified")))
     else:
-        parsed.set(status=status)
-    parsed.set(created_at=moment(values["addeddate"], "addeddate", zone))
+        parsed.set(status=status or "pending")
+    parsed.set(created_at=parsed.moment(values["addeddate"], "addeddate", zone))
     for tag in task.tags:
         parsed.label(tag.removeprefix("@"))
     for name, heading in (("duedate", "Due"), ("startdate", "Starts")):
@@ -139,9 +133,9 @@ def _parse(task: _Task, parents: dict[str, str], options: ReadOptions) -> Parsed
         if date.lower() in _FUZZY:
             parsed.fact(heading, date)
         elif name == "duedate":
-            parsed.set(due_date=moment(date, name, zone, parse_due))
+            parsed.set_due(date, name, zone)
         else:
-            parsed.fact(heading, moment(date, name, zone, parse_moment) or "")
+            parsed.fact(heading, parsed.moment(date, name, zone) or "")
     parsed.fact("Repeats", values["repeats"])
     return parsed
 

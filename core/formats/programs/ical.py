@@ -3,9 +3,9 @@
 - PRIORITY 1 to 9 stays, 0 and none → 5.
 - STATUS decides; without one a COMPLETED date or 100 PERCENT-COMPLETE means `completed`, a lower percentage
   `in_progress`. NEEDS-ACTION is `pending`, IN-PROCESS `in_progress`.
-- A DUE date without a time is the end of that day. Without DUE it is DTSTART and DURATION. Times without a zone are in
-  the reader's; zones go by their names (IANA's, Windows', or either behind a vendor's prefix), else by the file's
-  VTIMEZONE.
+- A DUE date without a time is a day. Without DUE it is DTSTART and DURATION; of what recurs it is DTSTART alone, the
+  first instance. Times without a zone are in the reader's; zones go by their names (IANA's, Windows', or either behind
+  a vendor's prefix), else by the file's VTIMEZONE.
 - CATEGORIES are labels. A parent (RELATED-TO) becomes `Part of: <title>`. RRULE is the recurrence of an open to-do if a
   task can follow it, else a line of the description, as are alarms, start, location, address and attachments; COMMENTs
   follow it. A start that is the due date itself says nothing more.
@@ -13,18 +13,17 @@
 - The external id is the UID; that of a changed occurrence has its RECURRENCE-ID behind it. So of an event's several
   versions in one file the import's `on_conflict` decides.
 
-Events and journals are passed over and counted.
+Events and journals are passed over and counted. A to-do that says nothing is skipped.
 """
 
 import re
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import BinaryIO
 
 from icalendar.prop import vDuration
 
 from core.formats.dates import parse_due, parse_moment
-from core.formats.parsed_task import ParsedTask, row_of
+from core.formats.parsed_task import IS_PENDING, PRIORITY_IS_5, ParsedTask
 from core.formats.rows import (
     FRAME_MAXIMUM,
     BadRow,
@@ -36,6 +35,7 @@ from core.formats.rows import (
     ReadOptions,
     Row,
     Rows,
+    SkippedRow,
     excerpt,
 )
 from core.formats.streams.icalendar import (
@@ -50,7 +50,7 @@ from core.formats.streams.icalendar import (
 )
 from core.formats.streams.utf8 import as_utf8
 from core.formats.todos import REMINDER, TIME_ZONE, alarm_says, is_ours, restore, restored_reminders, restored_rule
-from core.formats.values import WrongValue, moment
+from core.formats.values import quoted, read_moment
 from core.formats.zones import CalendarZones
 
 _HELD_MAXIMUM = 4 * 1024 * 1024  # of to-dos whose parents or zones may yet come
@@ -71,6 +71,7 @@ _STATUSES = {
     "NEEDS-ACTION": "pending",
     "IN-PROCESS": "in_progress",
     "IN-PROGRESS": "in_progress",  # what people, and even RFC 2446's examples, write
+    "COMPLETED": "completed",
     "CANCELLED": "cancelled",
     # Not of a VTODO by the book, but seen: vCalendar 1.0's, and those of events.
     "ACCEPTED": "pending",
@@ -80,7 +81,8 @@ _STATUSES = {
     "DELEGATED": "pending",
     "DECLINED": "cancelled",
 }
-_DEFAULT_PRIORITY = 5
+_HOUSEKEEPING = frozenset({"UID", "DTSTAMP", "CREATED", "LAST-MODIFIED", "SEQUENCE", "CLASS"})
+_PRIORITIES = {str(number): number for number in range(1, 10)} | {"": 5, "0": 5}
 _DATE = re.compile(r"\d{8}\Z")
 
 
@@ -128,9 +130,9 @@ class _Reader:
 
     def __init__(self, options: ReadOptions, report: FileReport) -> None:
         self.count = 0
-        self._report = report
         self.held_bytes = 0
         self._options = options
+        self._report = report
         self._held: list[tuple[int, Component, Properties, bytes]] = []
         self._titles: dict[str, str] = {}
         self._zones = CalendarZones()
@@ -154,19 +156,20 @@ class _Reader:
         if uid and len(self._titles) < _TITLES_MAXIMUM:
             self._titles.setdefault(uid, to_do.text("SUMMARY"))
 
-    def rows(self) -> Iterator[Row | BadRow]:
+    def rows(self) -> Rows:
         """The rows of the to-dos that are held, which are so no more."""
         for number, component, to_do, source in self._held:
             values = excerpt(to_do.values())
-            row: Row | BadRow
             if component.problem is not None:
-                row = BadRow(number, None, f"The to-do in line {component.line:,}: {component.problem}", values)
+                message = f"The to-do in line {component.line:,}: {component.problem}"
+                yield BadRow(number, None, message, values, source=source)
+            elif to_do.is_empty(_HOUSEKEEPING):
+                yield SkippedRow(number, f"The to-do in line {component.line:,} is empty.", values)
             else:
-                row = row_of(number, values, _COLUMNS, self._parse, to_do)
+                row = self._parse(to_do).row(number, values, _COLUMNS, source)
                 if isinstance(row, Row) and is_ours(to_do.text):
                     restore(row.fields, to_do.text, self._own_zone(to_do))
-            row.source = source
-            yield row
+                yield row
         self._held.clear()
         self.held_bytes = 0
 
@@ -175,7 +178,11 @@ class _Reader:
         uid = to_do.text("UID")
         task = ParsedTask(to_do.text("SUMMARY"), f"{uid}/{recurrence_id}" if uid and recurrence_id else uid)
         task.body = to_do.text("DESCRIPTION")
-        task.set(priority=_priority(to_do), created_at=self._moment(to_do, "CREATED"), due_date=self._due(to_do))
+        task.set(
+            priority=task.known(to_do.text("PRIORITY"), "PRIORITY", _PRIORITIES, PRIORITY_IS_5),
+            created_at=self._moment(to_do, task, "CREATED"),
+        )
+        self._set_due(to_do, task)
         self._set_status(to_do, task)
         for categories in to_do.all("CATEGORIES"):
             for category in categories.texts:
@@ -200,9 +207,9 @@ class _Reader:
         if rule is not None:
             task.set(recurrence=rule)
         else:
-            if start is None or due is None or (start.value, start.parameters) != (due.value, due.parameters):
+            if start is not None and not _is_due(start, due, to_do):
                 task.fact("Starts", self._told(start))
-            task.repeat(to_do.text("RRULE"))
+            task.repeat(to_do.text("RRULE"), "RRULE")
         for name, heading in (("RDATE", "Repeats also on"), ("EXDATE", "Does not repeat on")):
             task.fact(heading, ", ".join(one.value for one in to_do.all(name)))
         task.fact("Occurrence of", self._told(to_do.first("RECURRENCE-ID")))
@@ -229,56 +236,65 @@ class _Reader:
         task.fact("Source", to_do.text("URL"))
 
     def _set_status(self, to_do: Properties, task: ParsedTask) -> None:
-        status = to_do.text("STATUS").upper().replace(" ", "-")
-        completed = self._moment(to_do, "COMPLETED")
+        word = to_do.text("STATUS").upper().replace(" ", "-")
+        completed = self._moment(to_do, task, "COMPLETED")
         percentage = to_do.text("PERCENT-COMPLETE")
-        if not status and (completed or percentage == "100"):
-            status = "COMPLETED"
-        if status == "COMPLETED":
-            task.complete(completed, *(self._guess(to_do, name) for name in ("LAST-MODIFIED", "LAST-MOD", "DTSTAMP")))
-        elif status in _STATUSES:
-            task.set(status=_STATUSES[status])
-        elif status:
-            raise WrongValue("STATUS", f"{status!r} is no status: NEEDS-ACTION, IN-PROCESS, COMPLETED or CANCELLED.")
+        if not word and (completed or percentage == "100"):
+            word = "COMPLETED"
+        status = task.known(word, "STATUS", _STATUSES, IS_PENDING)
+        if status == "completed":
+            stop_gaps = (to_do.first(name) for name in ("LAST-MODIFIED", "LAST-MOD", "DTSTAMP"))
+            task.complete(completed, *(self._read(found) for found in stop_gaps))
+        elif word:
+            task.set(status=status)
         elif percentage not in ("", "0"):
             task.set(status="in_progress")
 
-    def _due(self, to_do: Properties) -> str | None:
-        due = to_do.first("DUE")
-        if due is not None and due.value.strip():
-            zone = self._zone(due)
-            return moment(due.value, "DUE", zone, parse_due if _is_date(due) else parse_moment)
-        start, duration = to_do.first("DTSTART"), to_do.text("DURATION")
-        if start is None or not duration:
-            return None
+    def _set_due(self, to_do: Properties, task: ParsedTask) -> None:
+        due, start = to_do.first("DUE"), to_do.first("DTSTART")
+        duration = to_do.text("DURATION")
+        if due is None or not due.value.strip():
+            due = None
+            if start is not None and duration:
+                self._set_end(start, duration, task)
+                return
+            if to_do.text("RRULE"):
+                due = start
+        if due is not None:
+            parse = parse_due if _is_date(due) else parse_moment
+            task.set_due(due.value, due.name, self._zone(due, task), parse=parse)
+
+    def _set_end(self, start: Property, duration: str, task: ParsedTask) -> None:
+        zone = self._zone(start, task)
         try:
-            begin = datetime.fromisoformat(parse_moment(start.value, self._zone(start)))
             length: timedelta = vDuration.from_ical(duration)  # type: ignore[no-untyped-call]
-            end = begin + length
+            end = datetime.fromisoformat(parse_moment(start.value, zone)).astimezone(zone) + length
         except (ValueError, OverflowError):
-            raise WrongValue("DURATION", f"DTSTART and DURATION {duration!r} tell no due date.") from None
-        # A day's end is the next one's first instant.
-        return (end - timedelta(seconds=1) if _is_date(start) else end).isoformat()
+            problem = f"DTSTART and DURATION {quoted(duration)} tell no due date."
+            task.keep("Duration", duration, "DURATION", f"{problem} It was left out, and stands in the description.")
+            return
+        if _is_date(start):
+            # A day's end is the next one's first instant.
+            task.set_due_as((end - timedelta(seconds=1)).date().isoformat(), zone)
+        else:
+            task.set(due_date=end.astimezone(UTC).isoformat())
 
-    def _moment(self, to_do: Properties, name: str) -> str | None:
+    def _moment(self, to_do: Properties, task: ParsedTask, name: str) -> str | None:
         found = to_do.first(name)
-        return None if found is None else moment(found.value, name, self._zone(found))
-
-    def _guess(self, to_do: Properties, name: str) -> str | None:
-        """A moment that is no more than a stop-gap."""
-        try:
-            return self._moment(to_do, name)
-        except WrongValue:
-            return None
+        return None if found is None else task.moment(found.value, name, self._zone(found, task))
 
     def _told(self, date: Property | None) -> str:
         """A date for people: RFC 3339 if it can be read, else as it stands there."""
         if date is None:
             return ""
+        return self._read(date) or date.value
+
+    def _read(self, date: Property | None) -> str | None:
+        """A moment that is no more than a stop-gap, or for people."""
         try:
-            return moment(date.value, date.name, self._zone(date)) or ""
-        except WrongValue:
-            return date.value
+            return read_moment(date.value, parse_moment, self._zone(date, None)) if date is not None else None
+        except ValueError:
+            return None
 
     def _own_zone(self, to_do: Properties) -> tzinfo:
         """That of the dates which the export has written: UTC but of what comes again."""
@@ -286,23 +302,21 @@ class _Reader:
         name = (date.parameters.get("TZID", "") if date else "") or to_do.text(TIME_ZONE)
         return (name and self._zones.find(name)) or UTC
 
-    def _zone(self, date: Property) -> tzinfo:
+    def _zone(self, date: Property, task: ParsedTask | None) -> tzinfo:
+        """The zone of a date; the task is warned of one that nobody knows."""
         name = date.parameters.get("TZID", "")
-        if not name:
-            return self._options.time_zone
-        zone = self._zones.find(name)
-        if zone is None:
-            raise WrongValue(date.name, f"The time zone {name!r} is unknown, and the file does not define it.")
-        return zone
+        zone = self._zones.find(name) if name else None
+        if name and zone is None and task is not None:
+            message = f"The time zone {quoted(name)} is unknown, and the file does not define it; "
+            task.warn(date.name, f"{message}the date was read in {self._options.time_zone}.")
+        return zone or self._options.time_zone
 
 
-def _priority(to_do: Properties) -> int:
-    text = to_do.text("PRIORITY")
-    if text in ("", "0"):
-        return _DEFAULT_PRIORITY
-    if text.isascii() and text.isdecimal() and 1 <= int(text[:9]) <= 9:
-        return int(text)
-    raise WrongValue("PRIORITY", f"{text[:50]!r} is no priority: 0 (none) to 9 (lowest).")
+def _is_due(start: Property, due: Property | None, to_do: Properties) -> bool:
+    """Whether the start is the due date itself."""
+    if due is None:
+        return bool(to_do.text("RRULE")) and not to_do.text("DURATION")
+    return (start.value, start.parameters) == (due.value, due.parameters)
 
 
 def _is_date(date: Property) -> bool:

@@ -7,22 +7,22 @@
   Won't Do, Duplicate and the like is `cancelled`.
 - Labels of all columns of that name are kept, also where one cell has several. The type, resolution, components,
   versions, sprint, people, comments and attachments stand in the description; other columns are passed over.
+- The project's name becomes a label if that is wanted for lists.
 - The issue's key is its `external_id`. `Part of: …` names the parent, by its title where the file tells it before.
 - Dates are as Jira writes them by default (`12/Dec/19 10:56`), with months in many languages, or in any other notation.
 """
 
 from collections.abc import Iterable, Iterator
-from functools import partial
 from typing import BinaryIO
 
-from core.formats.csv.headers import first_records, positions_of
+from core.formats.csv.headers import bare, first_records, positions_of
 from core.formats.csv.records import Records
 from core.formats.csv.rows import parsed_rows
-from core.formats.dates import day_order, parse_due, parse_moment
+from core.formats.dates import day_order
 from core.formats.parsed_task import ParsedTask
 from core.formats.rows import Certainty, FileReport, Format, Head, ImportRefused, ReadOptions, Rows
-from core.formats.values import moment
-from core.formats.words import plain, priority_of, status_of
+from core.formats.values import quoted
+from core.formats.words import plain, status_of
 
 # As Jira calls its columns in English, Spanish, German, French, Portuguese, Italian, Polish, Dutch, Russian, and some
 # in Swedish, Danish, Norwegian, Czech, Turkish, Ukrainian, Finnish, Japanese, Chinese, Korean.
@@ -86,6 +86,8 @@ _NAMES = {
     "attachment": """attachment|attachments|adjunto|archivo adjunto|anhang|anhänge|pièce jointe|anexo|allegato
         |załącznik|bijlage|вложение""",
     "url": "issue url|url|link",
+    "project": """project name|project|nombre del proyecto|projektname|nom du projet|nome do projeto|nome del progetto
+        |nome progetto|nazwa projektu|projectnaam|название проекта|プロジェクト名|项目名称|프로젝트 이름""",
 }
 _MEANINGS = {name.strip(): meaning for meaning, names in _NAMES.items() for name in names.split("|")}
 _DISMISSALS = """won't do|won't fix|wont do|wont fix|duplicate|invalid|declined|rejected|abandoned|cancelled|canceled
@@ -100,7 +102,8 @@ def _meanings(header: Iterable[str]) -> dict[str, list[int]]:
     """Meaning → positions of the columns."""
     positions: dict[str, list[int]] = {}
     for position, name in enumerate(header):
-        meaning = _MEANINGS.get(" ".join(name.replace("’", "'").casefold().split()))
+        word = " ".join(name.replace("’", "'").casefold().split())
+        meaning = _MEANINGS.get(word) or _MEANINGS.get(bare(word))
         if meaning:
             positions.setdefault(meaning, []).append(position)
     return positions
@@ -140,7 +143,7 @@ class _Reader:
     ) -> None:
         self._header = header
         self._positions = positions
-        self._time_zone = options.time_zone
+        self._options = options
         self._titles: dict[str, str] = {}
         dates = [index for meaning in ("created", "updated", "resolved", "due") for index in positions.get(meaning, ())]
         self._day_first = day_order(
@@ -172,16 +175,17 @@ class _Reader:
         self._remember(task.title, cell("key"), cell("id"))
         task.fact("Type", cell("type"))
         self._set_status(task, cells, first)
-        if cell("priority"):
-            priority = priority_of(cell("priority"))
-            if priority is None:
-                task.fact("Priority", cell("priority"))
-            task.set(priority=priority)
-        task.set(due_date=self._moment("due", cells, is_due=True), created_at=self._moment("created", cells))
+        task.set_priority(cell("priority"), self.columns.get("priority", ""), name="Priority")
+        task.set(created_at=self._moment(task, "created", cells))
+        for text, column in self._said("due", cells):
+            task.set_due(text, column, self._options.time_zone, day_first=self._day_first)
+            break
         for labels in self._all("labels", cells):
             # Server puts all of them into one cell; a label of Jira's has no blanks.
             for label in labels.replace(",", " ").split():
                 task.label(label)
+        if self._options.lists_as == "labels":
+            task.label(cell("project"))
         for name, meaning in (
             ("Components", "components"),
             ("Fix versions", "versions"),
@@ -204,15 +208,17 @@ class _Reader:
 
     def _all(self, meaning: str, cells: list[str]) -> Iterator[str]:
         """What stands in the columns of a meaning, without empty cells."""
+        return (text for text, _ in self._said(meaning, cells))
+
+    def _said(self, meaning: str, cells: list[str]) -> Iterator[tuple[str, str]]:
+        """What stands in the columns of a meaning, each with the column's name."""
         for position in self._positions.get(meaning, ()):
             if position < len(cells) and (cell := cells[position].strip()):
-                yield cell
+                yield cell, self._header[position]
 
-    def _moment(self, meaning: str, cells: list[str], *, is_due: bool = False) -> str | None:
-        for position in self._positions.get(meaning, ()):
-            if position < len(cells) and cells[position].strip():
-                parse = partial(parse_due if is_due else parse_moment, day_first=self._day_first)
-                return moment(cells[position], self._header[position], self._time_zone, parse)
+    def _moment(self, task: ParsedTask, meaning: str, cells: list[str]) -> str | None:
+        for text, column in self._said(meaning, cells):
+            return task.moment(text, column, self._options.time_zone, day_first=self._day_first)
         return None
 
     def _parent(self, cells: list[str], title: str) -> str:
@@ -231,18 +237,20 @@ class _Reader:
 
     def _set_status(self, task: ParsedTask, cells: list[str], first: dict[str, str]) -> None:
         word, category, resolution = (first.get(name, "") for name in ("status", "category", "resolution"))
-        resolved_at = self._moment("resolved", cells)
+        resolved_at = self._moment(task, "resolved", cells)
         status = status_of(word) if word else None
         if status is None:
             status = status_of(category) if category else None
             task.fact("Status", word)
         if status is None and word:
             status = "completed" if resolved_at else "pending"
+            message = f"{quoted(word)} is no known status: it is {status}, and the word stands in the description."
+            task.warn(self.columns["status"], message)
         if status == "completed" and plain(resolution) in _DISMISSED:
             status = "cancelled"
         task.set(status=status)
         if status == "completed":
-            task.complete(resolved_at, self._moment("updated", cells))
+            task.complete(resolved_at, self._moment(task, "updated", cells))
         elif resolved_at:
             task.fact("Resolved", resolved_at)
         task.fact("Resolution", resolution)

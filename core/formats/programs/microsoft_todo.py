@@ -3,25 +3,28 @@
 - Importance: high → 2, normal → 5, low → 8.
 - `completed` stays, with its time; `inProgress` is `in_progress`, `waitingOnOthers` is `blocked`, `notStarted` and
   `deferred` are `pending`.
-- Due dates are days: midnight in the date's own zone becomes the end of that day. Zones may have Windows' names.
-- Categories are labels; steps become a checklist; recurrence, reminder, start and linked resources become lines.
+- Due dates are days. They are written as a midnight: of the zone that stands beside it, of the reader's, or of the zone
+  that the app was in, which nothing tells; then it is the midnight that is nearest. Zones may have Windows' names.
+- Categories are labels; steps become a checklist; list, recurrence, reminder, start and linked resources become lines.
+- What a delta says was removed is skipped.
 """
 
 from collections.abc import Iterator
-from datetime import UTC, tzinfo
+from datetime import UTC, datetime, time, timedelta, tzinfo
 from functools import partial
 from typing import Any, BinaryIO
 
+from core.formats.dates import parse_moment
 from core.formats.html_text import text_of_html
-from core.formats.json_object import JsonObject, row_of_object
-from core.formats.parsed_task import ParsedTask
-from core.formats.rows import Certainty, FileReport, Format, Head, ImportRefused, ReadOptions, Rows
+from core.formats.json_object import JsonObject, row_of_object, text_in
+from core.formats.parsed_task import IS_PENDING, PRIORITY_IS_5, ParsedTask
+from core.formats.rows import Certainty, FileReport, Format, Head, ImportRefused, ReadOptions, Rows, RowWarning
 from core.formats.streams.json_shape import shape_of
 from core.formats.streams.json_stream import json_document
-from core.formats.values import WrongValue
+from core.formats.values import quoted
 from core.formats.zones import windows_zone_of
 
-REMOVED = "removed tasks"
+REMOVED = "The task was removed."
 _COLUMNS = {"description": "body", "due_date": "dueDateTime", "completed_at": "completedDateTime"}
 _IMPORTANCES = {"high": 2, "normal": 5, "low": 8, "": 5}
 _STATUSES = {
@@ -29,7 +32,7 @@ _STATUSES = {
     "inProgress": "in_progress",
     "waitingOnOthers": "blocked",
     "deferred": "pending",
-    "": "pending",
+    "completed": "completed",
 }
 _MARKS = frozenset(
     {"createdDateTime", "lastModifiedDateTime", "importance", "isReminderOn", "dueDateTime", "checklistItems"}
@@ -49,72 +52,87 @@ def recognise(head: Head) -> Certainty:
 
 
 def read(stream: BinaryIO, options: ReadOptions, report: FileReport) -> Rows:
-    """A row a task; what a delta says was removed is passed over and counted."""
+    """A row a task."""
     document = json_document(stream, options.encoding)
     entries = document.get("value") if isinstance(document, dict) else document
     if not isinstance(entries, list):
         raise ImportRefused("import-wrong-format", "Not an answer of Microsoft Graph: there is no list “value” in it.")
-    number = 0
-    for list_name, entry in _tasks(entries):
-        if isinstance(entry, dict) and "@removed" in entry:
-            report.ignore(REMOVED)
-            continue
-        number += 1
+    tasks = list(_tasks(entries))
+    for number, (list_name, entry) in enumerate(tasks, start=1):
         parse = partial(_parse, list_name=list_name, options=options)
         source = {"displayName": list_name, "tasks": [entry]} if list_name else entry
         yield row_of_object(number, entry, _COLUMNS, parse, source)
-    if not number and not report.ignored:
+    if not tasks:
         raise ImportRefused("import-empty", "The file holds no tasks.")
 
 
 def _tasks(entries: list[Any]) -> Iterator[tuple[str, Any]]:
     for entry in entries:
         if isinstance(entry, dict) and isinstance(entry.get("tasks"), list):
-            yield from ((str(entry.get("displayName") or ""), task) for task in entry["tasks"])
+            yield from ((text_in(entry.get("displayName")) or "", task) for task in entry["tasks"])
         else:
             yield "", entry
 
 
-def _parse(item: JsonObject, list_name: str, options: ReadOptions) -> ParsedTask:
+def _parse(item: JsonObject, list_name: str, options: ReadOptions) -> ParsedTask | str:
+    if "@removed" in item:
+        return REMOVED
     task = ParsedTask(item.text("title"), item.text("id"))
-    body = item.object("body")
+    body = item.object("body", "content")
     content = body.text("content")
     task.body = text_of_html(content) if body.text("contentType").lower() == "html" else content
-    importance, status = item.text("importance"), item.text("status")
-    if importance not in _IMPORTANCES:
-        raise WrongValue("importance", f"{importance!r} is no importance: high, normal or low.")
     task.set(
-        priority=_IMPORTANCES[importance],
+        priority=task.known(item.text("importance"), "importance", _IMPORTANCES, PRIORITY_IS_5, name="Importance"),
         created_at=item.moment("createdDateTime", options.time_zone),
-        due_date=_moment(item, "dueDateTime", options, is_due=True),
     )
+    _set_due(item, task, options)
+    status = task.known(item.text("status"), "status", _STATUSES, IS_PENDING, name="Status")
+    completions = (_moment(item, "completedDateTime", options), item.moment("lastModifiedDateTime", options.time_zone))
     if status == "completed":
-        modified = item.moment("lastModifiedDateTime", options.time_zone)
-        task.complete(_moment(item, "completedDateTime", options), modified)
-    elif status in _STATUSES:
-        task.set(status=_STATUSES[status])
+        task.complete(*completions)
     else:
-        raise WrongValue("status", f"{status!r} is no status: {', '.join(filter(None, _STATUSES))} or completed.")
-    for category in item.list("categories"):
-        task.label(str(category))
-    task.checklist("", ((step.text("displayName"), step.flag("isChecked")) for step in item.objects("checklistItems")))
-    task.fact("List", list_name)
+        task.set(status=status or "pending")
+    for category in item.texts("categories"):
+        task.label(category)
+    steps = item.objects("checklistItems", "displayName")
+    task.checklist("", ((step.text("displayName"), step.flag("isChecked")) for step in steps))
+    task.place("List", list_name, options, *completions)
     task.fact("Starts", _moment(item, "startDateTime", options) or "")
     task.fact("Reminder", _moment(item, "reminderDateTime", options) or "")
     if "recurrence" in item:
         task.fact("Repeats", _recurrence(item.object("recurrence")))
-    for resource in item.objects("linkedResources"):
+    for resource in item.objects("linkedResources", "webUrl"):
         task.fact("Link", f"{resource.text('displayName')} {resource.text('webUrl')}")
     return task
 
 
-def _moment(item: JsonObject, name: str, options: ReadOptions, *, is_due: bool = False) -> str | None:
+def _moment(item: JsonObject, name: str, options: ReadOptions) -> str | None:
     """A `dateTimeTimeZone`: a time without an offset, and the name of its zone."""
-    if name not in item:
-        return None
-    value = item.object(name)
+    value = item.object(name, "dateTime")
+    return value.moment("dateTime", _zone(value, options)) if "dateTime" in value else None
+
+
+def _set_due(item: JsonObject, task: ParsedTask, options: ReadOptions) -> None:
+    """Sets the day that is meant by an instant: it is a midnight somewhere."""
+    value = item.object("dueDateTime", "dateTime")
+    text, column = value.text("dateTime"), value.column("dateTime")
     zone = _zone(value, options)
-    return value.due("dateTime", zone) if is_due else value.moment("dateTime", zone)
+    try:
+        due = datetime.fromisoformat(parse_moment(text, zone))
+        there, here = due.astimezone(zone), due.astimezone(options.time_zone)
+        nearest = there + timedelta(hours=12)
+    except (ValueError, OverflowError):
+        task.set_due(text, column, zone)
+        return
+    if there.time() == time():
+        day = there
+    elif here.time() == time():
+        day = here
+    else:
+        day = nearest
+        message = f"{quoted(text)} is no midnight here; it was taken for the day whose beginning is nearest."
+        task.warn(column, message)
+    task.set_due_as(day.date().isoformat(), options.time_zone)
 
 
 def _zone(value: JsonObject, options: ReadOptions) -> tzinfo:
@@ -125,8 +143,9 @@ def _zone(value: JsonObject, options: ReadOptions) -> tzinfo:
         return UTC
     zone = windows_zone_of(name)
     if zone is None:
-        raise WrongValue(value.column("timeZone"), f"The time zone {name!r} is unknown.")
-    return zone
+        message = f"The time zone {quoted(name)} is unknown; the date was read in {options.time_zone}."
+        value.warnings.append(RowWarning(value.column("timeZone"), message))
+    return zone or options.time_zone
 
 
 def _recurrence(recurrence: JsonObject) -> str:
@@ -136,7 +155,7 @@ def _recurrence(recurrence: JsonObject) -> str:
     unit = {"daily": "day", "weekly": "week"}.get(kind) or ("month" if "onthly" in kind else "year")
     interval = int(pattern.number("interval")) or 1
     words = [f"every {interval} {unit}s" if interval > 1 else f"every {unit}"]
-    days = ", ".join(str(day) for day in pattern.list("daysOfWeek"))
+    days = ", ".join(pattern.texts("daysOfWeek"))
     if kind.startswith("relative"):
         words.append(f"on the {pattern.text('index')} {days}")
     elif kind.startswith("absolute"):

@@ -10,22 +10,38 @@
 
 import re
 from collections.abc import Callable
+from datetime import tzinfo
+from functools import partial
 from typing import Any, BinaryIO
 
 from core.formats.csv.damage import Damaged
 from core.formats.csv.headers import first_records, positions_of
 from core.formats.csv.records import Records
 from core.formats.csv.rows import sampled, too_many_cells
-from core.formats.dates import day_order, parse_due, parse_moment
+from core.formats.dates import day_order, end_of_day, is_day, parse_due, parse_moment
 from core.formats.failed_rows import ERROR
-from core.formats.rows import BadRow, Certainty, FileReport, Format, Head, ImportRefused, ReadOptions, Row, Rows
+from core.formats.faults import bad_row
+from core.formats.own import IGNORED, KNOWN, OWN_PREFIX, is_own
+from core.formats.rows import (
+    BadRow,
+    Certainty,
+    FileReport,
+    Format,
+    Head,
+    ImportRefused,
+    ReadOptions,
+    Row,
+    Rows,
+    RowWarning,
+)
+from core.formats.values import quoted
 from core.tasks.fields import FIELDS, IMPORTED, Field
-from core.tasks.kinds import Choice, LabelList, Moment, Number
+from core.tasks.kinds import Choice, Day, LabelList, Moment, Number
 
 COLUMNS = (*(field.name for field in FIELDS), "external_id")
-_IGNORED = frozenset({*(field.name for field in FIELDS if not field.is_imported and field.name != "id"), ERROR})
-_KNOWN = frozenset({*COLUMNS, ERROR})
-_DATES = frozenset(field.name for field in IMPORTED if isinstance(field.kind, Moment))
+_IGNORED = frozenset({*IGNORED, ERROR})
+_KNOWN = KNOWN | {ERROR}
+_DATES = frozenset(field.name for field in IMPORTED if isinstance(field.kind, Moment | Day))
 _GUARDED = frozenset("=+-@\t\r'")
 _LABEL = re.compile(r"((?:[^,\\]|\\.|\\$)*)(?:,|$)", re.DOTALL)
 _ESCAPE = re.compile(r"\\([\\,])")
@@ -34,9 +50,16 @@ _ESCAPE = re.compile(r"\\([\\,])")
 def _recognise(head: Head) -> Certainty:
     records = first_records(head)
     names = [name.casefold() for name in records[0]] if records else []
-    if "title" not in names or not _KNOWN.issuperset(names):
-        return 0
-    return 3 if len(names) > 2 else 2
+    known = {name for name in names if name != ERROR}
+    return 3 if is_own(known, _cells(records, names, "id"), _cells(records, names, "external_id")) else 0
+
+
+def _cells(records: list[list[str]], names: list[str], name: str) -> list[str]:
+    """What stands in a column of the first records."""
+    if name not in names:
+        return []
+    position = names.index(name)
+    return [record[position] for record in records[1:] if position < len(record) and record[position]]
 
 
 def _text(cell: str) -> str:
@@ -68,6 +91,13 @@ def _moment(parse: Callable[..., str], options: ReadOptions, day_first: bool | N
     return read
 
 
+def _day(cell: str, *, time_zone: tzinfo, day_first: bool | None) -> str:
+    day = parse_due(cell, time_zone, day_first=day_first)
+    if not is_day(day):
+        raise ValueError(f"{quoted(cell)} is no day; write it as 2026-01-31.")
+    return day
+
+
 def _converter(field: Field, options: ReadOptions, day_first: bool | None) -> Callable[[str], Any]:
     match field.kind:
         case Number():
@@ -76,6 +106,8 @@ def _converter(field: Field, options: ReadOptions, day_first: bool | None) -> Ca
             return str.strip
         case Moment():
             return _moment(parse_due if field.name == "due_date" else parse_moment, options, day_first)
+        case Day():
+            return partial(_day, time_zone=options.time_zone, day_first=day_first)
         case LabelList():
             return _labels
         case _:
@@ -105,17 +137,20 @@ def _read(stream: BinaryIO, options: ReadOptions, report: FileReport) -> Rows:
                 continue
             values = cells + [""] * (width - len(cells))
         fields = {}
-        name = ""
-        try:
-            for position, name, convert in plan:
-                if cell := values[position]:
+        faults: list[RowWarning] = []
+        for position, name, convert in plan:
+            if cell := values[position]:
+                try:
                     fields[name] = convert(cell)
-        except ValueError as error:
-            yield BadRow(number, name, str(error), cells)
-            continue
+                except ValueError as error:
+                    faults.append(RowWarning(name, str(error)))
+        if is_day(due := fields.get("due_date") or ""):
+            # The end of the day stands beside it: by that rows are known which were imported before there were days.
+            fields.setdefault("due_day", due)
+            fields["due_date"] = end_of_day(due, options.time_zone)
         if has_id and (id_ := fields.pop("id", None)) and "external_id" not in fields:
-            fields["external_id"] = f"tenfold:{id_}"
-        yield Row(number, fields, cells)
+            fields["external_id"] = f"{OWN_PREFIX}{id_}"
+        yield bad_row(number, faults, fields, cells, {}) if faults else Row(number, fields, cells)
 
 
 def _converters(options: ReadOptions, day_first: bool | None) -> dict[str, Callable[[str], Any]]:

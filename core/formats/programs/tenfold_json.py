@@ -2,21 +2,17 @@
 
 from typing import BinaryIO
 
-from core.formats.programs.tenfold_ndjson import KNOWN, MEMBERS, as_fields
+from core.formats.own import MEMBERS
+from core.formats.programs.tenfold_ndjson import as_fields, is_own_json
 from core.formats.rows import BadRow, Certainty, FileReport, Format, Head, ImportRefused, ReadOptions, Row, Rows
 from core.formats.streams.json_shape import shape_of
 from core.formats.streams.json_stream import json_items
 
 
 def recognise(head: Head) -> Certainty:
-    """Objects in an array: ours if they have a title and no member that we do not know."""
+    """Objects in an array: ours as those in lines are."""
     shape = shape_of(head.text)
-    if shape.top != "array":
-        return 0
-    keys = shape.keys("[]")
-    if "title" in keys:
-        return 3 if keys <= KNOWN else 1
-    return 1 if head.is_whole and not shape.members else 0
+    return 3 if shape.top == "array" and is_own_json(shape.keys("[]"), head.text) else 0
 
 
 def read(stream: BinaryIO, options: ReadOptions, report: FileReport) -> Rows:

@@ -2,7 +2,7 @@
 
 - The records before the header (date, version, statuses) are passed over.
 - Priorities 5, 3, 1, 0 become 1, 4, 7, 10. Status 0 is `pending`, 1 and 2 are `completed`, -1 (won't do) `cancelled`.
-- An all-day date is the end of that day in the row's own time zone.
+- An all-day date is the day that begins at its instant in the row's own time zone.
 - `taskId` is the `external_id`, and `parentId` names the parent, by its title where the file tells it before.
 - A checklist's items become `- [ ]` and `- [x]`; list, column, start and reminder stand in the description, and so does
   a repetition that is no rule which a task can follow.
@@ -10,16 +10,15 @@
 
 import re
 from collections.abc import Mapping
-from datetime import datetime, time, timedelta, tzinfo
-from typing import BinaryIO, TypeVar
+from datetime import datetime, timedelta, tzinfo
+from typing import BinaryIO
 
 from core.formats.csv.headers import first_records, positions_of
 from core.formats.csv.records import Records
 from core.formats.csv.rows import by_name, parsed_rows
 from core.formats.dates import parse_moment
-from core.formats.parsed_task import ParsedTask
+from core.formats.parsed_task import IS_PENDING, PRIORITY_IS_5, ParsedTask
 from core.formats.rows import Certainty, FileReport, Format, Head, ImportRefused, ReadOptions, Rows
-from core.formats.values import WrongValue, moment
 from core.formats.zones import zone_of
 
 _PRIORITIES = {"5": 1, "3": 4, "1": 7, "0": 10}
@@ -40,7 +39,6 @@ _FIELDS = {
 _PREAMBLE_MAXIMUM = 20
 _ITEM = re.compile(r"([▫▪])([^▫▪]*)")
 _TITLES_MAXIMUM = 20_000
-_Value = TypeVar("_Value")
 
 
 def _recognise(head: Head) -> Certainty:
@@ -65,12 +63,12 @@ def _read(stream: BinaryIO, options: ReadOptions, report: FileReport) -> Rows:
     titles: dict[str, str] = {}
 
     def parse(cells: list[str]) -> ParsedTask:
-        return _parse(by_name(cells, positions), options.time_zone, titles)
+        return _parse(by_name(cells, positions), options, titles)
 
     yield from parsed_rows(records, len(header), parse, _FIELDS)
 
 
-def _parse(record: Mapping[str, str], default_zone: tzinfo, titles: dict[str, str]) -> ParsedTask:
+def _parse(record: Mapping[str, str], options: ReadOptions, titles: dict[str, str]) -> ParsedTask:
     def cell(name: str) -> str:
         return record.get(name, "").strip()
 
@@ -84,54 +82,39 @@ def _parse(record: Mapping[str, str], default_zone: tzinfo, titles: dict[str, st
         task.checklist("", ((text, mark == "▪") for mark, text in _ITEM.findall(content) if text.strip()))
         content = _ITEM.sub("", content)
     task.body = content
-    zone = zone_of(cell("Timezone")) or default_zone
+    zone = zone_of(cell("Timezone")) or options.time_zone
     is_all_day = cell("Is All Day").casefold() == "true"
+    status = task.known(cell("Status"), "Status", _STATUSES, IS_PENDING)
     task.set(
-        priority=_known(cell("Priority"), "Priority", _PRIORITIES),
-        status=_known(cell("Status"), "Status", _STATUSES),
-        due_date=_all_day_end(cell("Due Date"), zone) if is_all_day else moment(cell("Due Date"), "Due Date", zone),
-        created_at=moment(cell("Created Time"), "Created Time", zone),
+        priority=task.known(cell("Priority"), "Priority", _PRIORITIES, PRIORITY_IS_5),
+        status=status,
+        created_at=task.moment(cell("Created Time"), "Created Time", zone),
     )
+    task.set_due(cell("Due Date"), "Due Date", zone, parse=_all_day if is_all_day else parse_moment)
     # An open task that repeats keeps the time at which it was done last.
-    done_at = moment(cell("Completed Time"), "Completed Time", zone)
-    if _STATUSES.get(cell("Status")) == "completed":
+    done_at = task.moment(cell("Completed Time"), "Completed Time", zone)
+    if status == "completed":
         task.complete(done_at)
     elif done_at:
         task.fact("Last completed", done_at)
     for tag in cell("Tags").split(","):
         task.label(tag)
-    task.fact("List", " / ".join(filter(None, (cell("Folder Name"), cell("List Name")))))
-    task.fact("Column", cell("Column Name"))
+    task.place("List", " / ".join(filter(None, (cell("Folder Name"), cell("List Name")))), options, done_at)
+    task.place("Column", cell("Column Name"), options, done_at)
     if cell("Start Date") != cell("Due Date"):
-        start = moment(cell("Start Date"), "Start Date", zone)
-        task.fact("Start", start or "")
-    task.repeat(cell("Repeat"))
+        task.fact("Start", task.moment(cell("Start Date"), "Start Date", zone) or "")
+    task.repeat(cell("Repeat"), "Repeat")
     task.fact("Reminder", cell("Reminder"))
     return task
 
 
-def _known(cell: str, column: str, values: Mapping[str, _Value]) -> _Value | None:
-    if not cell:
-        return None
-    if cell not in values:
-        raise WrongValue(column, f"“{cell[:60]}” is none of TickTick's; {', '.join(values)} are.")
-    return values[cell]
-
-
-def _all_day_end(text: str, zone: tzinfo) -> str | None:
-    """The last second of the day, which the file tells by its first_records."""
-    begins = moment(text, "Due Date", zone, parse_moment)
-    if begins is None:
-        return None
-    instant = datetime.fromisoformat(begins)
+def _all_day(text: str, zone: tzinfo, *, day_first: bool | None = None) -> str:
+    """The day that begins at an instant: in the row's zone, or else nearest to it, as the zone may not be told."""
+    begins = datetime.fromisoformat(parse_moment(text, zone, day_first=day_first))
     try:
-        local = instant.astimezone(zone)
-        if local.time() == time():
-            return local.replace(hour=23, minute=59, second=59).astimezone(instant.tzinfo).isoformat()
-        # The day began in a zone which the file does not tell.
-        return (instant + timedelta(days=1, seconds=-1)).isoformat()
+        return (begins.astimezone(zone) + timedelta(hours=12)).date().isoformat()
     except OverflowError:
-        return begins
+        return begins.date().isoformat()
 
 
 FORMAT = Format("ticktick-csv", "TickTick", _recognise, _read, form="csv")

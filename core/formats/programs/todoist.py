@@ -1,7 +1,8 @@
 """Todoist's CSV, as projects and templates are exported and as people write it for Todoist's import.
 
 - Priorities 1, 2, 3, 4 become 1, 4, 7, 10; empty: the default.
-- `INDENT` tells the parent (`Part of: …`), section records the section, note records follow their task as comments;
+- `INDENT` tells the parent (`Part of: …`), section records the section (`Section: …`, or a label or a status if that
+  is wanted), note records follow their task as comments;
   a file attached to a note becomes its name and address. Records of other types are passed over.
 - `@word` in the content is a label. A `* ` before it, which makes a task that cannot be checked, is taken off.
 - `DATE` (or `DUE_DATE`, or else `DEADLINE`) becomes the due date if it is a date; `every day` becomes `Repeats: every
@@ -12,7 +13,6 @@
 import json
 import re
 from collections.abc import Mapping
-from datetime import tzinfo
 from typing import BinaryIO
 
 from core.formats.csv.damage import Damaged
@@ -20,9 +20,9 @@ from core.formats.csv.headers import first_records, positions_of, upper_position
 from core.formats.csv.records import Records
 from core.formats.csv.rows import by_name, sampled
 from core.formats.dates import day_order, parse_due
-from core.formats.parsed_task import UNTITLED, ParsedTask
+from core.formats.parsed_task import PRIORITY_IS_5, UNTITLED, ParsedTask
 from core.formats.rows import BadRow, Certainty, FileReport, Format, Head, ImportRefused, ReadOptions, Rows
-from core.formats.values import WrongValue
+from core.formats.values import quoted
 from core.formats.zones import zone_of
 
 _PRIORITIES = {"1": 1, "2": 4, "3": 7, "4": 10}
@@ -56,7 +56,7 @@ def _read(stream: BinaryIO, options: ReadOptions, report: FileReport) -> Rows:
     if not {"TYPE", "CONTENT"} <= positions.keys():
         raise ImportRefused("import-wrong-format", "A Todoist CSV has columns TYPE and CONTENT; this header has not.")
     day_first = day_order(sampled(records, positions, _DATE_COLUMNS))
-    project = _Project(options.time_zone, day_first)
+    project = _Project(options, day_first)
     for number, cells in records.numbered():
         if isinstance(cells, Damaged):
             yield from project.finish()
@@ -77,9 +77,7 @@ def _read(stream: BinaryIO, options: ReadOptions, report: FileReport) -> Rows:
         kind = record["TYPE"].casefold()
         if kind == "task":
             yield from project.finish()
-            bad = project.begin(number, record, cells)
-            if bad:
-                yield bad
+            project.begin(number, record, cells)
         elif kind == "section":
             yield from project.finish()
             project.enter_section(record["CONTENT"])
@@ -94,8 +92,8 @@ def _read(stream: BinaryIO, options: ReadOptions, report: FileReport) -> Rows:
 class _Project:
     """What the records before tell about a task: its section, its parents, and the notes that come after it."""
 
-    def __init__(self, time_zone: tzinfo, day_first: bool | None) -> None:
-        self._time_zone = time_zone
+    def __init__(self, options: ReadOptions, day_first: bool | None) -> None:
+        self._options = options
         self._day_first = day_first
         self._section = ""
         self._parents: list[str] = []
@@ -121,27 +119,19 @@ class _Project:
             yield self._task.row(self._number, self._cells, self._columns)
             self._task = None
 
-    def begin(self, number: int, record: Mapping[str, str], cells: list[str]) -> BadRow | None:
-        """Begins a task; if a cell of it is wrong, only its place among the parents is kept."""
-        try:
-            self._task = self._parse(record)
-        except WrongValue as wrong:
-            return BadRow(number, wrong.column, wrong.message, cells)
+    def begin(self, number: int, record: Mapping[str, str], cells: list[str]) -> None:
+        """Begins a task."""
+        self._task = self._parse(record)
         self._number, self._cells = number, cells
-        return None
 
     def _parse(self, record: Mapping[str, str]) -> ParsedTask:
         content = record["CONTENT"].removeprefix("* ")
         title = " ".join(_LABEL.sub("", content).split()) or content
         task = ParsedTask(title)
-        task.parent = self._enter_level(record.get("INDENT") or "1", title or UNTITLED)
+        task.parent = self._enter_level(task, record.get("INDENT") or "1", title or UNTITLED)
         task.body = record.get("DESCRIPTION", "")
-        task.fact("Section", self._section)
-        priority = record.get("PRIORITY", "")
-        if priority:
-            if priority not in _PRIORITIES:
-                raise WrongValue("PRIORITY", f"“{priority[:60]}” is none of Todoist's priorities, 1 to 4.")
-            task.set(priority=_PRIORITIES[priority])
+        task.place("Section", self._section, self._options)
+        task.set(priority=task.known(record.get("PRIORITY", ""), "PRIORITY", _PRIORITIES, PRIORITY_IS_5))
         for label in _LABEL.findall(content) if title != content else ():
             task.label(label)
         task.fact("Responsible", record.get("RESPONSIBLE", ""))
@@ -150,10 +140,11 @@ class _Project:
         self._columns = self._set_dates(task, record)
         return task
 
-    def _enter_level(self, indent: str, title: str) -> str:
+    def _enter_level(self, task: ParsedTask, indent: str, title: str) -> str:
         """Puts a task among the parents of those that follow; returns the title of its own, empty where it has none."""
         if not (indent.isdecimal() and len(indent) < 4):
-            raise WrongValue("INDENT", f"“{indent[:60]}” is no level of indentation, 1 and up.")
+            task.warn("INDENT", f"{quoted(indent)} is no level of indentation, 1 and up; it was taken for 1.")
+            indent = "1"
         level = min(int(indent), _INDENT_MAXIMUM, len(self._parents) + 1)
         del self._parents[max(level - 1, 0) :]
         parent = self._parents[-1] if self._parents else ""
@@ -163,23 +154,22 @@ class _Project:
     def _set_dates(self, task: ParsedTask, record: Mapping[str, str]) -> dict[str, str]:
         """Sets the due date, and says which column it came from."""
         columns = {"title": "CONTENT", "priority": "PRIORITY", "description": "DESCRIPTION"}
-        time_zone = zone_of(record.get("TIMEZONE", "")) or self._time_zone
+        time_zone = zone_of(record.get("TIMEZONE", "")) or self._options.time_zone
         for name in _DATE_COLUMNS:
             text = record.get(name, "")
             if not text:
                 continue
             try:
-                due = parse_due(text, time_zone, day_first=self._day_first)
+                parse_due(text, time_zone, day_first=self._day_first)
             except ValueError as error:
-                if _NUMERIC.fullmatch(text):
-                    raise WrongValue(name, str(error)) from None
                 name_of_fact = "Repeats" if _RECURRING.match(text) else "Deadline" if name == "DEADLINE" else "Due"
-                task.fact(name_of_fact, text)
+                problem = str(error) if _NUMERIC.fullmatch(text) else f"{quoted(text)} needs Todoist to be understood."
+                task.keep(name_of_fact, text, name, f"{problem} It stands in the description.")
             else:
                 if "due_date" in columns:
                     task.fact("Deadline", text)
                 else:
-                    task.set(due_date=due)
+                    task.set_due(text, name, time_zone, day_first=self._day_first)
                     columns["due_date"] = name
         return columns
 

@@ -9,17 +9,14 @@
 """
 
 from collections.abc import Mapping
-from datetime import tzinfo
-from functools import partial
 from typing import BinaryIO
 
 from core.formats.csv.headers import first_records, positions_of, upper_positions
 from core.formats.csv.records import Records
 from core.formats.csv.rows import by_name, parsed_rows, sampled
-from core.formats.dates import day_order, parse_due, parse_moment
-from core.formats.parsed_task import ParsedTask
+from core.formats.dates import day_order
+from core.formats.parsed_task import PRIORITY_IS_5, ParsedTask
 from core.formats.rows import Certainty, FileReport, Format, Head, ImportRefused, ReadOptions, Rows
-from core.formats.values import WrongValue, moment
 from core.formats.words import plain
 
 _PRIORITIES = {
@@ -72,12 +69,12 @@ def _read(stream: BinaryIO, options: ReadOptions, report: FileReport) -> Rows:
     day_first = day_order(sampled(records, positions, _DATES))
 
     def parse(cells: list[str]) -> ParsedTask:
-        return _parse(by_name(cells, positions), options.time_zone, day_first)
+        return _parse(by_name(cells, positions), options, day_first)
 
     yield from parsed_rows(records, len(header), parse, _FIELDS)
 
 
-def _parse(record: Mapping[str, str], zone: tzinfo, day_first: bool | None) -> ParsedTask:
+def _parse(record: Mapping[str, str], options: ReadOptions, day_first: bool | None) -> ParsedTask:
     def cell(name: str) -> str:
         text = record.get(name, "").strip()
         return "" if name in _DATES and text in _NO_DATES else text
@@ -85,30 +82,28 @@ def _parse(record: Mapping[str, str], zone: tzinfo, day_first: bool | None) -> P
     def when(date: str, clock: str) -> str:
         return " ".join(filter(None, (cell(date), cell(clock)))) if cell(date) else ""
 
+    zone = options.time_zone
     task = ParsedTask(cell("TASK"))
     task.body = record.get("NOTE", "")
     task.parent = cell("PARENT")
-    priority = plain(cell("PRIORITY"))
     # plain() takes hyphens for blanks.
-    priority = "-1" if cell("PRIORITY").startswith("-1") else priority
-    if priority:
-        if priority not in _PRIORITIES:
-            message = f"“{cell('PRIORITY')[:60]}” is none of Toodledo's priorities: 3 (top), 2, 1, 0 and -1."
-            raise WrongValue("PRIORITY", message)
-        task.set(priority=_PRIORITIES[priority])
-    status = cell("STATUS")
-    task.set(status=_STATUSES.get(plain(status)))
-    if plain(status) not in (*_STATUSES, "none"):
-        task.fact("Status", status)
-    task.set(due_date=moment(when("DUEDATE", "DUETIME"), "DUEDATE", zone, partial(parse_due, day_first=day_first)))
-    completed_at = moment(cell("COMPLETED"), "COMPLETED", zone, partial(parse_moment, day_first=day_first))
-    if completed_at or _STATUSES.get(plain(status)) == "completed":
+    priority = "-1" if cell("PRIORITY").startswith("-1") else plain(cell("PRIORITY"))
+    task.set(priority=task.known(priority, "PRIORITY", _PRIORITIES, PRIORITY_IS_5, name="Priority"))
+    word = cell("STATUS")
+    status = _STATUSES.get(plain(word))
+    task.set(status=status)
+    if status is None and plain(word) != "none":
+        task.fact("Status", word)
+    task.set_due(when("DUEDATE", "DUETIME"), "DUEDATE", zone, day_first=day_first)
+    completed_at = task.moment(cell("COMPLETED"), "COMPLETED", zone, day_first=day_first)
+    if completed_at or status == "completed":
         task.complete(completed_at)
     for tag in cell("TAG").split(","):
         task.label(tag)
     if plain(cell("STAR")) in ("yes", "1", "true"):
         task.label("starred")
-    for name, column in (("Folder", "FOLDER"), ("Context", "CONTEXT"), ("Goal", "GOAL"), ("Location", "LOCATION")):
+    task.place("Folder", cell("FOLDER"), options, completed_at)
+    for name, column in (("Context", "CONTEXT"), ("Goal", "GOAL"), ("Location", "LOCATION")):
         task.fact(name, cell(column))
     task.fact("Start", when("STARTDATE", "STARTTIME"))
     if plain(cell("REPEAT")) != "none":

@@ -4,7 +4,8 @@
   Trello, archiving is how cards that are done leave the board. Its time is that of the action that did it, where the
   export still has it (Trello gives the last 1000), else that of the card's last activity.
 - Trello has no priorities: all have 5. Labels stay labels, those without a name by their colour.
-- The list becomes a line `List: <name>`; checklists, attachments, members and comments follow the description.
+- The list becomes a line `List: <name>`, or a label or a status if that is wanted; checklists, attachments, members and
+  comments follow the description.
 - The creation time is in the card's id.
 """
 
@@ -14,12 +15,11 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any, BinaryIO
 
-from core.formats.json_object import JsonObject, frame_of, row_of_object
+from core.formats.json_object import JsonObject, frame_of, row_of_object, text_in
 from core.formats.parsed_task import ParsedTask
 from core.formats.rows import Certainty, FileReport, Format, Head, ImportRefused, ReadOptions, Rows
 from core.formats.streams.json_shape import shape_of
 from core.formats.streams.json_stream import json_document
-from core.formats.values import WrongValue
 
 _COLUMNS = {"title": "name", "description": "desc", "due_date": "due"}
 _BOARD_MARKS = frozenset({"idOrganization", "labelNames", "shortUrl", "prefs", "memberships", "shortLink"})
@@ -68,10 +68,7 @@ def read(stream: BinaryIO, options: ReadOptions, report: FileReport) -> Rows:
     elif isinstance(document, dict) and isinstance(document.get("cards"), list):
         cards = document["cards"]
         report.frame = frame_of(document, "cards", but="actions")
-        try:
-            board = _read_board(JsonObject(document))
-        except WrongValue as wrong:
-            raise ImportRefused("import-wrong-format", f"Not a Trello board: {wrong.column}: {wrong}") from None
+        board = _read_board(JsonObject(document))
     else:
         raise ImportRefused("import-wrong-format", "Not a Trello board: there are no “cards” in it.")
     if not cards:
@@ -82,7 +79,7 @@ def read(stream: BinaryIO, options: ReadOptions, report: FileReport) -> Rows:
 
 def _read_board(document: JsonObject) -> _Board:
     board = _Board()
-    for entry in document.objects("lists"):
+    for entry in document.objects("lists", "name"):
         board.lists[entry.text("id")] = entry.line("name")
         if entry.flag("closed"):
             board.archived_lists.add(entry.text("id"))
@@ -112,42 +109,54 @@ def _read_board(document: JsonObject) -> _Board:
 def _parse(card: JsonObject, board: _Board, options: ReadOptions) -> ParsedTask:
     card_id = card.text("id")
     list_id = card.text("idList")
+    zone = options.time_zone
     task = ParsedTask(card.text("name"), card_id)
     task.body = card.text("desc")
     is_archived = card.flag("closed") or list_id in board.archived_lists
+    completions = (
+        task.moment(board.completions.get(card_id, ""), "actions.date", zone),
+        card.moment("dateLastActivity", zone),
+    )
     if card.flag("dueComplete") or is_archived:
-        completion = board.completions.get(card_id, "")
-        last = card.moment("dateLastActivity", options.time_zone)
-        task.complete(JsonObject({"date": completion}, "actions").moment("date", options.time_zone), last)
-    task.set(created_at=_created(card_id), due_date=card.due("due", options.time_zone))
-    for label in card.objects("labels"):
-        task.label(label.text("name") or label.text("color"))
+        task.complete(*completions)
+    task.set(created_at=_created(card_id))
+    task.set_due(card.text("due"), "due", zone)
+    for label in card.items("labels"):
+        task.label(_label(label))
     if "labels" not in card:
-        for label_id in card.list("idLabels"):
-            task.label(board.labels.get(str(label_id), ""))
-    task.fact("List", board.lists.get(list_id, ""))
+        for label_id in card.texts("idLabels"):
+            task.label(board.labels.get(label_id, ""))
+    task.place("List", board.lists.get(list_id, ""), options, *completions)
     if is_archived:
         task.fact("Archived in Trello", "yes")
-    task.fact("Starts", card.moment("start", options.time_zone) or "")
-    task.fact("Members", ", ".join(filter(None, (board.members.get(str(one)) for one in card.list("idMembers")))))
+    task.fact("Starts", card.moment("start", zone) or "")
+    task.fact("Members", ", ".join(filter(None, (board.members.get(one) for one in card.texts("idMembers")))))
     _add_checklists(task, card, board.checklists.get(card_id, []))
-    for attachment in card.objects("attachments"):
+    for attachment in card.objects("attachments", "url"):
         name, url = attachment.line("name"), attachment.line("url")
         task.fact("Attachment", name if name == url or not url else f"{name} {url}")
     task.fact("Source", card.text("shortUrl") or card.text("url"))
     for comment in reversed(board.comments.get(card_id, [])):
-        item = JsonObject(comment, "actions")
-        author = item.object("memberCreator")
-        name = author.text("fullName") or board.members.get(item.text("idMemberCreator"), "")
-        task.comment(item.object("data").text("text"), item.moment("date", options.time_zone), name)
+        item = JsonObject(comment, "actions", card.warnings)
+        name = item.object("memberCreator", "fullName").text("fullName")
+        name = name or board.members.get(item.text("idMemberCreator"), "")
+        task.comment(item.object("data", "text").text("text"), item.moment("date", zone), name)
     return task
 
 
+def _label(label: Any) -> str:
+    """A label's name, or else its colour."""
+    if isinstance(label, dict) and not label.get("name"):
+        return text_in(label.get("color")) or ""
+    return text_in(label) or ""
+
+
 def _add_checklists(task: ParsedTask, card: JsonObject, of_board: list[dict[str, Any]]) -> None:
-    checklists = [JsonObject(checklist, "checklists") for checklist in of_board] or list(card.objects("checklists"))
+    checklists = [JsonObject(checklist, "checklists", card.warnings) for checklist in of_board]
+    checklists = checklists or list(card.objects("checklists", "name"))
     done = {entry.text("idCheckItem") for entry in card.objects("checkItemStates") if entry.text("state") == "complete"}
     for checklist in sorted(checklists, key=lambda item: item.number("pos")):
-        entries = sorted(checklist.objects("checkItems"), key=lambda item: item.number("pos"))
+        entries = sorted(checklist.objects("checkItems", "name"), key=lambda item: item.number("pos"))
         task.checklist(
             checklist.text("name"),
             ((entry.text("name"), entry.text("state") == "complete" or entry.text("id") in done) for entry in entries),

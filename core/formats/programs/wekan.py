@@ -2,8 +2,9 @@
 
 - A card that is archived or has an end date is `completed`, then or at its last change.
 - Wekan has no priorities: all have 5. Labels stay labels, those without a name by their colour.
-- A subtask's parent card becomes `Part of: <title>`, the list `List: <title>`; checklists, custom fields and comments
-  follow the description. Attachments are inside the file as base64: only their names are kept.
+- A subtask's parent card becomes `Part of: <title>`, the list `List: <title>`, or a label or a status if that is
+  wanted; checklists, custom fields and comments follow the description. Attachments are inside the file as base64: only
+  their names are kept.
 """
 
 from collections import defaultdict
@@ -11,12 +12,11 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, BinaryIO
 
-from core.formats.json_object import JsonObject, frame_of, row_of_object
+from core.formats.json_object import JsonObject, frame_of, row_of_object, text_in
 from core.formats.parsed_task import ParsedTask
 from core.formats.rows import Certainty, FileReport, Format, Head, ImportRefused, ReadOptions, Rows
 from core.formats.streams.json_shape import shape_of
 from core.formats.streams.json_stream import json_document
-from core.formats.values import WrongValue
 
 _COLUMNS = {"due_date": "dueAt", "created_at": "createdAt"}
 _Parts = dict[str, list[JsonObject]]
@@ -53,28 +53,26 @@ def read(stream: BinaryIO, options: ReadOptions, report: FileReport) -> Rows:
     if not isinstance(document, dict) or not isinstance(document.get("cards"), list):
         raise ImportRefused("import-wrong-format", "Not a Wekan board: there are no “cards” in it.")
     cards: list[Any] = document["cards"]
-    report.frame = frame_of(document, "cards", but="attachments")
     if not cards:
         raise ImportRefused("import-empty", "The board has no cards.")
-    try:
-        board = _read_board(JsonObject(document))
-    except WrongValue as wrong:
-        raise ImportRefused("import-wrong-format", f"Not a Wekan board: {wrong.column}: {wrong}") from None
+    report.frame = frame_of(document, "cards", but="attachments")
+    board = _read_board(JsonObject(document))
     for number, card in enumerate(cards, start=1):
         yield row_of_object(number, card, _COLUMNS, partial(_parse, board=board, options=options))
 
 
 def _read_board(document: JsonObject) -> _Board:
     board = _Board()
-    for card in document.list("cards"):
-        if isinstance(card, dict) and isinstance(card.get("title"), str):
-            board.titles[str(card.get("_id"))] = card["title"]
+    for card in document.items("cards"):
+        if isinstance(card, dict):
+            board.titles[str(card.get("_id"))] = text_in(card.get("title")) or ""
     for entry in document.objects("lists"):
         board.lists[entry.text("_id")] = entry.line("title")
     for label in document.objects("labels"):
         board.labels[label.text("_id")] = label.line("name") or label.line("color")
     for person in document.objects("users"):
-        board.people[person.text("_id")] = person.object("profile").line("fullname") or person.line("username")
+        name = person.object("profile", "fullname").line("fullname") or person.line("username")
+        board.people[person.text("_id")] = name
     for custom_field in document.objects("customFields"):
         board.custom_fields[custom_field.text("_id")] = custom_field.line("name")
     for entry in document.objects("checklistItems"):
@@ -94,23 +92,25 @@ def _parse(card: JsonObject, board: _Board, options: ReadOptions) -> ParsedTask:
     task = ParsedTask(card.text("title"), card_id)
     task.body = card.text("description")
     zone = options.time_zone
+    completions = [card.moment(name, zone) for name in ("endAt", "archivedAt", "dateLastActivity", "modifiedAt")]
     if card.flag("archived") or "endAt" in card:
-        task.complete(*(card.moment(name, zone) for name in ("endAt", "archivedAt", "dateLastActivity", "modifiedAt")))
-    task.set(created_at=card.moment("createdAt", zone), due_date=card.due("dueAt", zone))
+        task.complete(*completions)
+    task.set(created_at=card.moment("createdAt", zone))
+    task.set_due(card.text("dueAt"), "dueAt", zone)
     task.parent = board.titles.get(card.text("parentId"), "")
-    for label_id in card.list("labelIds"):
-        task.label(board.labels.get(str(label_id), ""))
-    task.fact("List", board.lists.get(card.text("listId"), ""))
+    for label_id in card.texts("labelIds"):
+        task.label(board.labels.get(label_id, ""))
+    task.place("List", board.lists.get(card.text("listId"), ""), options, *completions)
     if card.flag("archived"):
         task.fact("Archived in Wekan", "yes")
     task.fact("Received", card.moment("receivedAt", zone) or "")
     task.fact("Starts", card.moment("startAt", zone) or "")
     for name, heading in (("members", "Members"), ("assignees", "Assigned to")):
-        task.fact(heading, ", ".join(filter(None, (board.people.get(str(one)) for one in card.list(name)))))
+        task.fact(heading, ", ".join(filter(None, (board.people.get(one) for one in card.texts(name)))))
     for custom in card.objects("customFields"):
-        value = custom.content.get("value")
-        if isinstance(value, str | int | float):
-            task.fact(board.custom_fields.get(custom.text("_id")) or "Field", str(value))
+        task.fact(board.custom_fields.get(custom.text("_id")) or "Field", custom.text("value"))
+    for item in (*board.checklists.get(card_id, []), *board.comments.get(card_id, [])):
+        item.warnings = card.warnings
     for checklist in sorted(board.checklists.get(card_id, []), key=lambda item: item.number("sort")):
         entries = sorted(board.checklist_items.get(checklist.text("_id"), []), key=lambda item: item.number("sort"))
         task.checklist(checklist.text("title"), ((entry.text("title"), entry.flag("isFinished")) for entry in entries))

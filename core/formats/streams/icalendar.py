@@ -6,7 +6,7 @@ character in Python, and it remembers each file's VTIMEZONEs for the whole proce
 
 import quopri
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
@@ -118,6 +118,10 @@ class Properties:
     def all(self, name: str) -> list[Property]:
         """All properties of that name."""
         return self._properties.get(name, [])
+
+    def is_empty(self, but: Collection[str]) -> bool:
+        """Whether there is nothing but the named properties."""
+        return not any(self.text(name) for name in self._properties.keys() - but)
 
     def text(self, name: str) -> str:
         """The text of the first property of that name; empty where there is none."""

@@ -60,6 +60,14 @@ def as_utf8(stream: BinaryIO, encoding: str | None) -> BinaryIO:
     return io.BufferedReader(_Recoded(beginning[mark_bytes:], stream, decoder, codec.name), _BLOCK)
 
 
+def looked_into(stream: BinaryIO, size: int) -> tuple[bytes, BinaryIO]:
+    """The first bytes of a stream, and the stream as if they had not been read."""
+    beginning = b""
+    while len(beginning) < size and (more := stream.read(size - len(beginning))):
+        beginning += more
+    return beginning, io.BufferedReader(_Rest(beginning, stream), _BLOCK)
+
+
 class _Rest(io.RawIOBase):
     """What was read ahead, and then the stream."""
 

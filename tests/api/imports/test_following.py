@@ -15,9 +15,8 @@ from tests.harness import Service
 
 
 async def test_wrong_rows_are_told_in_pages(importing: Service) -> None:
-    done = await imported(
-        importing.alice, lines(*[{"title": ""}, {"title": "x", "priority": 0}] * 3, {"title": "good"})
-    )
+    content = lines(*[{"title": ""}, {"title": "x", "priority": 0}] * 3, {"title": "good"})
+    done = await imported(importing.alice, content, format="tenfold-ndjson")
     assert (done["state"], counts(done)) == ("succeeded", (7, 1, 0, 0, 6))
     path = f"/imports/{done['id']}/errors"
     first = await importing.alice.get(f"{path}?limit=4")
@@ -56,19 +55,19 @@ async def test_errors_of_a_csv_are_a_csv_that_can_be_mended_and_sent_again(impor
 async def test_a_report_of_errors_can_be_sent_back_again_and_again(importing: Service) -> None:
     content = b"title,description,priority\r\n=sum,@all,11\r\ngood,,1\r\n"
     for _ in range(3):
-        done = await imported(importing.alice, content)
-        assert (done["format"], done["failed"]) == ("tenfold-csv", 1)
+        done = await imported(importing.alice, content, format="tenfold-csv")
+        assert done["failed"] == 1
         answer = await importing.alice.get(f"/imports/{done['id']}/errors", headers={"Accept": "text/csv"})
         content = answer.body
         assert content.splitlines()[0] == b"title,description,priority,error"
         assert content.splitlines()[1].startswith(b"'=sum,'@all,11,priority: ")
-    assert (await imported(importing.alice, content.replace(b"11", b"10", 1)))["created"] == 1
+    assert (await imported(importing.alice, content.replace(b"11", b"10", 1), format="tenfold-csv"))["created"] == 1
     task = (await importing.alice.get("/user/tasks?sort=-id&limit=1")).items[0]
     assert (task["title"], task["description"], task["priority"]) == ("=sum", "@all", 10)
 
 
 async def test_errors_of_another_file_are_a_csv_of_rows_columns_and_messages(importing: Service) -> None:
-    done = await imported(importing.alice, lines({"title": "", "priority": 0}))
+    done = await imported(importing.alice, lines({"title": "", "priority": 0}), format="tenfold-ndjson")
     answer = await importing.alice.get(f"/imports/{done['id']}/errors", headers={"Accept": "text/csv"})
     header, *rows = csv.reader(io.StringIO(answer.body.decode(), newline=""))
     assert header == ["row", "column", "error", "values"]
@@ -77,7 +76,7 @@ async def test_errors_of_another_file_are_a_csv_of_rows_columns_and_messages(imp
 
 
 async def test_many_errors_arrive_whole(importing: Service) -> None:
-    done = await imported(importing.alice, lines(*[{"title": ""}] * 3500))
+    done = await imported(importing.alice, lines(*[{"title": ""}] * 3500), format="tenfold-ndjson")
     answer = await importing.alice.get(f"/imports/{done['id']}/errors", headers={"Accept": "text/csv"})
     assert len(answer.body.splitlines()) == 3501
 

@@ -35,12 +35,13 @@ async def test_a_file_is_sent_followed_and_becomes_tasks(importing: Service) -> 
     assert answer.json == {
         "id": answer.json["id"], "kind": "import", "state": "queued", "created_at": answer.json["created_at"],
         "started_at": None, "finished_at": None, "progress": None, "status_code": None, "result": None, "error": None,
-        "format": "tenfold-ndjson", "filename": "my.jsonl", "dry_run": False, "on_conflict": "skip",
+        "format": "json", "filename": "my.jsonl", "dry_run": False, "on_conflict": "skip",
         "bytes": len(content), "bytes_read": 0, "read": 0, "created": 0, "updated": 0, "skipped": 0, "failed": 0,
         "warned": 0, "rows_per_second": None, "eta_seconds": None, "ignored": {}, "mapping": None,
     }  # fmt: skip
     done = await finished(importing.alice, answer.json["id"])
     assert done == answer.json | {
+        "mapping": {"columns": {"title": "title", "labels": "labels"}},
         "state": "succeeded", "created_at": done["created_at"], "started_at": done["started_at"],
         "finished_at": done["finished_at"], "progress": {"done": 2, "total": 2, "failed": 0}, "status_code": 200,
         "result": {"read": 2, "created": 2, "updated": 0, "skipped": 0, "failed": 0, "warned": 0},

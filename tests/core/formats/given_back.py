@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from core.formats.failed_rows import FailedRow, FailedRowsWriter, Surroundings
-from core.formats.rows import FileReport, Format
+from core.formats.rows import BadRow, FileReport, Format, SkippedRow
 from core.imports.rows import RowError
 from core.imports.writes.rowreports import kept_row
 from tests.core.formats.harness import Result
@@ -19,6 +19,8 @@ def given_back(format_: Format, result: Result, *, reason: str = REASON) -> byte
     writer = FailedRowsWriter(format_.form, around)
     pieces = [writer.begin()]
     for row in result.rows:
+        if isinstance(row, SkippedRow):
+            continue
         _, values, source = kept_row(RowError(row.number, 1, None, reason, row.values, row.source), NO_LIMIT)
         text = values if source is None else source
         if text:
@@ -29,4 +31,5 @@ def given_back(format_: Format, result: Result, *, reason: str = REASON) -> byte
 
 def told(result: Result) -> Sequence[object]:
     """What rows say, without their numbers."""
-    return [row.fields if hasattr(row, "fields") else row.message for row in result.rows]
+    rows = (row for row in result.rows if not isinstance(row, SkippedRow))
+    return [row.message if isinstance(row, BadRow) else row.fields for row in rows]

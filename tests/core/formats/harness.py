@@ -1,12 +1,14 @@
 """What the tests of formats share: reading a file as an import does."""
 
 import io
+import re
 from datetime import UTC, tzinfo
 from typing import Any, BinaryIO
 from zoneinfo import ZoneInfo
 
-from core.formats.rows import BadRow, FileReport, Format, ImportRefused, ReadOptions, Row
+from core.formats.rows import BadRow, FileReport, Format, ImportRefused, ReadOptions, Row, SkippedRow
 
+_DONE_INSTEAD = "left out|stands? in|stands whole in|is 5|is pending|was taken|was read in|replaced"
 BERLIN = ZoneInfo("Europe/Berlin")
 
 
@@ -20,7 +22,7 @@ class Result:
 
     def __init__(self, format_: Format, data: bytes, options: ReadOptions) -> None:
         self.report = FileReport()
-        self.rows: list[Row | BadRow] = []
+        self.rows: list[Row | BadRow | SkippedRow] = []
         self.refused: ImportRefused | None = None
         try:
             for row in format_.read(io.BytesIO(data), options, self.report):
@@ -37,6 +39,17 @@ class Result:
         return [row for row in self.rows if isinstance(row, BadRow)]
 
     @property
+    def skipped(self) -> list[SkippedRow]:
+        return [row for row in self.rows if isinstance(row, SkippedRow)]
+
+    @property
+    def warned(self) -> list[tuple[int, str | None]]:
+        """Number and column of each warning; none of them without a word on what was done instead."""
+        warnings = [(row.number, warning) for row in self.good for warning in row.warnings]
+        assert all(re.search(_DONE_INSTEAD, warning.message) for _, warning in warnings), warnings
+        return [(number, warning.column) for number, warning in warnings]
+
+    @property
     def fields(self) -> list[dict[str, Any]]:
         return [row.fields for row in self.good]
 
@@ -45,6 +58,7 @@ class Result:
         """The fields of the only row."""
         assert not self.refused, self.refused.detail
         assert not self.bad, self.bad
+        assert not self.skipped, self.skipped
         (row,) = self.good
         return row.fields
 

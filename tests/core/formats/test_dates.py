@@ -119,9 +119,12 @@ def test_a_file_tells_by_its_clear_dates_which_comes_first(samples: list[str], d
     assert day_order(samples) is day_first
 
 
-def test_a_due_day_ends_with_its_last_second() -> None:
-    assert parse_due("2026-03-14", BERLIN) == "2026-03-14T22:59:59+00:00"
-    assert parse_due("14/Mar/26 12:00 AM", BERLIN) == "2026-03-14T22:59:59+00:00"
+@pytest.mark.parametrize(
+    "text",
+    ["2026-03-14", "14/Mar/26 12:00 AM", "2026-03-14T00:00:00", "2026-03-13T23:00:00Z", "2026-03-13 18:00-05:00"],
+)
+def test_a_due_date_without_a_time_or_at_a_midnight_is_a_day(text: str) -> None:
+    assert parse_due(text, BERLIN) == "2026-03-14"
 
 
 def test_a_due_time_is_kept() -> None:

@@ -21,14 +21,15 @@ from tests.core.formats.test_formats import DOCUMENTS, NAMES, REAL, expected_for
 # A title stands where {} does; each has rows of which one, at least, is told about by another.
 CSVS = {
     "csv": "Task;Wichtigkeit;Owner\r\n{};hoch;ann\r\nOther;niedrig;bob\r\n",
-    "tenfold-csv": 'title,priority,labels,version\r\n{},3,"a,b",4\r\n\'=other,1,,\r\n',
+    "tenfold-csv": 'title,priority,labels,version,completed_at\r\n{},3,"a,b",4,\r\n\'=other,1,,,\r\n',
     "todoist-csv": "TYPE,CONTENT,PRIORITY,INDENT\r\ntask,{},4,1\r\ntask,Other,1,1\r\n",
     "jira-csv": "Summary,Issue key,Status,Labels,Labels\r\n{},A-1,Done,x,y\r\nOther,A-2,To Do,,\r\n",
     "ticktick-csv": "Date: 2026\r\nFolder Name,List Name,Title,Status,taskId\r\nF,L,{},0,1\r\nF,L,Other,2,2\r\n",
     "toodledo-csv": '"TASK","FOLDER","DUEDATE"\r\n"{}","f","2026-01-01"\r\n"Other","",""\r\n',
 }
 TEXTS = {
-    "tenfold-ndjson": '{"title":"{}","priority":2}\n\n{"title":"Other","labels":["x"]}\n',
+    "json": '{"lists":[{"name":"Home","tasks":[{"title":"{}","owner":{"name":"ann"}},{"title":"Other"}]}]}',
+    "tenfold-ndjson": '{"title":"{}","priority":2}\n\n{"title":"Other","labels":["x"],"recurrence_from":"due_date"}\n',
     "icalendar": to_dos.calendar(
         to_dos.to_do("UID:a", "SUMMARY:{}", "DUE;TZID=Our office:20260101T000000", "X-OF-ANOTHER:kept"),
         to_dos.ZONE,
@@ -102,7 +103,7 @@ def test_every_row_of_a_real_file_could_be_given_back(file: Any) -> None:
         return
     data = given_back(FORMATS[name], first)
     again = read(FORMATS[name], data, include_pull_requests=True)
-    assert len(again.rows) == len(first.rows)
+    assert len(again.rows) == len(first.rows) - len(first.skipped)
     assert REASON not in str(told(again))
     if name != "todoist-csv":  # whose sections are records of their own
         assert told(again) == told(first)

@@ -5,12 +5,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.formats.parsed_task import ParsedTask
+from core.formats.rows import Row
 from core.tasks.fields import DESCRIPTION_MAXIMUM, EXTERNAL_ID_MAXIMUM
 from core.tasks.validation import load_import
 
 
 def finished(task: ParsedTask) -> dict[str, object]:
-    fields = task.row(1, {}, {}).fields
+    row = task.row(1, {}, {})
+    assert isinstance(row, Row)
+    fields = row.fields
     assert load_import(dict(fields))
     return fields
 
@@ -103,10 +106,14 @@ def test_a_body_that_leaves_no_room_stays_whole() -> None:
     assert finished(task)["description"] == task.body
 
 
-def test_a_body_that_is_too_long_is_left_for_validation_to_refuse() -> None:
+def test_a_body_that_is_too_long_is_cut_with_a_warning_and_leaves_room_for_facts() -> None:
     task = ParsedTask("a")
     task.body = "x" * (DESCRIPTION_MAXIMUM + 1)
-    assert len(task.row(1, {}, {}).fields["description"]) > DESCRIPTION_MAXIMUM
+    task.fact("Source", "https://example.org")
+    row = task.row(1, {}, {"description": "Notes"})
+    assert isinstance(row, Row)
+    assert load_import(row.fields)["description"].endswith("x…\n\nSource: https://example.org")
+    assert [warning.column for warning in row.warnings] == ["Notes"]
 
 
 @given(

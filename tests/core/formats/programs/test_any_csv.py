@@ -45,6 +45,7 @@ def test_columns_become_the_fields_that_a_mapping_says() -> None:
             "priority": 1,
             "status": "pending",
             "due_date": "2024-01-31T22:59:59+00:00",
+            "due_day": "2024-01-31",
             "labels": ["home", "walls"],
             "external_id": "house-7",
         },

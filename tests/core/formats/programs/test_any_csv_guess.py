@@ -42,6 +42,7 @@ def test_a_guess_goes_by_the_headers_words() -> None:
         "priority": 3,
         "status": "pending",
         "due_date": "2024-01-31T23:59:59+00:00",
+        "due_day": "2024-01-31",
         "labels": ["a", "b"],
         "created_at": "2024-01-01T10:00:00+00:00",
     }
@@ -68,6 +69,7 @@ def test_a_guess_knows_the_words_of_a_language(header: str, fields: str) -> None
         "priority": 3,
         "status": "completed",
         "due_date": "2024-12-31T23:59:59+00:00",
+        "due_day": "2024-12-31",
     }
 
 
@@ -104,9 +106,9 @@ def test_a_list_of_lines_is_a_list_of_titles() -> None:
     assert [row["title"] for row in result.fields] == ["Paint the house", "Mow the lawn", "Call mother"]
 
 
-def test_a_guess_looks_at_the_cells_before_it_believes_a_word() -> None:
+def test_a_guess_looks_at_the_cells_before_it_believes_a_word_that_means_many_things() -> None:
     columns = guessed(
-        "Number,Title,Date,Closed,Comments,Priority,Status\n"
+        "Number,Title,Date,Closed,Comments,Severity,Stage\n"
         "12,a,soon,None,3,-1,7\n13,b,later,2024-01-01 10:00:00,0,2,8\n14,c,never,None,5,0,9\n"
     )
     assert columns == {
@@ -115,8 +117,8 @@ def test_a_guess_looks_at_the_cells_before_it_believes_a_word() -> None:
         "Date": "detail",
         "Closed": "completed_at",
         "Comments": "detail",
-        "Priority": "detail",
-        "Status": "detail",
+        "Severity": "detail",
+        "Stage": "detail",
     }
 
 

@@ -77,7 +77,6 @@ def test_one_list_as_the_api_answers_it_is_read() -> None:
         ({"kind": "tasks#taskLists", "items": []}, "import-empty"),
         ({"kind": "tasks#taskLists"}, "import-empty"),
         ("text", "import-wrong-format"),
-        ({"items": 7}, "import-wrong-format"),
     ],
 )
 def test_a_file_without_tasks_is_refused(document: object, name: str) -> None:
@@ -86,10 +85,11 @@ def test_a_file_without_tasks_is_refused(document: object, name: str) -> None:
     assert result.refused.name == name
 
 
-def test_a_value_that_is_none_is_a_bad_row_with_its_name() -> None:
+def test_a_value_that_is_none_costs_no_row_and_is_told_by_its_name() -> None:
     result = read(FORMAT, takeout({**TASK, "due": "tomorrow"}, {**TASK, "status": "x"}, 7, TASK))
-    assert [(row.number, row.column) for row in result.bad] == [(1, "due"), (2, "status"), (3, None)]
-    assert len(result.good) == 1
+    assert result.warned == [(1, "due"), (2, "status")]
+    assert [(row.number, row.message) for row in result.bad] == [(3, "Not an object.")]
+    assert len(result.good) == 3
 
 
 @pytest.mark.parametrize(("text", "certainty"), [(takeout(TASK), 3), ('{"kind": "youtube#video"}', 0), ("kind", 0)])

@@ -27,6 +27,7 @@ def test_an_issue_becomes_a_task() -> None:
         "priority": 3,
         "created_at": "2024-09-06T11:55:00+00:00",
         "due_date": "2026-03-14T22:59:59+00:00",
+        "due_day": "2026-03-14",
         "labels": ["one", "two"],
         "description": (
             "First.\n\n* Second.\n\nType: Story\nSprint: Sprint 1\nAssignee: Eve\n"
@@ -91,6 +92,7 @@ def test_a_language_is_understood(language: str) -> None:
         "created_at": "2024-03-06T13:55:00+00:00",
         "completed_at": "2024-09-07T00:00:00+00:00",
         "due_date": "2024-12-31T23:59:59+00:00",
+        "due_day": "2024-12-31",
     }
     text = header + "\n"
     assert FORMAT.recognise(Head(text.encode(), text, "", True)) == 3
@@ -173,12 +175,12 @@ def test_days_and_months_are_told_apart_by_the_whole_file() -> None:
     assert [row["created_at"] for row in result.fields] == ["2017-04-03T10:00:00+00:00", "2017-02-16T15:26:00+00:00"]
 
 
-def test_a_date_that_does_not_exist_fails_its_row_with_the_files_own_column() -> None:
+def test_a_date_that_does_not_exist_is_told_with_the_files_own_column() -> None:
     result = read(
         FORMAT, "Resumen,Clave,Estado,Creada\na,A-1,Por hacer,31/feb/24\nb,A-2,Por hacer,05/ago/26 12:28 AM\n"
     )
-    assert [(row.number, row.column) for row in result.bad] == [(1, "Creada")]
-    assert [row["external_id"] for row in result.fields] == ["A-2"]
+    assert result.warned == [(1, "Creada")]
+    assert [row["external_id"] for row in result.fields] == ["A-1", "A-2"]
 
 
 def test_a_row_with_too_many_cells_fails() -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from core.formats.programs.microsoft_todo import FORMAT
+from core.formats.programs.microsoft_todo import FORMAT, REMOVED
 from core.formats.registry import head_of
 from tests.core.formats.harness import BERLIN, read
 
@@ -56,7 +56,8 @@ Repeats: every 2 weeks on monday, friday
 Link: Mail https://outlook.office.com/x""",
         "priority": 2,
         "status": "pending",
-        "due_date": "2026-02-01T23:59:59+00:00",
+        "due_date": "2026-02-01T22:59:59+00:00",
+        "due_day": "2026-02-01",
         "labels": ["garden", "Red category"],
         "created_at": "2026-01-01T04:49:33.006260+00:00",
         "external_id": "AQMk=",
@@ -64,18 +65,24 @@ Link: Mail https://outlook.office.com/x""",
 
 
 @pytest.mark.parametrize(
-    ("zone", "due"),
+    ("moment", "zone", "warnings"),
     [
-        ("UTC", "2026-07-01T23:59:59+00:00"),
-        ("Europe/Berlin", "2026-07-01T21:59:59+00:00"),
-        ("W. Europe Standard Time", "2026-07-01T21:59:59+00:00"),
-        ("Pacific Standard Time", "2026-07-02T06:59:59+00:00"),
-        ("India Standard Time", "2026-07-01T18:29:59+00:00"),
-        ("", "2026-07-01T21:59:59+00:00"),
+        ("2026-07-01T00:00:00.0000000", "UTC", 0),
+        ("2026-07-01T00:00:00.0000000", "Europe/Berlin", 0),
+        ("2026-07-01T00:00:00.0000000", "W. Europe Standard Time", 0),
+        ("2026-07-01T00:00:00.0000000", "Pacific Standard Time", 0),
+        ("2026-07-01T00:00:00.0000000", "India Standard Time", 0),
+        ("2026-07-01T00:00:00.0000000", "", 0),
+        ("2026-06-30T22:00:00.0000000", "UTC", 0),  # of the reader's zone
+        ("2026-07-01T04:00:00.0000000", "UTC", 1),  # of New York's
+        ("2026-06-30T18:30:00.0000000", "UTC", 1),  # of India's
     ],
 )
-def test_a_due_day_ends_when_it_does_in_its_zone(zone: str, due: str) -> None:
-    assert one(dueDateTime={"dateTime": "2026-07-01T00:00:00.0000000", "timeZone": zone})["due_date"] == due
+def test_a_due_date_is_the_day_whose_midnight_it_is(moment: str, zone: str, warnings: int) -> None:
+    changed = {**TASK, "dueDateTime": {"dateTime": moment, "timeZone": zone}}
+    result = read(FORMAT, graph(changed), time_zone=BERLIN)
+    assert result.one["due_date"] == "2026-07-01T21:59:59+00:00"
+    assert result.warned == [(1, "dueDateTime.dateTime")] * warnings
 
 
 @pytest.mark.parametrize(("importance", "priority"), [("high", 2), ("normal", 5), ("low", 8), (None, 5)])
@@ -134,10 +141,10 @@ def test_arrays_and_lists_with_their_tasks_are_read_too() -> None:
     assert FORMAT.recognise(head_of(json.dumps(lists).encode(), "", True)) == 3
 
 
-def test_removed_tasks_of_a_delta_are_passed_over_and_counted() -> None:
+def test_removed_tasks_of_a_delta_are_skipped() -> None:
     result = read(FORMAT, graph({"id": "x", "@removed": {"reason": "deleted"}}, TASK))
-    assert [row.number for row in result.good] == [1]
-    assert result.report.ignored == {"removed tasks": 1}
+    assert [row.number for row in result.good] == [2]
+    assert [(row.number, row.reason) for row in result.skipped] == [(1, REMOVED)]
 
 
 @pytest.mark.parametrize(
@@ -148,13 +155,13 @@ def test_removed_tasks_of_a_delta_are_passed_over_and_counted() -> None:
         ({"dueDateTime": {"dateTime": "2026-02-30T00:00:00", "timeZone": "UTC"}}, "dueDateTime.dateTime"),
         ({"dueDateTime": {"dateTime": "2026-02-01T00:00:00", "timeZone": "Middle-earth"}}, "dueDateTime.timeZone"),
         ({"dueDateTime": {"dateTime": "2026-02-01T00:00:00", "timeZone": "../../etc/passwd"}}, "dueDateTime.timeZone"),
-        ({"dueDateTime": "2026-02-01"}, "dueDateTime"),
-        ({"body": "text"}, "body"),
+        ({"dueDateTime": [[]]}, "dueDateTime"),
+        ({"body": [[]]}, "body"),
     ],
 )
-def test_a_value_that_is_none_is_a_bad_row_with_its_name(changes: dict[str, Any], column: str) -> None:
+def test_a_value_that_is_none_costs_no_row_and_is_told_by_its_name(changes: dict[str, Any], column: str) -> None:
     result = read(FORMAT, graph(TASK, {**TASK, **changes}))
-    assert [(row.number, row.column) for row in result.bad] == [(2, column)]
+    assert result.warned == [(2, column)]
 
 
 @pytest.mark.parametrize(

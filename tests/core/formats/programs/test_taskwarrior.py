@@ -113,9 +113,9 @@ def test_a_truncated_file_gives_the_tasks_before() -> None:
     ("changes", "column"),
     [({"priority": "urgent"}, "priority"), ({"status": "gone"}, "status"), ({"due": "20261301T000000Z"}, "due")],
 )
-def test_a_value_that_is_none_is_a_bad_row_with_its_name(changes: dict[str, Any], column: str) -> None:
+def test_a_value_that_is_none_costs_no_row_and_is_told_by_its_name(changes: dict[str, Any], column: str) -> None:
     result = read(FORMAT, json.dumps([TASK, {**TASK, **changes}]))
-    assert [(row.number, row.column) for row in result.bad] == [(2, column)]
+    assert result.warned == [(2, column)]
 
 
 @pytest.mark.parametrize(("text", "name"), [("[]", "import-empty"), ('[{"title": "a"}]', "import-wrong-format")])

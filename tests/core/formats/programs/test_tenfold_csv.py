@@ -13,6 +13,8 @@ from core.formats.rows import Head
 from core.tasks.validation import load_import
 from tests.core.formats.harness import BERLIN, read
 
+ID = ((1_790_000_000_000 - 1_577_836_800_000) << 12) + 7  # of a task made in 2026
+
 
 def certainty(text: str) -> int:
     return FORMAT.recognise(Head(text.encode(), text, "", True))
@@ -131,8 +133,20 @@ def test_a_header_without_a_title_and_one_with_two_are_refused() -> None:
 
 
 def test_a_header_of_ours_is_recognised() -> None:
-    assert certainty("title,description,priority\na,b,1\n") == 3
-    assert certainty("title;due_date\na;\n") == 2
+    assert certainty(f"id,title\n{ID},a\n") == 3
+    assert certainty("title;recurrence_from\na;\n") == 3
+    assert certainty("title,version,completed_at\na,1,\n") == 3
+    assert certainty("title,external_id\na,tenfold:7\n") == 3
+    assert certainty(f"id,title,error\n{ID},a,wrong\n") == 3
+
+
+def test_a_header_of_everybodys_is_not_ours() -> None:
+    assert certainty("title,description,priority\na,b,1\n") == 0
+    assert certainty("title;due_date\na;\n") == 0
+    assert certainty("id,title\n1,a\n") == 0
+    assert certainty(f"id,title,version,completed_at\n{ID},a,1,\n2,b,1,\n") == 0
+    assert certainty("id,title,version,completed_at\nAB-1,a,1,\n") == 0
+    assert certainty("id,title,recurrence_from\n99999999999999999999,a,due_date\n") == 0
     assert certainty("title,state,number\na,open,1\n") == 0
     assert certainty("description,priority\na,1\n") == 0
     assert certainty('{"title": "a"}\n') == 0

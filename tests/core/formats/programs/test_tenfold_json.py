@@ -18,7 +18,7 @@ from tests.core.formats.programs.test_tenfold_ndjson import FULL
 def test_items_are_rows_as_lines_of_ndjson_are() -> None:
     result = read(FORMAT, json.dumps([FULL, {"title": "b", "titel": 1}]))
     assert [row.number for row in result.good] == [1, 2]
-    assert result.fields[0]["external_id"] == "tenfold:7"
+    assert result.fields[0]["external_id"] == "tenfold:868875411161089"
     assert "version" not in result.fields[0]
     assert result.fields[1] == {"title": "b", "titel": 1}
 
@@ -137,10 +137,13 @@ def test_memory_does_not_grow_with_the_file(unit: bytes) -> None:
 @pytest.mark.parametrize(
     ("text", "certainty"),
     [
-        ('[{"title": "a"}, {"title": "b", "labels": ["x"]}]', 3),
-        ('[\n  {\n    "id": 1,\n    "title": "' + "x" * 70_000, 3),
-        ('[{"title": "a", "number": 1}]', 1),
-        ("[]", 1),
+        ('[{"title": "a"}, {"title": "b", "recurrence_from": "due_date"}]', 3),
+        ('[\n  {\n    "id": 868875411161089,\n    "title": "' + "x" * 70_000, 3),
+        ('[{"title": "a", "external_id": "tenfold:7"}]', 3),
+        ('[{"title": "a", "id": 1, "version": 1, "completed_at": null}]', 0),
+        ('[{"title": "a"}, {"title": "b", "labels": ["x"]}]', 0),
+        ('[{"title": "a", "number": 1}]', 0),
+        ("[]", 0),
         ('[{"name": "a"}]', 0),
         ('{"title": "a"}', 0),
         ("title\n", 0),

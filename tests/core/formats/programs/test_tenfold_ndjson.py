@@ -14,7 +14,7 @@ from core.formats.streams.lines import LINE_MAXIMUM
 from tests.core.formats.harness import BERLIN, Repeated, read
 
 FULL: dict[str, Any] = {
-    "id": 7,
+    "id": 868875411161089,
     "user_id": 3,
     "title": "Renew the certificates",
     "description": "They end on Friday.\nAll of them.",
@@ -32,7 +32,7 @@ FULL: dict[str, Any] = {
 def test_a_task_as_it_is_answered_keeps_what_an_import_may_set() -> None:
     result = read(FORMAT, json.dumps(FULL))
     wanted = {name: value for name, value in FULL.items() if name not in ("id", "user_id", "updated_at", "version")}
-    assert result.one == {**wanted, "external_id": "tenfold:7"}
+    assert result.one == {**wanted, "external_id": "tenfold:868875411161089"}
     assert result.good[0].values == FULL
 
 
@@ -148,9 +148,11 @@ def test_a_file_without_lines_is_empty(data: str) -> None:
 @pytest.mark.parametrize(
     ("text", "certainty"),
     [
-        ('{"title": "a"}\n{"title": "b", "id": 1}\n', 3),
-        ('{"title": "a", "description": "' + "x" * 70_000, 3),
-        ('{"title": "a", "number": 1}\n', 1),
+        ('{"title": "a", "version": 1}\n{"title": "b", "completed_at": null}\n', 3),
+        ('{"title": "a", "id": 868875411161089, "description": "' + "x" * 70_000, 3),
+        ('{"title": "a"}\n{"title": "b", "id": 1}\n', 0),
+        ('{"title": "a", "id": 868875411161089}\n{"title": "b", "id": 1}\n', 0),
+        ('{"title": "a", "number": 1}\n', 0),
         ('{"name": "a"}\n', 0),
         ('{\n"title": "a"\n}\n', 0),
         ('[{"title": "a"}]', 0),

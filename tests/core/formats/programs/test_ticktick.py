@@ -82,10 +82,10 @@ def test_a_status_becomes_ours(theirs: str, ours: str) -> None:
         ("2018-12-11T23:00:00+0000", "Europe/Berlin", "2018-12-12T22:59:59+00:00"),
         ("2023-03-25T23:00:00+0000", "Europe/Berlin", "2023-03-26T21:59:59+00:00"),
         ("2023-06-13T22:00:00+0000", "", "2023-06-14T21:59:59+00:00"),
-        ("2023-06-13T04:00:00+0000", "", "2023-06-14T03:59:59+00:00"),
+        ("2023-06-13T04:00:00+0000", "", "2023-06-13T21:59:59+00:00"),
     ],
 )
-def test_an_all_day_task_is_due_at_the_end_of_its_day(due: str, zone: str, ends: str) -> None:
+def test_an_all_day_task_is_due_on_the_day_whose_beginning_is_nearest(due: str, zone: str, ends: str) -> None:
     result = read(FORMAT, backup(task(Title="a", DueDate=due, Timezone=zone, IsAllDay="true")), time_zone=BERLIN)
     assert result.one["due_date"] == ends
 
@@ -107,12 +107,12 @@ def test_a_checklist_keeps_its_marks() -> None:
     assert result.one["description"] == "Before\n\n- [ ] milk\n- [x] bread"
 
 
-def test_what_ticktick_does_not_have_fails_its_row_with_the_column() -> None:
+def test_what_ticktick_does_not_have_is_told_with_the_column() -> None:
     result = read(
         FORMAT,
         backup(task(Title="a", Priority="9"), task(Title="b", Status="?"), task(Title="c", DueDate="2024-02-31")),
     )
-    assert [(row.number, row.column) for row in result.bad] == [(1, "Priority"), (2, "Status"), (3, "Due Date")]
+    assert result.warned == [(1, "Priority"), (2, "Status"), (3, "Due Date")]
 
 
 def test_a_file_without_the_header_is_refused() -> None:

@@ -19,16 +19,15 @@ def test_an_empty_priority_is_the_default() -> None:
     assert read(FORMAT, f"{HEADER}\ntask,a,,,,,,,,,,\n").one == {"title": "a"}
 
 
-def test_a_priority_that_todoist_does_not_have_fails_its_row() -> None:
+def test_a_priority_that_todoist_does_not_have_is_told() -> None:
     result = read(FORMAT, f"{HEADER}\ntask,a,,5,1,,,,,,,\ntask,b,,1,1,,,,,,,\n")
-    assert [(row.number, row.column) for row in result.bad] == [(1, "PRIORITY")]
-    assert "1 to 4" in result.bad[0].message
-    assert [row.fields["title"] for row in result.good] == ["b"]
+    assert result.warned == [(1, "PRIORITY")]
+    assert result.fields[0] == {"title": "a", "description": "PRIORITY: 5"}
 
 
-def test_an_indentation_that_is_no_number_fails_its_row() -> None:
+def test_an_indentation_that_is_no_number_is_told() -> None:
     result = read(FORMAT, f"{HEADER}\ntask,a,,1,deep,,,,,,,\n")
-    assert [(row.number, row.column) for row in result.bad] == [(1, "INDENT")]
+    assert result.warned == [(1, "INDENT")]
 
 
 def test_indentation_tells_the_parent() -> None:
@@ -114,11 +113,14 @@ def test_a_date_in_words_goes_into_the_description(date: str, line: str) -> None
     assert read(FORMAT, f"{HEADER}\ntask,a,,,,,,{date},en,,,\n").one == {"title": "a", "description": line}
 
 
-def test_a_date_in_digits_that_does_not_exist_fails_its_row() -> None:
+def test_a_date_in_digits_that_does_not_exist_is_told() -> None:
     result = read(FORMAT, f"{HEADER}\ntask,a,,,,,,2025-02-30,en,,,\ntask,b,,,2,,,,,,,\n")
-    assert [(row.number, row.column) for row in result.bad] == [(1, "DATE")]
-    assert "there is no 2025-02-30" in result.bad[0].message
-    assert result.good[0].fields == {"title": "b", "description": "Part of: a"}
+    assert result.warned == [(1, "DATE")]
+    assert "there is no 2025-02-30" in result.good[0].warnings[0].message
+    assert result.fields == [
+        {"title": "a", "description": "Due: 2025-02-30"},
+        {"title": "b", "description": "Part of: a"},
+    ]
 
 
 def test_a_deadline_is_the_due_date_unless_there_is_another() -> None:
@@ -127,8 +129,13 @@ def test_a_deadline_is_the_due_date_unless_there_is_another() -> None:
         "TYPE,CONTENT,PRIORITY,INDENT,DATE,DEADLINE\ntask,a,,,,2025-10-04\ntask,b,,,2025-10-01,2025-10-04\n",
     )
     assert result.fields == [
-        {"title": "a", "due_date": "2025-10-04T23:59:59+00:00"},
-        {"title": "b", "due_date": "2025-10-01T23:59:59+00:00", "description": "Deadline: 2025-10-04"},
+        {"title": "a", "due_date": "2025-10-04T23:59:59+00:00", "due_day": "2025-10-04"},
+        {
+            "title": "b",
+            "due_date": "2025-10-01T23:59:59+00:00",
+            "due_day": "2025-10-01",
+            "description": "Deadline: 2025-10-04",
+        },
     ]
     assert result.good[0].columns["due_date"] == "DEADLINE"
 

@@ -80,9 +80,9 @@ def test_what_has_a_date_of_completion_is_completed() -> None:
     ]
 
 
-def test_what_toodledo_does_not_have_fails_its_row_with_the_column() -> None:
+def test_what_toodledo_does_not_have_is_told_with_the_column() -> None:
     result = read(FORMAT, f"{HEADER}\n{task(TASK='a', PRIORITY='7')}{task(TASK='b', DUEDATE='2017-02-30')}")
-    assert [(row.number, row.column) for row in result.bad] == [(1, "PRIORITY"), (2, "DUEDATE")]
+    assert result.warned == [(1, "PRIORITY"), (2, "DUEDATE")]
 
 
 def test_another_header_is_refused() -> None:

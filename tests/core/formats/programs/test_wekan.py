@@ -90,9 +90,9 @@ def test_what_is_no_board_with_cards_is_refused(document: object, name: str) -> 
     assert result.refused.name == name
 
 
-def test_a_date_that_is_none_is_a_bad_row_with_its_name() -> None:
+def test_a_date_that_is_none_costs_no_row_and_is_told_by_its_name() -> None:
     result = read(FORMAT, json.dumps({**BOARD, "cards": [CARD, {**CARD, "dueAt": "31 February 2026"}]}))
-    assert [(row.number, row.column) for row in result.bad] == [(2, "dueAt")]
+    assert result.warned == [(2, "dueAt")]
 
 
 @pytest.mark.parametrize(("document", "certainty"), [(BOARD, 3), ({"cards": [CARD]}, 3), ({"cards": [{"id": "1"}]}, 0)])
