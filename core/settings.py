@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
+from core import server_urls
+
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 MINIMUM_SECRET_BYTES = 32
@@ -81,20 +83,6 @@ def _choice(*choices: str) -> Callable[[str], str]:
     return parse
 
 
-def _url(*schemes: str) -> Callable[[str], str]:
-    def parse(raw: str) -> str:
-        try:
-            scheme = urlsplit(raw).scheme
-        except ValueError:  # whose text may quote the password
-            scheme = ""
-        if scheme not in schemes:
-            raise ValueError(f"must be a URL that begins with {' or '.join(s + '://' for s in schemes)}")
-        # Other tools write the driver into the scheme; to us both mean the same server.
-        return raw if scheme in _REDIS_SCHEMES else "postgresql" + raw[len(scheme) :]
-
-    return parse
-
-
 def _path(raw: str) -> Path:
     return Path(raw).expanduser()
 
@@ -132,9 +120,6 @@ def _origins(raw: str) -> tuple[str, ...]:
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://(?:[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?\Z")
 _PUBLIC_URL = re.compile(r"https?://(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?(?:/[A-Za-z0-9._~-]+)*/?\Z")
 _STORAGE_SCHEMES = ("file", "s3", "gs")
-_postgres_url = _url("postgresql", "postgres", "postgresql+asyncpg")
-_REDIS_SCHEMES = ("redis", "rediss", "unix")
-_redis_url = _url(*_REDIS_SCHEMES)
 _TIERS_URLS = ("API_DATABASE_URL", "WORKER_DATABASE_URL")
 Tier = Literal["API", "WORKER"]
 
@@ -157,16 +142,16 @@ class Settings:
     log_format: str = _variable(_choice("auto", "json", "console"), default="auto")
 
     # PostgreSQL
-    database_url: str = _variable(_postgres_url, secret=True)
-    api_database_url: str | None = _variable(_postgres_url, default=None, secret=True)
-    worker_database_url: str | None = _variable(_postgres_url, default=None, secret=True)
+    database_url: str = _variable(server_urls.postgres_url, secret=True)
+    api_database_url: str | None = _variable(server_urls.postgres_url, default=None, secret=True)
+    worker_database_url: str | None = _variable(server_urls.postgres_url, default=None, secret=True)
     database_pool_size: int = _variable(_integer(1, 1000), default=20)
     database_timeout_seconds: float = _variable(_seconds(0.1, 600), default=10.0)
     read_timeout_seconds: float = _variable(_seconds(0.1, 600), default=3.0)
 
     # Redis-protocol servers
-    redis_url: str = _variable(_redis_url, secret=True)
-    queue_redis_url: str = _variable(_redis_url, default="", secret=True)
+    redis_url: str = _variable(server_urls.redis_url, secret=True)
+    queue_redis_url: str = _variable(server_urls.redis_url, default="", secret=True)
     cache_ttl_seconds: int = _variable(_integer(0, 86_400), default=60)
 
     # HTTP
@@ -224,6 +209,7 @@ class Settings:
 
     # files
     storage_url: str = _variable(_storage_url, default="")
+    storage_allow_http: bool = _variable(_boolean, default=False)
     max_import_bytes: int = _variable(_integer(1024, 1 << 40), default=1 << 30)
     export_retention_hours: int = _variable(_integer(1, 24 * 365), default=24)
 

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, Self, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, Self, cast
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
@@ -25,6 +25,9 @@ from obstore.store import LocalStore, ObjectStore, from_url
 from core import clock
 from core.errors import ObjectGone, StorageFull, StorageUnavailable
 from core.settings import Settings
+
+if TYPE_CHECKING:
+    from obstore.store import ClientConfig
 
 # S3 takes parts from 5 MiB, and up to 10,000 of them. Two at a time bound the memory of an upload to 24 MiB.
 _PART_BYTES = 8 << 20
@@ -62,27 +65,29 @@ def _tells_no_room(error: Exception) -> bool:
 class Storage:
     """The store that `STORAGE_URL` names; connects at first use. Names are paths such as `imports/0198…`."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, allow_http: bool = False) -> None:
         """
         Args:
             url: `file:///…`, `s3://bucket/prefix` or `gs://bucket/prefix`; credentials and the rest of a bucket's
                 configuration come from its usual variables (`AWS_ACCESS_KEY_ID`, `AWS_REGION`, `AWS_ENDPOINT` …).
+            allow_http: whether a bucket may be reached without TLS.
         """
         self.url = url
+        self._options: ClientConfig = {"allow_http": True} if allow_http else {}
         parts = urlsplit(url)
         self._folder = Path(url2pathname(parts.path)) if parts.scheme == "file" else None
         self._opened: ObjectStore | None = None
 
     @classmethod
     def of(cls, settings: Settings) -> Self:
-        return cls(settings.storage_location)
+        return cls(settings.storage_location, allow_http=settings.storage_allow_http)
 
     @property
     def _store(self) -> ObjectStore:
         if self._opened is None:
             try:
                 if self._folder is None:
-                    self._opened = from_url(self.url)
+                    self._opened = from_url(self.url, client_options=self._options)
                 else:
                     self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
                     self._opened = LocalStore(self._folder)

@@ -1,7 +1,7 @@
 """Applies migrations: `tenfold migrate`, the tests and the development server all come through here."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -18,6 +18,8 @@ from sqlalchemy.pool import NullPool
 _MIGRATION_LOCK = 7_310_261_120
 
 T = TypeVar("T")
+
+OLDEST_POSTGRESQL = 17  # transaction_timeout
 
 
 def configuration() -> Config:
@@ -74,15 +76,36 @@ def connected_tiers(database_url: str, logins: Sequence[str]) -> list[tuple[str,
         logins: of tiers. A pooler's connections may have no other sign.
     """
 
-    async def ask() -> list[tuple[str, str, int]]:
-        owner = await asyncpg.connect(database_url, server_settings={"application_name": "tenfold migrate"})
-        try:
-            rows = await owner.fetch(_CONNECTED, list(logins))
-        finally:
-            await owner.close()
+    async def ask(owner: asyncpg.Connection) -> list[tuple[str, str, int]]:
+        rows = await owner.fetch(_CONNECTED, list(logins))
         return [(row["application"], row["login"], row["connections"]) for row in rows]
 
-    return asyncio.run(ask())
+    return asyncio.run(_asked(database_url, ask))
+
+
+def require_version(database_url: str) -> None:
+    """
+    Raises:
+        ValueError: the server is older than what the migrations need.
+    """
+
+    async def ask(owner: asyncpg.Connection) -> None:
+        version = owner.get_server_version()
+        if version.major < OLDEST_POSTGRESQL:
+            raise ValueError(
+                f"this is PostgreSQL {version.major}, and Tenfold needs {OLDEST_POSTGRESQL} or later. "
+                "Nothing was done: upgrade the server, or name another one in DATABASE_URL"
+            )
+
+    asyncio.run(_asked(database_url, ask))
+
+
+async def _asked(database_url: str, question: Callable[[asyncpg.Connection], Awaitable[T]]) -> T:
+    owner = await asyncpg.connect(database_url, server_settings={"application_name": "tenfold migrate"})
+    try:
+        return await question(owner)
+    finally:
+        await owner.close()
 
 
 _CONNECTED = """

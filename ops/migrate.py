@@ -13,7 +13,7 @@ from sqlalchemy.exc import DBAPIError
 
 from core.settings import Settings
 from migrations.access import Access, give_access_now, logins_of, missing_roles
-from migrations.run import connected_tiers, downgrade, pending, revisions, upgrade
+from migrations.run import connected_tiers, downgrade, pending, require_version, revisions, upgrade
 from ops.faults import Fault
 
 LEFT_TO_DO = 3
@@ -30,6 +30,7 @@ def go_up(settings: Settings, revision: str, *, forget_keys: bool = False, show_
         The exit status: 0, or `LEFT_TO_DO`.
     """
     with _told_plainly():
+        require_version(settings.owner_url)
         if wanted := asyncio.run(missing_roles(settings)):
             _hand_over(
                 "the database's owner may not make or grant these roles: nothing was done. Somebody who may, should do",

@@ -4,6 +4,7 @@ import ast
 import asyncio
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -90,6 +91,17 @@ async def test_of_a_file_that_is_refused_nothing_stays_and_the_operator_is_told_
     async with connection(settings.owner_url) as owner:
         assert await owner.fetchval("SELECT to_regclass('colours')") is None
     assert await asyncio.to_thread(run.pending, settings.owner_url) == ["9999"]
+
+
+async def test_a_server_that_is_too_old_is_told_before_anything_is_done(
+    servers: Servers, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run, "OLDEST_POSTGRESQL", 99)
+    async with servers.database("tenfold_old") as url:
+        with pytest.raises(Fault, match=r"this is PostgreSQL 18, and Tenfold needs 99 or later\. Nothing was done"):
+            await asyncio.to_thread(go_up, replace(settings, database_url=url), "head")
+        async with connection(url) as owner:
+            assert await owner.fetchval("SELECT to_regclass('alembic_version')") is None
 
 
 def strays(folder: Path) -> Iterator[str]:

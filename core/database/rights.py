@@ -5,7 +5,6 @@ tier makes row-level security and the signature worthless.
 """
 
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
 import sqlalchemy as sa
 
@@ -15,6 +14,7 @@ from core.database.reads import fetch_row, within
 from core.database.schema import metadata
 from core.errors import DatabaseUnavailable, IdentityRefused, SchemaUnready
 from core.logs import get_logger
+from core.server_urls import place
 from core.settings import Settings, SettingsError, Tier
 
 # Written by `tenfold migrate` alone. The key is kept as it is needed: padded, and combined with the pads of RFC 2104.
@@ -167,10 +167,9 @@ async def look_at_login(settings: Settings, pool: AnyPool, tier: Tier) -> Standi
     except SchemaUnready:
         log.error(MISSING_SCHEMA)
     except DatabaseUnavailable as error:
-        where = urlsplit(own or settings.owner_url)
         log.warning(
             f"the database of {variable} cannot be reached",
-            server=f"{where.hostname or ''}{f':{where.port}' if where.port else ''}",
+            server=place(own or settings.owner_url),
             fault=str(error.__cause__ or error),
         )
     else:

@@ -17,12 +17,12 @@ from core.database.rights import Standing, identity_fault, read_standing
 from core.encryption import KEY_BYTES, SecretBox
 from core.errors import DatabaseUnavailable, SchemaUnready
 from core.identity import Identities
+from core.server_urls import place
 from core.settings import Settings, SettingsError, Tier
 from migrations.access import quoted
-from migrations.run import pending
-from ops.check.findings import CONNECT_SECONDS, Finding, Verdict, fault, note, ok, place, told
+from migrations.run import OLDEST_POSTGRESQL, pending
+from ops.check.findings import CONNECT_SECONDS, Finding, Verdict, fault, note, ok, told
 
-OLDEST_POSTGRESQL = 17  # transaction_timeout
 LARGEST_SKEW_SECONDS = 5.0
 UNREACHABLE = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError, DBAPIError, ValueError)
 

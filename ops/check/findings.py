@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
-from urllib.parse import urlsplit
 
 CONNECT_SECONDS = 5.0
 
@@ -32,12 +31,6 @@ def note(subject: str, detail: str, remedy: str) -> Finding:
 
 def fault(subject: str, detail: str, remedy: str) -> Finding:
     return Finding(Verdict.FAULT, subject, detail, remedy)
-
-
-def place(url: str) -> str:
-    """Where a URL points, without the password."""
-    parts = urlsplit(url)
-    return f"{parts.hostname or ''}{f':{parts.port}' if parts.port else ''}{parts.path}"
 
 
 def told(error: BaseException) -> str:

@@ -9,8 +9,9 @@ import redis
 
 from core.lanes import states_of_all
 from core.redis.clients import durability_faults, queue_client
+from core.server_urls import place
 from core.settings import Settings
-from ops.check.findings import CONNECT_SECONDS, Finding, fault, note, ok, place, told
+from ops.check.findings import CONNECT_SECONDS, Finding, fault, note, ok, told
 
 OLDEST_QUEUE = (7, 2)  # WAITAOF
 LONGEST_WAIT_SECONDS = 10.0

@@ -99,7 +99,7 @@ def test_each_form_of_a_postgresql_url_becomes_the_plain_one(scheme: str) -> Non
 
 
 def test_only_the_scheme_of_a_url_is_rewritten() -> None:
-    url = "postgresql://u:postgres%3A%2F%2F@h/d?application_name=postgres://x"
+    url = "postgresql://u:postgres%3A%2F%2F@h/d?sslrootcert=postgres%3A%2F%2Fx"
     assert settings(DATABASE_URL=url).database_url == url
 
 

@@ -2,7 +2,11 @@
 
 import asyncio
 import socket
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -218,3 +222,53 @@ async def test_channels_whose_key_is_lost_are_a_fault_and_with_the_old_key_besid
     assert await told(KEY) == f"FAULT 1 {lost}"
     assert await told(KEY[::-1] + "x") == f"FAULT 2 {lost}"
     assert await told(f"{KEY}, {KEY[::-1]}") == "OK 2, all of which can be used"
+
+
+def test_of_several_hosts_the_primary_is_checked_and_all_are_named(sound: dict[str, str]) -> None:
+    several = {
+        name: url.replace("@", f"@127.0.0.1:{free_port()},") if name.endswith("DATABASE_URL") else url
+        for name, url in sound.items()
+    }
+    found = findings(several)
+    subjects = ("database", "migrations", "api login", "worker login")
+    assert Verdict.FAULT not in [found[subject][0] for subject in subjects]
+    assert found["database"][1].count("127.0.0.1:") == 2
+
+
+def test_a_bucket_without_tls_is_told_with_the_setting_that_allows_it(
+    sound: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b", "AWS_REGION": "x"}
+    with answering() as port:
+        for name, value in {**keys, "AWS_ENDPOINT": f"http://127.0.0.1:{port}"}.items():
+            monkeypatch.setenv(name, value)
+        refused = findings({**sound, "STORAGE_URL": "s3://bucket"})["storage"]
+        assert refused[2] == "give AWS_ENDPOINT as https://…, or say STORAGE_ALLOW_HTTP=true"
+        allowed = findings({**sound, "STORAGE_URL": "s3://bucket", "STORAGE_ALLOW_HTTP": "true"})["storage"]
+    assert "403" in allowed[1], "it was asked"
+
+
+@contextmanager
+def answering() -> Iterator[int]:
+    """A server that refuses everything; yields its port."""
+
+    class Refusing(BaseHTTPRequestHandler):
+        def refuse(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            self.send_response(403)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = refuse
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Refusing) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield server.server_address[1]
+        finally:
+            server.shutdown()
+            thread.join()
