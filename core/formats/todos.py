@@ -152,7 +152,7 @@ def own_value(field: Field, value: Any) -> str:
 
 def own_moment(moment: datetime) -> str:
     """A time in a property of our own, whole."""
-    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
+    return f"{(moment if moment.tzinfo is UTC else moment.astimezone(UTC)).isoformat().removesuffix('+00:00')}Z"
 
 
 def _read_own(field: Field, text: str) -> Any:

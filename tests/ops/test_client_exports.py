@@ -1,6 +1,7 @@
 """`tenfold export` against a running server, over good connections and bad ones."""
 
 import asyncio
+import codecs
 import csv
 import signal
 from pathlib import Path
@@ -35,6 +36,19 @@ async def test_an_export_to_standard_output_is_the_file_alone(serving: Service, 
     tasks = await create_tasks(serving.alice, [{"title": "Ü"}])
     ran = await run(serving, tmp_path, "export", "-o", "-", "--format", "json")
     assert orjson.loads(ran.stdout) == tasks, ran.stderr
+
+
+async def test_a_csv_for_spreadsheets_has_a_byte_order_mark_where_that_is_asked_for(
+    serving: Service, tmp_path: Path
+) -> None:
+    await create_tasks(serving.alice, [{"title": "Ü"}])
+    for options, begin in (((), b"id,"), (("--bom",), codecs.BOM_UTF8 + b"id,")):
+        ran = await run(serving, tmp_path, "export", "-o", "t.csv", *options)
+        assert ran.returncode == 0, ran.stderr
+        assert (tmp_path / "t.csv").read_bytes().startswith(begin)
+    ran = await run(serving, tmp_path, "export", "-o", "t.json", "--bom")
+    assert ran.returncode == 1
+    assert "bom" in ran.stderr
 
 
 async def test_a_password_will_do_instead_of_a_token(serving: Service, tmp_path: Path) -> None:
