@@ -106,6 +106,20 @@ class ImportQuery(RequestSchema):
         validate=validate.Range(0, MAXIMUM_ID),
         metadata={"description": "with more rows than that failed, the import ends `failed`; any number unless given"},
     )
+    lists_as = String(
+        validate=validate.OneOf(["labels", "text"]),
+        metadata={
+            "description": "what lists, columns and projects of other programs become: `labels`, or `text` of the "
+            "description unless given; a dry run's preview shows it"
+        },
+    )
+    columns_as = String(
+        validate=validate.OneOf(["statuses", "text"]),
+        metadata={
+            "description": "`statuses`: a list or column whose name means a status, such as `Doing`, `En cours` or "
+            "`Done`, sets it; `text` unless given"
+        },
+    )
     pull_requests = fields.Boolean(metadata={"description": "`true`: GitHub's pull requests become tasks, too"})
 
 

@@ -34,6 +34,8 @@ def read_options(options: Mapping[str, Any], *, users_time_zone: str) -> ReadOpt
         encoding=options.get("encoding"),
         mapping=options.get("mapping"),
         include_pull_requests=options.get("pull_requests", False),
+        lists_as=options.get("lists_as", "text"),
+        columns_as=options.get("columns_as", "text"),
     )
 
 

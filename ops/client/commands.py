@@ -21,6 +21,16 @@ class OnConflict(StrEnum):
     error = "error"
 
 
+class ListsAs(StrEnum):
+    text = "text"
+    labels = "labels"
+
+
+class ColumnsAs(StrEnum):
+    text = "text"
+    statuses = "statuses"
+
+
 def import_file(
     files: Annotated[
         list[str] | None, typer.Argument(metavar="FILE...", help="What to import; - is standard input.")
@@ -37,6 +47,12 @@ def import_file(
     time_zone: Annotated[str | None, typer.Option(help="Of dates without one, such as Europe/Berlin.")] = None,
     delimiter: Annotated[str | None, typer.Option(help="Of a CSV: one character, or tab.")] = None,
     encoding: Annotated[str | None, typer.Option(help="Of a text, such as windows-1252.")] = None,
+    lists_as: Annotated[
+        ListsAs | None, typer.Option(help="What lists, columns, projects become; text, unless given.")
+    ] = None,
+    columns_as: Annotated[
+        ColumnsAs | None, typer.Option(help="What columns such as Done become; text, unless given.")
+    ] = None,
     pull_requests: Annotated[bool, typer.Option("--pull-requests", help="Also GitHub's pull requests.")] = False,
     max_errors: Annotated[int | None, typer.Option(min=0, help="Give up after so many rows that failed.")] = None,
     errors: Annotated[
@@ -72,6 +88,8 @@ def import_file(
             "max_errors": None if max_errors is None else str(max_errors),
             "dry_run": "true" if dry_run else None,
             "pull_requests": "true" if pull_requests else None,
+            "lists_as": lists_as.value if lists_as else None,
+            "columns_as": columns_as.value if columns_as else None,
         }
         options = {name: value for name, value in given.items() if value is not None}
 

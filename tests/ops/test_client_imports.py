@@ -100,6 +100,20 @@ async def test_a_dry_run_shows_the_first_tasks_as_a_table(serving: Service, tmp_
     assert json.loads(ran.stdout)["columns"]["Task"] == "title"
 
 
+async def test_lists_and_columns_go_where_the_options_say(serving: Service, tmp_path: Path) -> None:
+    board = {
+        "shortUrl": "u",
+        "prefs": {},
+        "lists": [{"id": "l", "name": "Doing", "idBoard": "b"}, {"id": "m", "name": "Garden", "idBoard": "b"}],
+        "cards": [{"id": f"{n:024x}", "idBoard": "b", "idList": "lm"[n], "name": f"card {n}"} for n in range(2)],
+    }
+    (tmp_path / "board.json").write_text(json.dumps(board))
+    ran = await run(serving, tmp_path, "import", "board.json", "--lists-as", "labels", "--columns-as", "statuses")
+    assert ran.returncode == 0, ran.stderr
+    rows = await serving.rows("SELECT status, labels FROM tasks WHERE user_id = $1 ORDER BY id", serving.alice.id)
+    assert [tuple(row.values()) for row in rows] == [("in_progress", []), ("pending", ["Garden"])]
+
+
 async def test_an_import_is_taken_back(serving: Service, tmp_path: Path) -> None:
     (tmp_path / "tasks.ndjson").write_text(NDJSON)
     begun = await run(serving, tmp_path, "import", "tasks.ndjson", "--no-watch")

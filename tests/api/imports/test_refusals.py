@@ -35,6 +35,8 @@ from tests.harness import Service, away, connection, eventually
         ({"encoding": "idna"}, "encoding"),
         ({"encoding": "a\x00b"}, "encoding"),
         ({"max_errors": "-1"}, "max_errors"),
+        ({"lists_as": "projects"}, "lists_as"),
+        ({"columns_as": "labels"}, "columns_as"),
         ({"max_errors": "1e3"}, "max_errors"),
         ({"surprise": "1"}, "surprise"),
     ],

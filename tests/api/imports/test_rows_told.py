@@ -175,3 +175,24 @@ async def test_what_belongs_to_another_does_not_exist(importing: Service) -> Non
     for path in ("errors/file", "warnings", "preview"):
         for client in (importing.bob, importing.admin):
             assert_problem(await client.get(f"/imports/{done['id']}/{path}"), 404, "not-found")
+
+
+async def test_lists_become_labels_and_columns_statuses_by_option_and_a_dry_run_shows_it(importing: Service) -> None:
+    lists = [{"id": str(place), "name": name, "idBoard": "b"} for place, name in enumerate(["En cours", "Garden"])]
+    cards = [
+        {"id": f"{place:024x}", "idBoard": "b", "idList": str(place), "name": f"card {place}", "pos": 1}
+        for place in range(2)
+    ]
+    content = orjson.dumps({"shortUrl": "u", "prefs": {}, "lists": lists, "cards": cards})
+    plain = await imported(importing.alice, content, dry_run="true")
+    shown = (await importing.alice.get(f"/imports/{plain['id']}/preview")).items
+    assert [(task["status"], task["labels"], task["description"]) for task in shown] == [
+        ("pending", [], "List: En cours"),
+        ("pending", [], "List: Garden"),
+    ]
+    tried = await imported(importing.alice, content, dry_run="true", lists_as="labels", columns_as="statuses")
+    shown = (await importing.alice.get(f"/imports/{tried['id']}/preview")).items
+    assert [(task["status"], task["labels"]) for task in shown] == [("in_progress", []), ("pending", ["Garden"])]
+    await imported(importing.alice, content, lists_as="labels", columns_as="statuses")
+    made = (await importing.alice.get("/user/tasks")).items
+    assert [(task["status"], task["labels"]) for task in made] == [("in_progress", []), ("pending", ["Garden"])]
