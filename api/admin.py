@@ -208,6 +208,7 @@ routes = [
         "List the partitions of tasks (admins)",
         {200: PartitionList},
         problems=(403,),
+        description="Attached and detached ones, with their rows and bytes as PostgreSQL estimates them.",
     ),
     Endpoint(
         "POST",
@@ -243,6 +244,7 @@ routes = [
         headers=("Prefer", "Idempotency-Key"),
         answer_headers=("Location", "Retry-After"),
         problems=(400, 403, 404, 409, 413, 422),
+        description="Its tasks are to be seen again.",
     ),
     Endpoint(
         "GET",
@@ -251,6 +253,7 @@ routes = [
         "List jobs of maintenance and their last runs (admins)",
         {200: MaintenanceList},
         problems=(403,),
+        description="When each is due, and how its last runs went.",
     ),
     Endpoint(
         "POST",
@@ -261,5 +264,6 @@ routes = [
         headers=("Prefer", "Idempotency-Key"),
         answer_headers=("Location", "Retry-After"),
         problems=(400, 403, 404, 409, 413, 422),
+        description="It is carried out by a worker, once, however often it is asked for meanwhile.",
     ),
 ]

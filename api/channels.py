@@ -231,8 +231,17 @@ routes = [
         {200: ChannelPage},
         query=PageQuery,
         problems=(400,),
+        description="Their addresses are masked: what is secret in them is shown to nobody.",
     ),
-    Endpoint("GET", "/channels/{id}", get_channel, "Read a channel", {200: Channel}, problems=(404,)),
+    Endpoint(
+        "GET",
+        "/channels/{id}",
+        get_channel,
+        "Read a channel",
+        {200: Channel},
+        problems=(404,),
+        description="Its address is masked: what is secret in it is shown to nobody.",
+    ),
     Endpoint(
         "PATCH",
         "/channels/{id}",
@@ -252,6 +261,7 @@ routes = [
         {204: None},
         is_write=True,
         problems=(404, 413),
+        description="What was not delivered yet is not delivered any more.",
     ),
     Endpoint(
         "POST",

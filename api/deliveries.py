@@ -78,8 +78,17 @@ routes = [
         {200: DeliveryPage},
         query=DeliveryListQuery,
         problems=(400,),
+        description="Narrowed by channel and state.",
     ),
-    Endpoint("GET", "/deliveries/{id}", get_delivery, "Read a delivery", {200: Delivery}, problems=(404,)),
+    Endpoint(
+        "GET",
+        "/deliveries/{id}",
+        get_delivery,
+        "Read a delivery",
+        {200: Delivery},
+        problems=(404,),
+        description="With what the receiver said last.",
+    ),
     Endpoint(
         "POST",
         "/deliveries/{id}/redeliver",

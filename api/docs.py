@@ -125,6 +125,7 @@ routes = [
         is_public=True,
         conditional=True,
         answer_headers=("ETag",),
+        description="OpenAPI 3.1, made from the same schemas that validate requests.",
     ),
     Endpoint(
         "GET",
@@ -137,6 +138,7 @@ routes = [
         is_public=True,
         media_type="text/html",
         operation_id="get_docs",
+        description="Swagger UI, from local files: works with no internet.",
     ),
     Endpoint(
         "GET",

@@ -73,7 +73,7 @@ class RejectionSchema(Schema):
 
     type = fields.String(required=True, metadata={"format": "uri-reference", "example": "/problems/validation-error"})
     title = fields.String(required=True, metadata={"example": "The request is not valid"})
-    status = fields.Integer(required=True, metadata={"example": 422})
+    status = fields.Integer(required=True, metadata={"description": "of the answer", "example": 422})
     detail = fields.String(required=True, metadata={"example": "Mend these fields and send the request again: title."})
     errors = fields.Dict(
         keys=fields.String(),

@@ -29,8 +29,6 @@ from core.jobs.queries import JobView
 class ExportCreate(OrderedTaskFilters):
     """What to export, and as what: the filters and the sort of `GET /tasks`, and a format."""
 
-    takes_json = True
-
     format = String(required=True, validate=validate.OneOf(list(FORMATS)), metadata={"example": "csv"})
     user_id = user_id_filter()
     bom = fields.Boolean(
@@ -278,5 +276,6 @@ routes = [
         is_write=True,
         problems=(404, 409, 413),
         path_id="uuid",
+        description="One that has not ended is cancelled; of one that has, the file is deleted.",
     ),
 ]

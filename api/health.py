@@ -189,6 +189,7 @@ routes = [
         auth="none",
         limited=False,
         operation_id="get_liveness",
+        description="Asks no other server; for orchestrators that start a process anew which does not answer.",
     ),
     Endpoint(
         "GET",
@@ -211,5 +212,6 @@ routes = [
         limited=False,
         media_type="text/plain",
         operation_id="get_metrics",
+        description="In the text format of Prometheus.",
     ),
 ]

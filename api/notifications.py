@@ -87,6 +87,7 @@ routes = [
         count_unread_notifications,
         "Count the caller's notifications that were not read yet",
         {200: UnreadCount},
+        description="For a badge; costs less than a list.",
     ),
     Endpoint(
         "POST",
@@ -107,5 +108,6 @@ routes = [
         body=NotificationUpdate,
         is_write=True,
         problems=(404,),
+        description="A notification that is read stays in the list until it is too old.",
     ),
 ]

@@ -9,7 +9,7 @@ from api.keys import IDENTITY, POOL
 from api.writes.submission import build_command, perform
 from core.commands.kinds import SET_REMINDERS, SetTaskReminders
 from core.reminders.queries import read_reminders
-from core.reminders.schemas import Reminders, SetReminders
+from core.reminders.schemas import SetReminders, TaskReminders
 from core.tasks.queries import Caller
 
 _SET = SetReminders()
@@ -40,15 +40,16 @@ routes = [
         "/tasks/{id}/reminders",
         get_reminders,
         "Read a task's reminders",
-        {200: Reminders},
+        {200: TaskReminders},
         problems=(404,),
+        description="Those that will come, and those that were sent.",
     ),
     Endpoint(
         "PUT",
         "/tasks/{id}/reminders",
         set_reminders,
         "Set a task's own reminders",
-        {200: Reminders},
+        {200: TaskReminders},
         body=SetReminders,
         is_write=True,
         problems=(403, 404),

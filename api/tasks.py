@@ -185,6 +185,8 @@ routes = [
         body=TaskCreate,
         is_write=True,
         problems=(409,),
+        description="Answered 201 with the task once it is committed; 202 with a job, whose `state` tells the rest, "
+        "where the client does not wait, or not long enough.",
     ),
     Endpoint(
         "POST",
@@ -207,6 +209,8 @@ routes = [
         {200: Task, 304: None},
         conditional=True,
         problems=(404,),
+        description="With its version as `ETag`, for `If-Match` and `If-None-Match`. Of the tasks of others "
+        "only an admin sees any.",
     ),
     Endpoint(
         "PUT",
@@ -243,5 +247,6 @@ routes = [
         is_write=True,
         conditional=True,
         problems=(403, 404, 413),
+        description="With its reminders. There is no way back.",
     ),
 ]

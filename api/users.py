@@ -66,7 +66,14 @@ async def _matches_own(request: web.Request, password: str) -> bool:
 
 
 routes = [
-    Endpoint("GET", "/user/me", get_profile, "Read the caller's profile", {200: User}),
+    Endpoint(
+        "GET",
+        "/user/me",
+        get_profile,
+        "Read the caller's profile",
+        {200: User},
+        description="With the time zone by which days and reminders are told, and the offsets of reminders.",
+    ),
     Endpoint(
         "PATCH",
         "/user/me",

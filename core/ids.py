@@ -6,7 +6,8 @@ from uuid_utils import uuid7
 
 # Any fixed namespace will do; it only keeps our UUIDv5 values apart from other people's.
 _IDEMPOTENCY_NAMESPACE = uuid.UUID("5d0f7b5e-9c7d-4c0a-8a35-0d8e4a1f6c10")
-MAXIMUM_ID = (1 << 63) - 1
+MAXIMUM_ID = (1 << 53) - 1
+"""Every whole number up to it is safe in JavaScript."""
 
 
 def new_job_id() -> str:

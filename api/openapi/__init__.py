@@ -16,6 +16,7 @@ from api.openapi.vocabulary import (
     ANSWERS,
     DESCRIPTION,
     FILE_BODY,
+    NOUNS,
     PROBLEM_ANSWERS,
     REQUEST_HEADERS,
     TAG_OF_MODULE,
@@ -42,7 +43,11 @@ def document(endpoints: Sequence[Endpoint], *, settings: Settings | None = None)
         version=VERSION,
         openapi_version="3.1.0",
         plugins=[schemas],
-        info={"description": DESCRIPTION, "license": {"name": "MIT", "identifier": "MIT"}},
+        info={
+            "description": DESCRIPTION,
+            "contact": {"name": "The maintainers of Tenfold"},
+            "license": {"name": "MIT", "identifier": "MIT"},
+        },
         servers=[{"url": (settings and settings.public_url) or "/"}],
         tags=[{"name": name, "description": text} for name, text in TAGS.items()],
     )
@@ -176,17 +181,22 @@ def _request_headers(endpoint: Endpoint) -> list[str]:
 
 def _parameters(endpoint: Endpoint) -> list[Any]:
     parameters: list[Any] = []
+    noun = NOUNS.get(endpoint.path.split("/")[1], "")
     if "{id}" in endpoint.path:
         schema: dict[str, Any] = {"type": "integer", "format": "int64", "minimum": 1, "maximum": MAXIMUM_ID}
         if endpoint.path_id == "uuid":
             schema = {"type": "string", "format": "uuid"}
-        parameters.append({"name": "id", "in": "path", "required": True, "schema": schema})
+        parameters.append(_path_parameter("id", f"The id of the {noun}.", schema))
     if "{name}" in endpoint.path:
         schema = {"type": "string", "pattern": "^[a-z0-9_]+$"}
-        parameters.append({"name": "name", "in": "path", "required": True, "schema": schema})
+        parameters.append(_path_parameter("name", f"The name of the {noun}.", schema))
     if endpoint.query is not None:
         parameters.append({"in": "query", "schema": endpoint.query})
     return parameters + _request_headers(endpoint)
+
+
+def _path_parameter(name: str, description: str, schema: dict[str, Any]) -> dict[str, Any]:
+    return {"name": name, "in": "path", "required": True, "description": description, "schema": schema}
 
 
 def _responses(endpoint: Endpoint, endpoints: Sequence[Endpoint]) -> dict[str, Any]:

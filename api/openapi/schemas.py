@@ -4,6 +4,7 @@ import inspect
 import re
 from typing import Any
 
+import orjson
 from apispec import APISpec
 from apispec.ext.marshmallow import MarshmallowPlugin
 from marshmallow import Schema
@@ -11,6 +12,9 @@ from marshmallow.fields import Field
 from marshmallow.validate import ContainsNoneOf
 
 from api.http import CommaSeparated
+from api.openapi.examples import EXAMPLES
+from api.openapi.vocabulary import FIELDS
+from core.ids import MAXIMUM_ID
 from core.tasks.values import Text, Timestamp
 
 # What a schema demands between fields, which marshmallow says in code.
@@ -36,7 +40,9 @@ class SchemaPlugin(MarshmallowPlugin):
         self.converter.map_to_openapi_type(Timestamp, "string", "date-time")
         self.converter.add_attribute_function(_one_of)
         self.converter.add_attribute_function(_portable_pattern)
-        self.converter.add_attribute_function(_list_or_text)
+        self.converter.add_attribute_function(_typed_choices)
+        self.converter.add_attribute_function(_safe_integer)
+        self.converter.add_attribute_function(_described)
         self.converter.add_parameter_attribute_function(_comma_separated)
 
     def add_request_body(self, schema: type[Schema]) -> None:
@@ -50,9 +56,16 @@ class SchemaPlugin(MarshmallowPlugin):
         if made is None:
             return None
         kind = schema if inspect.isclass(schema) else type(schema)
-        if not self._is_request:
+        if self._is_request:
+            _tell_defaults(made)
+        else:
             made.pop("additionalProperties", None)
-        return {"description": inspect.getdoc(kind), **made, **BETWEEN_FIELDS.get(name, {})}
+        return {
+            "description": inspect.getdoc(kind),
+            **made,
+            **BETWEEN_FIELDS.get(name, {}),
+            **({"example": EXAMPLES[name]} if name in EXAMPLES else {}),
+        }
 
 
 def schema_name(schema: Any) -> str:
@@ -65,14 +78,22 @@ def _one_of(self: Any, field: Field[Any], ret: dict[str, Any]) -> dict[str, Any]
     choices: dict[str, type[Schema]] | None = field.metadata.get("one_of")
     if choices is None:
         return {}
-    references = {value: self.resolve_nested_schema(schema) for value, schema in choices.items()}
-    return {
-        "oneOf": list(references.values()),
-        "discriminator": {
-            "propertyName": field.metadata["discriminator"],
-            "mapping": {value: reference["$ref"] for value, reference in references.items()},
-        },
-    }
+    name = field.metadata["named"]
+    if name not in self.spec.components.schemas:
+        references = {value: self.resolve_nested_schema(schema) for value, schema in choices.items()}
+        self.spec.components.schema(
+            name,
+            {
+                "description": f"One of several, told apart by `{field.metadata['discriminator']}`.",
+                "oneOf": list(references.values()),
+                "discriminator": {
+                    "propertyName": field.metadata["discriminator"],
+                    "mapping": {value: reference["$ref"] for value, reference in references.items()},
+                },
+            },
+        )
+    ret.clear()
+    return {"$ref": f"#/components/schemas/{name}"}
 
 
 def _portable_pattern(self: Any, field: Field[Any], ret: dict[str, Any]) -> dict[str, Any]:
@@ -85,10 +106,34 @@ def _portable_pattern(self: Any, field: Field[Any], ret: dict[str, Any]) -> dict
     return {"pattern": r"^[^\x00]*$"} if refuses_nul or isinstance(field, Text) else {}
 
 
-def _list_or_text(self: Any, field: Field[Any], ret: dict[str, Any]) -> dict[str, Any]:
-    """In a JSON body the values may also stand in one text, as a query has them."""
-    is_in_json = isinstance(field, CommaSeparated) and getattr(field.parent, "takes_json", False)
-    return {"type": ["array", "string"]} if is_in_json else {}
+def _typed_choices(self: Any, field: Field[Any], ret: dict[str, Any]) -> dict[str, Any]:
+    """Of several formats each with its type: to generators a choice without one may be anything."""
+    if "type" not in ret or "anyOf" not in ret:
+        return {}
+    kind, *null = ret["type"] if isinstance(ret["type"], list) else [ret["type"]]
+    del ret["type"]
+    return {"anyOf": [*({"type": kind, **choice} for choice in ret["anyOf"]), *({"type": name} for name in null)]}
+
+
+def _tell_defaults(made: dict[str, Any]) -> None:
+    """Puts defaults into words: generators of types take a field with one for a field that must be sent."""
+    for part in made.get("properties", {}).values():
+        if "default" in part:
+            default = orjson.dumps(part.pop("default")).decode().strip('"')
+            part["description"] = f"{part['description']}; `{default}` unless given"
+
+
+def _safe_integer(self: Any, field: Field[Any], ret: dict[str, Any]) -> dict[str, Any]:
+    """What has 64 bits elsewhere has no more than a number of JavaScript can hold."""
+    is_long = field.metadata.get("format") == "int64"
+    return {"maximum": min(ret.get("maximum", MAXIMUM_ID), MAXIMUM_ID)} if is_long else {}
+
+
+def _described(self: Any, field: Field[Any], ret: dict[str, Any]) -> dict[str, Any]:
+    """What a field says that has the same meaning wherever it stands."""
+    name = field.data_key or field.name
+    is_known = "$ref" in ret or "description" in field.metadata or not isinstance(field.parent, Schema)
+    return {"description": FIELDS[name]} if name in FIELDS and not is_known else {}
 
 
 def _comma_separated(self: Any, field: Field[Any], ret: dict[str, Any]) -> dict[str, Any]:

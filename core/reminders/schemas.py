@@ -29,7 +29,7 @@ class Reminder(Schema):
     sent_at = fields.String(required=True, allow_none=True, metadata={"format": "date-time"})
 
 
-class Reminders(Schema):
+class TaskReminders(Schema):
     """The reminders of a task, in the order of their times."""
 
     is_own = fields.Boolean(

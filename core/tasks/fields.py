@@ -119,7 +119,7 @@ FIELDS = (
             {
                 "description": "A moment, or a day of the calendar: then the task is due on that day (`due_day`)",
                 "anyOf": [{"format": "date-time"}, {"format": "date"}],
-                "example": "2026-01-31T17:00:00+01:00",
+                "example": "2035-01-31T17:00:00+01:00",
             },
             or_day=True,
         ),
@@ -170,7 +170,7 @@ FIELDS = (
             {
                 "description": "The day on which a task is due; `due_date` is its last second in the user's zone",
                 "format": "date",
-                "example": "2026-01-31",
+                "example": "2035-01-31",
             }
         ),
         is_clearable=True,

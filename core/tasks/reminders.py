@@ -45,7 +45,7 @@ def reminder_rules(**kwargs: Any) -> ReminderRules:
         validate=validate.Length(max=REMINDERS_MAXIMUM),
         metadata={
             "description": "How long before the due date (ISO 8601 durations), or when (RFC 3339)",
-            "example": ["P1D", "PT1H", "2026-01-31T09:00:00+01:00"],
+            "example": ["P1D", "PT1H", "2035-01-31T09:00:00+01:00"],
         },
         **kwargs,
     )

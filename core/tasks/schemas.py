@@ -165,7 +165,9 @@ class Batch(RequestSchema):
     """1 to 1000 operations, carried out in order, each with its own fate."""
 
     operations = List[Any](
-        fields.Raw(allow_none=True, metadata={"one_of": BATCH_OPERATIONS, "discriminator": "op"}),
+        fields.Raw(
+            allow_none=True, metadata={"one_of": BATCH_OPERATIONS, "discriminator": "op", "named": "BatchOperation"}
+        ),
         required=True,
         validate=validate.Length(1, BATCH_MAXIMUM),
     )

@@ -5,9 +5,11 @@ Long because two tables stand in it, of every operation and of every status that
 
 import re
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from jsonschema import Draft202012Validator, FormatChecker
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from api.app import ENDPOINTS
@@ -362,12 +364,91 @@ def test_labels_are_told_as_they_are_validated() -> None:
 
 def test_a_batch_operation_is_one_of_three() -> None:
     items = schema("Batch")["properties"]["operations"]["items"]
+    assert items == {"$ref": "#/components/schemas/BatchOperation"}
+    items = resolve(items)
     assert [resolve(choice)["properties"]["op"]["enum"] for choice in items["oneOf"]] == [
         ["create"],
         ["update"],
         ["delete"],
     ]
     assert set(items["discriminator"]["mapping"]) == {"create", "update", "delete"}
+
+
+def parts(made: Any = DOCUMENT, place: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every object in the document, with its place."""
+    if isinstance(made, dict):
+        yield place, made
+    for key, part in made.items() if isinstance(made, dict) else enumerate(made) if isinstance(made, list) else ():
+        yield from parts(part, f"{place}/{key}")
+
+
+def test_no_type_is_a_union_but_with_null() -> None:
+    unions = {place: part["type"] for place, part in parts() if isinstance(part.get("type"), list)}
+    assert {place for place, kinds in unions.items() if len(kinds) != 2 or kinds[1] != "null"} == set()
+    assert schema("ExportCreate")["properties"]["priority"]["type"] == "array"
+
+
+def test_whole_numbers_are_safe_in_javascript() -> None:
+    for place, part in parts():
+        if part.get("format") == "int64":
+            assert part["maximum"] <= 2**53 - 1, place
+        assert part.get("maximum", 0) <= 2**53 - 1, place
+
+
+def test_everything_is_described() -> None:
+    info = DOCUMENT["info"]
+    assert info["contact"]["name"]
+    assert info["license"]["identifier"] == "MIT"
+    for path, method, found in operations():
+        assert found["description"], f"{method} {path}"
+        for parameter in map(resolve, found["parameters"]):
+            assert parameter["description"], f"{method} {path} {parameter['name']}"
+    for name, found in DOCUMENT["components"]["schemas"].items():
+        assert found["description"], name
+        for field, part in found.get("properties", {}).items():
+            assert "$ref" in part or part.get("description"), f"{name}.{field}"
+
+
+def test_what_is_created_and_what_is_accepted_are_told_apart() -> None:
+    responses = operation("create_task")["responses"]
+    made, accepted = (resolve(responses[status]) for status in ("201", "202"))
+    assert made["content"]["application/json"]["schema"] == {"$ref": "#/components/schemas/Task"}
+    assert accepted["content"]["application/json"]["schema"] == {"$ref": "#/components/schemas/Job"}
+    assert "state" in schema("Job")["required"]
+    assert "state" not in schema("Task")["properties"]
+
+
+def test_every_example_is_valid() -> None:
+    for place, part in parts():
+        is_schema = "/schema" in place and "/properties/" not in place[-12:]
+        if "example" not in part or not (is_schema or "/headers/" in place):
+            continue
+        wanted = part.get("schema", part)
+        whole = {**wanted, "components": DOCUMENT["components"]}
+        faults = list(Draft202012Validator(whole, format_checker=FormatChecker()).iter_errors(part["example"]))
+        assert faults == [], place
+
+
+async def test_every_body_that_the_page_fills_in_is_taken(service: Service) -> None:
+    for name in {"TaskCreate", "TaskUpdate", "Batch", "ExportCreate", "ProfileUpdate", "SetReminders", "ChannelUpdate"}:
+        assert "example" in schema(name), name
+    created = await service.alice.post("/tasks", schema("TaskCreate")["example"])
+    assert created.status == 201
+    path = created.headers["Location"]
+    assert datetime.fromisoformat(created.json["due_date"]) > datetime.now(UTC) + timedelta(days=365)
+    assert (await service.alice.patch(path, schema("TaskUpdate")["example"])).status == 200
+    assert (await service.alice.put(f"{path}/reminders", schema("SetReminders")["example"])).status == 200
+    assert (await service.alice.patch("/user/me", schema("ProfileUpdate")["example"])).status == 200
+    batch = await service.alice.post("/tasks/batch", schema("Batch")["example"])
+    assert [result["status"] for result in batch.json["results"]] == [201, 404, 404]
+    assert (await service.alice.post("/exports", schema("ExportCreate")["example"])).status == 202
+    assert (await service.anonymous.post("/auth/register", schema("Register")["example"])).status == 201
+    assert (await service.anonymous.post("/auth/login", schema("Login")["example"])).status == 200
+    form = await service.anonymous.post("/auth/token", data=schema("PasswordForm")["example"])
+    assert form.status == 200
+    channel = await service.alice.post("/channels", {"url": "https://8.8.8.8/hook", "events": ["task.created"]})
+    updated = await service.alice.patch(f"/channels/{channel.json['id']}", schema("ChannelUpdate")["example"])
+    assert updated.status == 200
 
 
 def test_requests_are_closed_and_answers_are_open_to_more_fields() -> None:
