@@ -32,8 +32,7 @@ def first_records(head: Head) -> list[list[str]]:
 
 def bare(name: str) -> str:
     """A column's name without what people put around it: a unit in brackets, a star, a colon."""
-    name = _UNIT.sub("", name.strip(_ORNAMENTS))
-    return name.strip(_ORNAMENTS) or name
+    return _UNIT.sub("", name.strip(_ORNAMENTS)).strip(_ORNAMENTS) or name
 
 
 def unit_of(name: str) -> str:

@@ -154,7 +154,7 @@ def _column(name: str, entry: Any, positions: Mapping[str, list[int]], width: in
 
 def _positions(name: str, positions: Mapping[str, list[int]], width: int) -> list[int]:
     """Where a column stands that the mapping names, or numbers."""
-    found = positions.get(name.strip())
+    found = positions.get(name, positions.get(name.strip()))
     if found is None and name.strip().isdecimal() and len(name) < 9 and 1 <= int(name) <= width:
         found = [int(name) - 1]
     if found is None:
