@@ -33,7 +33,8 @@ def go_up(settings: Settings, revision: str, *, forget_keys: bool = False, show_
         require_version(settings.owner_url)
         if wanted := asyncio.run(missing_roles(settings)):
             _hand_over(
-                "the database's owner may not make or grant these roles: nothing was done. Somebody who may, should do",
+                "the database's owner may not make or grant these roles, which belong to the whole server (another "
+                "installation on it may have made some): nothing was done. Somebody who may, should do",
                 wanted,
             )
             return LEFT_TO_DO

@@ -101,7 +101,7 @@ def run(parts: Mapping[str, Sequence[str]], folder: Path, heard: "list[signal.Si
         if time.monotonic() - told >= TELL_SECONDS:
             told = time.monotonic()
             say(f"{_clock(told - began)}  {', '.join(map(str, running))}")
-    _summarise(running, time.monotonic() - began)
+    _summarise(running, time.monotonic() - began, is_whole=not heard)
     if heard:
         return INTERRUPTED
     return 1 if any(part.went_wrong for part in running) else 0
@@ -177,17 +177,17 @@ class Part:
         return "\n".join([f"{self.name}: pytest ended with status {self._process.poll()}", *lines])
 
 
-def _summarise(parts: Sequence[Part], seconds: float) -> None:
+def _summarise(parts: Sequence[Part], seconds: float, *, is_whole: bool) -> None:
     for reason, count in Counter(reason for part in parts for reason in part.skipped).items():
         say(f"skipped {count}: {reason}")
     for part in parts:
-        if complaint := part.complaint():
+        if is_whole and (complaint := part.complaint()):
             say(complaint)
         for test in part.failed:
             say(f"FAILED {test}")
     outcomes = sum((part.outcomes for part in parts), Counter())
     counts = ", ".join(f"{count} {outcome}" for outcome, count in sorted(outcomes.items()))
-    say(f"{counts or 'no tests'} in {_clock(seconds)}")
+    say(f"{'' if is_whole else 'interrupted: '}{counts or 'no tests'} in {_clock(seconds)}")
 
 
 def _clock(seconds: float) -> str:
