@@ -48,8 +48,15 @@ QUICK: Mapping[str, Sequence[str]] = {
     "api": (
         *(f"tests/api/test_{name}.py" for name in ("auth", "users", "tasks", "task_lists", "task_filters", "batch")),
         *(f"tests/api/test_{name}.py" for name in ("jobs", "reminders", "channels", "deliveries", "admin", "health")),
+        *(f"tests/api/test_{name}.py" for name in ("labels", "counts", "due_days", "home")),
         *(f"tests/api/test_{name}.py" for name in ("openapi", "docs", "idempotency", "conditions", "metrics")),
-        *("tests/api/imports/test_sending.py", "tests/api/exports/test_file.py", "tests/api/exports/test_ordering.py"),
+        *(
+            "tests/api/imports/test_sending.py",
+            "tests/api/imports/test_undo.py",
+            "tests/api/imports/test_rows_told.py",
+            "tests/api/exports/test_file.py",
+            "tests/api/exports/test_ordering.py",
+        ),
     ),
     "core, ops, worker": (
         *(f"tests/core/test_{name}.py" for name in ("settings", "task_changes", "task_validation", "pagination")),
@@ -59,8 +66,11 @@ QUICK: Mapping[str, Sequence[str]] = {
             "tests/core/formats/test_formats.py",
             "tests/core/database/test_row_security.py",
         ),
-        *(f"tests/worker/imports/test_{name}.py" for name in ("rows", "conflicts")),
-        *(f"tests/worker/{name}" for name in ("writes/test_drain.py", "exports/test_running.py", "test_partitions.py")),
+        *(f"tests/worker/imports/test_{name}.py" for name in ("rows", "conflicts", "undos")),
+        *(
+            f"tests/worker/{name}"
+            for name in ("writes/test_drain.py", "exports/test_running.py", "test_partitions.py", "test_days.py")
+        ),
         *("tests/worker/reminders/test_sending.py", "tests/worker/deliveries/test_attempts.py"),
         *("tests/worker/maintenance/test_scheduled.py", "tests/ops/test_cli.py", "tests/ops/test_check.py"),
         *("tests/ops/test_home.py", "tests/test_architecture.py", "tests/test_documents.py"),

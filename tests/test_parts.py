@@ -48,8 +48,13 @@ def test_the_quick_tests_have_some_of_every_capability() -> None:
     # Notifications are made and read by reminders' tests.
     capabilities = {name.strip(" ()") for line in lines for name in line.split("|")} - {"gauges", "notifications"}
     assert len(capabilities) > 10
-    chosen = " ".join(str(file) for given in QUICK.values() for file in files_of(tuple(given)))
-    assert [name for name in sorted(capabilities) if name not in chosen] == []
+    chosen = [str(file.relative_to(ROOT)) for given in QUICK.values() for file in files_of(tuple(given))]
+    # `import_rows` has some in `imports/test_rows_told.py`, for instance.
+    words = {name: [word.removesuffix("s") for word in name.split("_")] for name in capabilities}
+    without = [
+        name for name in sorted(capabilities) if not any(all(word in file for word in words[name]) for file in chosen)
+    ]
+    assert without == []
 
 
 @pytest.fixture
