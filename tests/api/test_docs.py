@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from playwright.async_api import expect
+from playwright.async_api import Locator, Page, expect
 from yarl import URL
 
 from api.app import ENDPOINTS
@@ -72,13 +72,8 @@ async def test_whoever_gets_swagger_ui_gets_its_licence(service: Service) -> Non
     assert "Apache License" in licence.body.decode()
 
 
-async def test_a_person_can_authorize_and_try_a_call_out(service: Service, browsing: Browsing) -> None:
-    await service.alice.post("/tasks", {"title": "Seen in the browser"})
-    page = browsing.page
-    await page.goto(str(service.base / "docs"))
-    await expect(page.locator(".info .title")).to_contain_text("Tenfold")
-    await expect(page.locator(".opblock").nth(19)).to_be_attached()
-
+async def authorize(page: Page) -> None:
+    """Logs in as alice, as a person does."""
     await page.click(".auth-wrapper .btn.authorize")
     await page.fill("#oauth_username", "alice")
     await page.fill("#oauth_password", PASSWORD)
@@ -86,11 +81,28 @@ async def test_a_person_can_authorize_and_try_a_call_out(service: Service, brows
     await expect(page.locator(".auth-container").first).to_contain_text("Logout")
     await page.click(".modal-ux-header .close-modal")
 
+
+async def list_tasks(page: Page, status: str) -> Locator:
+    """Tries the list of tasks out, and sees that status."""
     operation = page.locator("#operations-tasks-list_visible_tasks")
-    await operation.locator(".opblock-summary-control").click()
+    await expect(operation.locator(".opblock-summary-control")).to_be_visible()
+    if "is-open" not in (await operation.get_attribute("class") or ""):  # as a reload leaves it
+        await operation.locator(".opblock-summary-control").click()
     await operation.locator(".try-out__btn").click()
     await operation.locator(".btn.execute").click()
-    await expect(operation.locator(".live-responses-table tbody .response-col_status")).to_contain_text("200")
+    await expect(operation.locator(".live-responses-table tbody .response-col_status")).to_contain_text(status)
+    return operation
+
+
+async def test_a_person_can_authorize_and_try_a_call_out(service: Service, browsing: Browsing) -> None:
+    await service.alice.post("/tasks", {"title": "Seen in the browser"})
+    page = browsing.page
+    await page.goto(str(service.base / "docs"))
+    await expect(page.locator(".info .title")).to_contain_text("Tenfold")
+    await expect(page.locator(".opblock").nth(19)).to_be_attached()
+
+    await authorize(page)
+    operation = await list_tasks(page, "200")
     await expect(operation).to_contain_text("Seen in the browser")
 
     assert browsing.complaints == []
@@ -98,3 +110,26 @@ async def test_a_person_can_authorize_and_try_a_call_out(service: Service, brows
     assert {url.origin() for url in urls} == {service.base}
     [listing] = [request for request in browsing.requests if URL(request.url).path == "/tasks"]
     assert (await listing.all_headers())["authorization"].startswith("Bearer ")
+
+
+async def test_the_login_outlives_a_reload_and_the_browser_keeps_no_password(
+    service: Service, browsing: Browsing
+) -> None:
+    page = browsing.page
+    await page.goto(str(service.base / "docs"))
+    await authorize(page)
+    await page.reload()
+    await list_tasks(page, "200")
+    kept = await page.evaluate("JSON.stringify([Object.entries(sessionStorage), Object.entries(localStorage)])")
+    assert "tenfold-access-token" in kept
+    assert PASSWORD not in kept
+    assert kept.endswith(",[]]"), "nothing outlives the tab"
+    assert (await page.context.cookies()) == []
+
+    await page.click(".auth-wrapper .btn.authorize")
+    await page.click(".modal-ux .auth-container .btn:has-text('Logout')")
+    await page.click(".modal-ux-header .close-modal")
+    await page.reload()
+    await list_tasks(page, "401")
+    assert await page.evaluate("sessionStorage.length") == 0
+    assert [text for text in browsing.complaints if "401" not in text and "deep link" not in text] == []
