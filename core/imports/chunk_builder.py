@@ -86,7 +86,7 @@ class ChunkBuilder:
             return
         row = self._row(item, fields)
         self.characters += len(fields["title"]) + len(fields.get("description") or "") + 100
-        if isinstance(item.source, str | bytes):
+        if item.source is not None and isinstance(item.source, (str, bytes)):
             self.characters += len(item.source)
         if not row.is_of_content:
             earlier = self._seen.setdefault(row.key, row)
