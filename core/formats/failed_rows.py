@@ -66,7 +66,7 @@ class FailedRow:
     """A row that failed.
 
     Attributes:
-        source: its text in the file; of a CSV its cells as a list in JSON.
+        source: its text in the file; of a CSV its cells as a list in JSON, or a list of such lists.
         reasons: each a sentence.
     """
 
@@ -83,7 +83,7 @@ class FailedRowsWriter:
         self._before, self._after = before, after
         self._separator = ""
         self._write: Callable[[FailedRow], str] = {
-            "csv": self._record,
+            "csv": self._records,
             "json": self._item,
             "ndjson": _line,
             "icalendar": _component,
@@ -105,8 +105,13 @@ class FailedRowsWriter:
         """What stands behind the last row."""
         return self._after
 
-    def _record(self, row: FailedRow) -> str:
-        cells = list(map(str, orjson.loads(row.source)))
+    def _records(self, row: FailedRow) -> str:
+        """A record, or several that tell of one task, each with the reason."""
+        source = orjson.loads(row.source)
+        records = source if source and isinstance(source[0], list) else [source]
+        return "".join(self._record(list(map(str, cells)), row) for cells in records)
+
+    def _record(self, cells: list[str], row: FailedRow) -> str:
         if not self._around.has_header:
             return self._cells(cells)  # without names, one more column would be one of the task's
         width = len(self._around.columns)

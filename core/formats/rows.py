@@ -14,8 +14,9 @@ FRAME_MAXIMUM = 1 << 20
 Values = Mapping[str, Any] | list[str]
 """A row as it stands in the file: a CSV record's cells, or an object as far as it is worth showing."""
 
-Source = str | bytes | Mapping[str, Any] | list[str]
-"""All of a row, to be given back where it fails: text of the file, an object of JSON, or a CSV record's cells."""
+Source = str | bytes | Mapping[str, Any] | list[str] | list[list[str]]
+"""All of a row, to be given back where it fails: text of the file, an object of JSON, or a CSV record's cells, also of
+several records that tell of one task."""
 
 
 @dataclass(frozen=True, slots=True)

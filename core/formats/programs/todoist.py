@@ -77,11 +77,11 @@ def _read(stream: BinaryIO, options: ReadOptions, report: FileReport) -> Rows:
         kind = record["TYPE"].casefold()
         if kind == "task":
             yield from project.finish()
-            project.begin(number, record, cells)
+            project.begin(number, record, cells, whole)
         elif kind == "section":
             yield from project.finish()
-            project.enter_section(record["CONTENT"])
-        elif kind != "note" or not project.add_note(record["CONTENT"]):
+            project.enter_section(record["CONTENT"], cells)
+        elif kind != "note" or not project.add_note(record["CONTENT"], cells):
             reason = {"note": "notes without a task", "meta": "settings of the view"}.get(
                 kind, "records of other types"
             )
@@ -96,33 +96,38 @@ class _Project:
         self._options = options
         self._day_first = day_first
         self._section = ""
+        self._section_records: list[list[str]] = []
+        self._records: list[list[str]] = []
         self._parents: list[str] = []
         self._task: ParsedTask | None = None
         self._number = 0
         self._cells: list[str] = []
         self._columns: dict[str, str] = {}
 
-    def enter_section(self, name: str) -> None:
+    def enter_section(self, name: str, cells: list[str]) -> None:
         self._section = name
+        self._section_records = [cells]
         self._parents.clear()
 
-    def add_note(self, text: str) -> bool:
+    def add_note(self, text: str, cells: list[str]) -> bool:
         """Whether there is a task that it belongs to."""
         if self._task is None:
             return False
         self._task.comment(_ATTACHMENT.sub(_attachment, text))
+        self._records.append(cells)
         return True
 
     def finish(self) -> Rows:
         """The task whose notes have all come."""
         if self._task is not None:
-            yield self._task.row(self._number, self._cells, self._columns)
+            yield self._task.row(self._number, self._cells, self._columns, self._records)
             self._task = None
 
-    def begin(self, number: int, record: Mapping[str, str], cells: list[str]) -> None:
-        """Begins a task."""
+    def begin(self, number: int, record: Mapping[str, str], cells: list[str], whole: list[str]) -> None:
+        """Begins a task; `whole` are the cells as their columns have them."""
         self._task = self._parse(record)
         self._number, self._cells = number, cells
+        self._records = [*self._section_records, whole]
 
     def _parse(self, record: Mapping[str, str]) -> ParsedTask:
         content = record["CONTENT"].removeprefix("* ")
