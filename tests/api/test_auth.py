@@ -132,6 +132,13 @@ async def test_a_login_gives_a_pair_of_tokens(service: Service) -> None:
     assert (await service.with_token(answer.json["access_token"]).get("/user/me")).json["username"] == "alice"
 
 
+async def test_what_a_login_came_to_is_told_as_all_json_is(service: Service) -> None:
+    await log_in(service)
+    body = (await service.alice.get("/jobs?kind=session.open")).body
+    assert b'"issued_at":"' in body
+    assert b"+00:00" not in body
+
+
 async def test_the_names_case_does_not_matter(service: Service) -> None:
     assert (await log_in(service, "ALICE")).status == 200
 

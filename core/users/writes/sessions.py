@@ -8,9 +8,15 @@ from core.database.pools import Connection, Pool
 from core.database.transactions import delete_in_chunks
 from core.users.writes.accounts import no_such_user
 
+_SESSION = """
+    (SELECT row_to_json(session)::text
+     FROM   (SELECT sessions.id AS session_id, generation, json_moment(refreshed_at)::json AS issued_at,
+                    json_moment(expires_at)::json AS expires_at, users.role) AS session)
+"""
+
 # The role is read now, since the login may have waited in its lane. Where the user logged in from is kept beside the
 # session, for `logged_in_from`.
-_OPEN_SESSION = """
+_OPEN_SESSION = f"""
 WITH opened AS (
     INSERT INTO sessions (id, user_id, expires_at)
     SELECT $1::uuid, id, $3::text::timestamptz
@@ -24,15 +30,9 @@ WITH opened AS (
     WHERE  $4::text IS NOT NULL
     ON CONFLICT (user_id, place) DO UPDATE SET last_login_at = now()
 )
-SELECT json_build_object('session_id', s.id, 'generation', s.generation, 'issued_at', s.created_at,
-                         'expires_at', s.expires_at, 'role', u.role)::text AS session
-FROM   opened AS s JOIN users AS u ON u.id = s.user_id
-"""
-
-_SESSION = """
-    json_build_object('session_id', sessions.id, 'generation', generation, 'issued_at', refreshed_at,
-                      'expires_at', expires_at, 'role', users.role)::text AS session
-"""
+SELECT {_SESSION}
+FROM   opened AS sessions JOIN users ON users.id = sessions.user_id
+"""  # noqa: S608
 
 # Only the newest generation may be exchanged; the next one takes its place.
 _ROTATE = f"""
