@@ -23,7 +23,8 @@ async def test_who_registers_can_log_in_and_work(service: Service) -> None:
     registered = await service.anonymous.post("/auth/register", NEW_USER)
     assert registered.status == 201
     assert set(registered.json) == {
-        "id", "username", "email", "role", "time_zone", "reminder_offsets", "created_at", "updated_at",
+        "id", "username", "email", "role", "time_zone", "reminder_offsets", "all_day_reminder_time", "created_at",
+        "updated_at",
     }  # fmt: skip
     assert registered.json["username"] == NEW_USER["username"]
     assert (registered.json["role"], registered.json["time_zone"]) == ("user", "UTC")
