@@ -199,7 +199,7 @@ async def test_what_keeps_a_tier_from_its_work_is_told_in_one_line_when_it_start
     settings = await make_settings(**{f"{tier}_DATABASE_URL": "postgresql://nobody:wrong@127.0.0.1:1/tenfold"})
     [line] = await told_at_start(settings, tier)
     assert line["event"] == f"the database of {tier}_DATABASE_URL cannot be reached"
-    assert line["server"] == "127.0.0.1:1"
+    assert line["server"] == "127.0.0.1:1/tenfold"
 
     sound = await make_settings()
     wrong = urlsplit(sound.api_database_url if tier == "API" else sound.worker_database_url)
