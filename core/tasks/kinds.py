@@ -7,6 +7,7 @@ it takes a plain value by a few checks, and leaves all others to the marshmallow
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
+from unicodedata import normalize
 
 from marshmallow import fields, validate
 
@@ -254,7 +255,7 @@ class LabelList:
 
         def read_label(value: Any) -> str:
             if type(value) is str:
-                label = value.strip()
+                label = (value if value.isascii() or len(value) > longest else normalize("NFC", value)).strip()
                 if 0 < len(label) <= longest and "," not in label and is_storable(label):
                     return label
             raise NotPlainError

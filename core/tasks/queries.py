@@ -10,6 +10,7 @@ from dataclasses import dataclass, fields
 from datetime import datetime
 from functools import lru_cache
 from typing import Any
+from unicodedata import normalize
 
 from core.database.faults import is_data_fault
 from core.database.pools import Connection
@@ -19,6 +20,7 @@ from core.errors import AnchorGone, CursorInvalid
 from core.identity import ME, MY_ID
 from core.pagination import DAMAGED, decode_cursor, encode_cursor, scope_digest
 from core.tasks.fields import OPEN_STATUSES
+from core.tasks.search import pattern_of
 from core.tasks.values import is_day
 
 
@@ -104,7 +106,7 @@ _CONDITIONS = {
     "due_after_day": f"t.due_date >= {_UTC.format('$n::text::date + 1', '-')} "
     f"AND t.due_date >= {_THERE.format('$n::text::date + 1')}",
     "label": "t.labels && $n::text[]",
-    "words": "(t.title || ' ' || coalesce(t.description, '')) ILIKE ALL ($n::text[])",
+    "words": "(t.title || ' ' || coalesce(t.description, '')) ~ ALL ($n::text[])",
 }
 _OPEN = ", ".join(f"'{status}'" for status in OPEN_STATUSES)
 _OVERDUE = f"t.due_date < now() AND t.status IN ({_OPEN})"
@@ -266,7 +268,10 @@ async def owners_of_tasks(connection: Connection, task_ids: Sequence[int]) -> di
 def _parameters(task_filter: TaskFilter) -> tuple[frozenset[str], list[Any]]:
     given = {f.name: value for f in fields(task_filter) if (value := getattr(task_filter, f.name)) not in (None, False)}
     if "words" in given:
-        given["words"] = [f"%{_escape_like(word)}%" for word in given["words"]]
+        given["words"] = [pattern_of(word) for word in given["words"]]
+    if "label" in given:
+        # Those from before labels were normalised may be written apart.
+        given["label"] = [normalize(form, label) for label in given["label"] for form in ("NFC", "NFD")]
     for name in ("due_before", "due_after"):
         if name in given and is_day(given[name]):
             given[f"{name}_day"] = given.pop(name)
@@ -278,10 +283,6 @@ def _conditions(present: frozenset[str], first: int) -> list[str]:
     names = [name for name in _CONDITIONS if name in present]
     conditions = [_CONDITIONS[name].replace("$n", f"${number}") for number, name in enumerate(names, first)]
     return [*conditions, _OVERDUE] if "overdue" in present else conditions
-
-
-def _escape_like(word: str) -> str:
-    return word.replace("\\", r"\\").replace("%", r"\%").replace("_", r"\_")
 
 
 async def _position_of(pool: ReadPool, caller: Caller, task_id: int, sort: Sort) -> list[Any]:

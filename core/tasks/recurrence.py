@@ -9,7 +9,7 @@ rule that needs more is refused.
 import contextlib
 import re
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime, time
+from datetime import UTC, date, datetime, time, timedelta
 from functools import lru_cache
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -43,33 +43,35 @@ class Following:
     due_day: date | None = None
 
 
-def require_next_date(text: str, due_date: datetime | None) -> None:
+def require_next_date(text: str, due_date: datetime | None, *, of_day: bool = False) -> None:
     """Refuses a rule that gives no next date after `due_date`, or only after a long search.
 
-    The search must also be short if the task were completed now.
+    The search must also be short if the task were completed now. In which zone the dates will be looked for is not
+    known here: an UNTIL without one is taken to be a day later, as somewhere it is.
 
     Args:
         text: normalized.
         due_date: aware; None: dates are counted from now on.
+        of_day: the task is due all day, at the end of a day of UTC.
 
     Raises:
         RecurrenceInvalid: there is no next date, or it would take too long to find, or `parse_rule` refuses the rule.
     """
     now = clock.now().astimezone(UTC).replace(second=0, microsecond=0)
     due_date = now if due_date is None else due_date
-    refusal = _refusal(text, due_date, max(due_date, now.replace(minute=0)))
+    refusal = _refusal(text, due_date, max(due_date, now.replace(minute=0)), of_day)
     if refusal is not None:
         raise RecurrenceInvalid(refusal)
 
 
 @lru_cache(maxsize=4096)
-def _refusal(text: str, due_date: datetime, late: datetime) -> str | None:
+def _refusal(text: str, due_date: datetime, late: datetime, of_day: bool) -> str | None:
     """Why a rule is refused. Remembered, since many tasks have the same rule."""
     steps = Steps(STEPS_MAXIMUM)
     zone = ZoneInfo("UTC")
     start = due_date.astimezone(UTC).replace(tzinfo=None)
     try:
-        rule = parse_rule(text)
+        rule = _of_any_zone(parse_rule(text), of_day=of_day)
         found = _next_date(rule, _dates(rule, start, due_date, zone, steps), due_date)
         if found is None or (rule.count is not None and rule.count < 2):
             return "The rule has no next date."
@@ -129,6 +131,20 @@ def following(
         return _follow(rule, recurrence, start, first, zone, first, steps, all_day=due_day is not None)
     except (OverflowError, ValueError):
         return None  # beyond the year 9999
+
+
+def _of_any_zone(rule: Rule, *, of_day: bool) -> Rule:
+    """The rule with an UNTIL that is not too early in any zone. A day is the same in all of them."""
+    until = rule.until
+    if isinstance(until, datetime):
+        is_elsewhere_later = of_day or until.tzinfo is None
+    else:
+        is_elsewhere_later = until is not None and not of_day
+    if until is not None and is_elsewhere_later:
+        with contextlib.suppress(OverflowError):  # the last day of all
+            until += timedelta(days=1)
+    rule = replace(rule, until=until)
+    return _of_days(rule, ZoneInfo("UTC")) if of_day else rule
 
 
 def _of_days(rule: Rule, zone: ZoneInfo) -> Rule:

@@ -47,7 +47,7 @@ def _goes_on(data: dict[str, Any]) -> None:
     """Refuses a rule that would make no next task."""
     if data.get("recurrence"):
         try:
-            require_next_date(data["recurrence"], due_moment(data))
+            require_next_date(data["recurrence"], due_moment(data), of_day=bool(data.get("due_day")))
         except RecurrenceInvalid as error:
             raise ValidationError(str(error), "recurrence") from None
 

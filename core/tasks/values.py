@@ -4,6 +4,7 @@ import contextlib
 import re
 from datetime import UTC, date, datetime
 from typing import Any
+from unicodedata import normalize
 
 from marshmallow import ValidationError, fields, validate
 
@@ -18,6 +19,9 @@ _RFC_3339 = re.compile(
 
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}\Z")
 DAY_CHARACTERS = len("2026-01-31")
+
+COMPOSED_MAXIMUM = 1000
+"""A longer text is not brought into another form before it is refused."""
 
 
 def is_unicode(text: str) -> bool:
@@ -43,15 +47,21 @@ def _storable(text: str) -> None:
 
 
 class Text(String):
-    """A string that PostgreSQL can hold, optionally trimmed before its length is looked at, and that first."""
+    """A string that PostgreSQL can hold, optionally trimmed before its length is looked at, and that first.
 
-    def __init__(self, *, trim: bool = False, **kwargs: Any) -> None:
+    With `composed` it is brought into NFC: what looks the same is the same.
+    """
+
+    def __init__(self, *, trim: bool = False, composed: bool = False, **kwargs: Any) -> None:
         validators = kwargs.pop("validate", [])
         validators = validators if isinstance(validators, list) else [validators]
         super().__init__(validate=[_storable, *validators], **kwargs)
         self.trim = trim
+        self._composed = composed
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
+        if self._composed and isinstance(value, str) and not value.isascii() and len(value) <= COMPOSED_MAXIMUM:
+            value = normalize("NFC", value)
         return super()._deserialize(
             value.strip() if self.trim and isinstance(value, str) else value, attr, data, **kwargs
         )
@@ -141,6 +151,7 @@ def label_field(longest: int) -> Text:
     """One label, of up to `longest` characters."""
     return Text(
         trim=True,
+        composed=True,
         validate=[_without_comma, validate.Length(1, longest)],
         metadata={"description": f"1 to {longest} characters after trimming, without commas", "pattern": LABEL},
     )

@@ -296,3 +296,41 @@ async def test_the_same_zone_again_moves_nothing(berlin: Service) -> None:
     await berlin.alice.patch("/user/me", {"time_zone": "Europe/Berlin", "email": "a@example.org"})
     assert await move_some_days(berlin.worker.services.pool) is None
     assert (await berlin.alice.get(f"/tasks/{task['id']}")).json == task
+
+
+# -- until a day ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("zone", "fields", "rule", "expected"),
+    [
+        # Half past nine in the evening of the 30th: the 31st is still in it.
+        ("America/New_York", {"due_date": "2029-12-31T02:30:00Z"}, "FREQ=DAILY;UNTIL=20291231", "2030-01-01T02:30:00Z"),
+        # Noon of the 31st, on which it is the 30th in UTC.
+        ("Pacific/Auckland", {"due_date": "2029-12-30T23:00:00Z"}, "FREQ=DAILY;UNTIL=20291231", None),
+        ("Pacific/Auckland", {"due_date": "2029-12-29T23:00:00Z"}, "FREQ=DAILY;UNTIL=20291231", "2029-12-30T23:00:00Z"),
+        # A time by the clocks of the zone, and a moment.
+        ("America/New_York", {"due_date": "2029-12-31T02:30:00Z"}, "FREQ=DAILY;UNTIL=20291231T213000",
+         "2030-01-01T02:30:00Z"),
+        ("America/New_York", {"due_date": "2029-12-31T02:30:00Z"}, "FREQ=DAILY;UNTIL=20300101T023000Z",
+         "2030-01-01T02:30:00Z"),
+        ("Europe/Berlin", {"due_day": "2029-12-30"}, "FREQ=DAILY;UNTIL=20291231", "2029-12-31T22:59:59Z"),
+        ("Europe/Berlin", {"due_day": "2029-12-30"}, "FREQ=DAILY;UNTIL=20291231T000000Z", "2029-12-31T22:59:59Z"),
+        ("Pacific/Auckland", {"due_day": "2029-12-30"}, "FREQ=DAILY;UNTIL=20291230T120000Z", "2029-12-31T10:59:59Z"),
+    ],
+)  # fmt: skip
+async def test_until_a_day_has_all_of_the_day_in_the_users_zone(
+    service: Service, zone: str, fields: dict[str, Any], rule: str, expected: str | None
+) -> None:
+    await service.alice.patch("/user/me", {"time_zone": zone})
+    task = await create_task(service.alice, recurrence=rule, **fields)
+    await service.alice.patch(f"/tasks/{task['id']}", {"status": "completed"})
+    following = (await service.alice.get("/tasks?status=pending")).items
+    assert [one["due_date"] for one in following] == ([] if expected is None else [expected])
+
+
+async def test_a_rule_that_ends_on_the_day_of_the_task_is_refused(service: Service) -> None:
+    for until in ("20300131", "20300130"):
+        fields = {"title": "x", "due_day": "2030-01-31", "recurrence": f"FREQ=DAILY;UNTIL={until}"}
+        refused = await service.alice.post("/tasks", fields)
+        assert (refused.status, list(refused.json["errors"])) == (422, ["recurrence"])

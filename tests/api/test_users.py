@@ -145,3 +145,13 @@ async def test_the_empty_patch_changes_nothing_but_is_answered(service: Service)
     answer = await service.alice.patch("/user/me", {})
     assert answer.status == 200
     assert answer.json | {"updated_at": ""} == before | {"updated_at": ""}
+
+
+async def test_a_change_of_the_profile_to_equal_values_changes_nothing(service: Service) -> None:
+    before = (await service.alice.get("/user/me")).json
+    same = {name: before[name] for name in ("email", "time_zone", "reminder_offsets", "all_day_reminder_time")}
+    for body in (same, {"time_zone": before["time_zone"]}, {}):
+        answer = await service.alice.patch("/user/me", body)
+        assert (answer.status, answer.json) == (200, before)
+    changed = (await service.alice.patch("/user/me", {"all_day_reminder_time": "10:00"})).json
+    assert changed["updated_at"] > before["updated_at"]

@@ -33,7 +33,12 @@ SET    email                = coalesce($2, email),
                                                           coalesce($6, all_day_reminder_time))
                                    THEN 0 ELSE reminders_planned_to END,
        days_moved_to        = CASE WHEN time_zone <> $3 THEN 0 ELSE days_moved_to END,
-       updated_at           = now()
+       updated_at           = CASE WHEN (email, time_zone, reminder_offsets, all_day_reminder_time)
+                                        IS DISTINCT FROM (coalesce($2, email), coalesce($3, time_zone),
+                                                          coalesce($5, reminder_offsets),
+                                                          coalesce($6, all_day_reminder_time))
+                                        OR $4 IS NOT NULL
+                                   THEN now() ELSE updated_at END
 WHERE  id = $1
 RETURNING {USER_JSON} AS profile
 """  # noqa: S608
