@@ -14,6 +14,7 @@ What is decided here, for every format:
 import re
 from collections.abc import Iterable
 from datetime import UTC, date, datetime, time, timedelta, timezone, tzinfo
+from functools import lru_cache
 
 # Names and abbreviations as Jira, Excel, Java's and browsers' locale data write them, January to December. A name
 # stands in one place only; names which mean different months in different languages are left out.
@@ -158,6 +159,7 @@ def is_day(due: str) -> bool:
     return len(due) == len("2026-01-31")
 
 
+@lru_cache(maxsize=4096)  # a file's days come again and again
 def end_of_day(day: str, time_zone: tzinfo) -> str:
     """The last second of a day, RFC 3339 in UTC."""
     end = datetime.combine(date.fromisoformat(day), time(23, 59, 59), tzinfo=time_zone)

@@ -73,7 +73,9 @@ class ParsedTask:
 
     def set(self, **fields: Any) -> None:
         """Sets fields of the task; None leaves them as they are."""
-        self._fields.update((name, value) for name, value in fields.items() if value is not None)
+        for name, value in fields.items():
+            if value is not None:
+                self._fields[name] = value
 
     def get(self, name: str) -> Any:
         """What a field was set to; None: to nothing."""

@@ -101,6 +101,8 @@ class TaskReader:
 
     def _mapped(self, column: Column, cell: str) -> tuple[bool, Any]:
         """Whether the mapping says what a word means, and what."""
+        if not column.values:
+            return False, None
         folded = cell.casefold()
         if folded in column.values:
             return True, column.values[folded]
@@ -182,6 +184,8 @@ class TaskReader:
 
 def number_of(cell: str) -> int | None:
     """A priority that is written as a number, also by a spreadsheet: 3, 3.0, 3,0."""
+    if not cell[:1].isdecimal():
+        return None
     whole, _, rest = cell.replace(",", ".").partition(".")
     if whole.isdecimal() and len(whole) < 3 and not rest.strip("0"):
         number = int(whole)

@@ -98,7 +98,7 @@ def _items(stream: BinaryIO, options: ReadOptions) -> Iterator[_Item]:
         yield from json_items(text, None)
     elif _is_followed(beginning):
         if top == "lines":
-            yield from (item if isinstance(item, BadRow) else (*item, item[1]) for item in json_lines(text))
+            yield from json_lines(text, lambda number, content: (number, content, content))
         else:
             yield from json_items(text, None)
     else:

@@ -137,14 +137,14 @@ def _read(stream: BinaryIO, options: ReadOptions, report: FileReport) -> Rows:
                 continue
             values = cells + [""] * (width - len(cells))
         fields = {}
-        faults: list[RowWarning] = []
+        faults: list[RowWarning] | None = None
         for position, name, convert in plan:
             if cell := values[position]:
                 try:
                     fields[name] = convert(cell)
                 except ValueError as error:
-                    faults.append(RowWarning(name, str(error)))
-        if is_day(due := fields.get("due_date") or ""):
+                    faults = [*(faults or ()), RowWarning(name, str(error))]
+        if (due := fields.get("due_date")) is not None and is_day(due):
             # The end of the day stands beside it: by that rows are known which were imported before there were days.
             fields.setdefault("due_day", due)
             fields["due_date"] = end_of_day(due, options.time_zone)

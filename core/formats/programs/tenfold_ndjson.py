@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 
 from core.formats.failed_rows import ERROR
 from core.formats.own import IGNORED, MEMBERS, OWN_PREFIX, is_own
-from core.formats.rows import BadRow, Certainty, FileReport, Format, Head, ImportRefused, ReadOptions, Row, Rows
+from core.formats.rows import Certainty, FileReport, Format, Head, ReadOptions, Row, Rows
 from core.formats.streams.json_lines import json_lines
 from core.formats.streams.json_shape import shape_of
 from core.formats.streams.utf8 import as_utf8
@@ -38,16 +38,11 @@ def is_own_json(names: set[str], text: str) -> bool:
 
 def read(stream: BinaryIO, options: ReadOptions, report: FileReport) -> Rows:
     """A row a line; rows are numbered as lines are, empty ones too."""
-    found: tuple[int, dict[str, Any]] | BadRow | None = None
-    for found in json_lines(as_utf8(stream, options.encoding)):
-        if isinstance(found, BadRow):
-            yield found
-        else:
-            number, content = found
-            fields = content if content.keys() <= MEMBERS else as_fields(content)
-            yield Row(number, fields, content, _NO_COLUMNS)
-    if found is None:
-        raise ImportRefused("import-empty", "The file holds no lines with tasks.")
+    yield from json_lines(as_utf8(stream, options.encoding), _row)
+
+
+def _row(number: int, content: dict[str, Any]) -> Row:
+    return Row(number, content if content.keys() <= MEMBERS else as_fields(content), content, _NO_COLUMNS)
 
 
 def as_fields(content: dict[str, Any]) -> dict[str, Any]:

@@ -113,11 +113,12 @@ def _parse(card: JsonObject, board: _Board, options: ReadOptions) -> ParsedTask:
     task = ParsedTask(card.text("name"), card_id)
     task.body = card.text("desc")
     is_archived = card.flag("closed") or list_id in board.archived_lists
-    completions = (
-        task.moment(board.completions.get(card_id, ""), "actions.date", zone),
-        card.moment("dateLastActivity", zone),
-    )
-    if card.flag("dueComplete") or is_archived:
+    is_done = card.flag("dueComplete") or is_archived
+    completions: tuple[str | None, ...] = ()
+    if is_done or options.columns_as == "statuses":
+        at = task.moment(board.completions.get(card_id, ""), "actions.date", zone)
+        completions = (at, card.moment("dateLastActivity", zone))
+    if is_done:
         task.complete(*completions)
     task.set(created_at=_created(card_id))
     task.set_due(card.text("due"), "due", zone)
