@@ -1,13 +1,13 @@
 """Words that are looked for in texts: case, accents and code points do not count."""
 
-from unicodedata import normalize
+from unicodedata import category, normalize
 
 import asyncpg
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from core.tasks.search import fold, pattern_of
+from core.tasks.search import _forms, fold, pattern_of
 
 FINDS = "SELECT $1::text ~ $2"
 
@@ -99,3 +99,14 @@ async def test_a_text_has_its_own_words_in_every_form(
 async def test_what_is_found_is_there_when_both_are_folded(owner: asyncpg.Connection, text: str, word: str) -> None:
     if fold(word) and await owner.fetchval(FINDS, text, pattern_of(word)):
         assert normalize("NFD", fold(word)) in normalize("NFD", fold(text))
+
+
+def test_each_letter_that_folds_to_another_is_among_the_forms_of_that() -> None:
+    forms = _forms()
+    letters = (char for char in map(chr, range(0x21, 0x32000)) if category(char)[0] == "L" or category(char) == "Nd")
+    for char in letters:
+        folded = fold(char)
+        if 1 < len(folded) <= 3:
+            assert char in forms.several[folded]
+        elif len(folded) == 1:
+            assert char in forms.of(folded)
