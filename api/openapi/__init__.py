@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from apispec import APISpec
+from marshmallow import fields
 
 from api.endpoints import Endpoint, ProblemSchema
 from api.errors import PROBLEM_JSON, PROBLEMS
@@ -230,19 +231,20 @@ def _problem_statuses(endpoint: Endpoint) -> set[int]:
 def _answer(endpoint: Endpoint, status: int, schema: Any, endpoints: Sequence[Endpoint]) -> dict[str, Any]:
     takes_headers = _request_headers(endpoint)
     known = set() if schema is None else set(schema().fields)
+    is_versioned = "version" in known and isinstance(schema().fields["version"], fields.Integer)
     headers = ["X-Request-Id", *(["RateLimit", "RateLimit-Policy"] if endpoint.limited else [])]
     if "Idempotency-Key" in takes_headers:
         headers.append("Idempotent-Replayed")
     if "Prefer" in takes_headers:
         headers.append("Preference-Applied")
-    if "version" in known or status == 304:
+    if is_versioned or status == 304:
         headers.append("ETag")
     if status == 206:
         headers.append("Content-Range")
     if "next_cursor" in known:
         headers.append("Link")
     answer: dict[str, Any] = {"description": ANSWERS[status]}
-    if status == 201 and "version" in known:
+    if status == 201 and is_versioned:
         headers.append("Location")
         answer["links"] = _links(endpoints, endpoint.path)
     if status == 202:

@@ -112,6 +112,7 @@ def _typed_choices(self: Any, field: Field[Any], ret: dict[str, Any]) -> dict[st
         return {}
     kind, *null = ret["type"] if isinstance(ret["type"], list) else [ret["type"]]
     del ret["type"]
+    ret.pop("format", None)
     return {"anyOf": [*({"type": kind, **choice} for choice in ret["anyOf"]), *({"type": name} for name in null)]}
 
 

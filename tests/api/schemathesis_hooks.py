@@ -44,11 +44,13 @@ def before_call(context: Any, case: Any, kwargs: dict[str, Any]) -> None:
 
 
 def with_what_no_schema_says(body: Any) -> Any:
-    """A rule as long as it may be is still to be a rule, and an address one of the channel's kind."""
+    """A rule as long as it may be is still to be one, an address of the channel's kind, a day that of the moment."""
     if not isinstance(body, dict):
         return body
     if isinstance(body.get("recurrence"), str) and body["recurrence"] not in RULES:
         body["recurrence"] = RULES[0]
+    if "due_date" in body:
+        body.pop("due_day", None)  # the two must agree
     if "url" in body:
         body["url"] = HOOK
         if "kind" in body:
