@@ -131,7 +131,10 @@ class ProfileUpdate(RequestSchema):
     )
     reminder_offsets = ReminderOffsets()
     all_day_reminder_time = String(
-        validate=validate.Regexp(TIME_OF_DAY, error="Not a time of day, such as 09:00."),
+        validate=[
+            validate.Length(max=len("09:00")),
+            validate.Regexp(TIME_OF_DAY, error="Not a time of day, such as 09:00."),
+        ],
         metadata={
             "description": "When to remind, by offsets of whole days such as P1D, of what is due all day: the time of "
             "day in the user's time zone",

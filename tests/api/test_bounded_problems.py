@@ -19,7 +19,7 @@ from api.http import CommaSeparated, WholeNumber
 from api.import_schemas import Mapping
 from core.bounds import OMITTED, Email, List, RequestSchema, String, maximum_of
 from core.tasks.schemas import BATCH_OPERATIONS
-from core.tasks.values import Timestamp
+from core.tasks.values import CalendarDay, Timestamp
 from tests.api.problems import assert_problem
 from tests.harness import Service
 
@@ -191,7 +191,7 @@ def is_bounded(field: fields.Field[Any]) -> bool:
         return choices or maximum_of(field) is not None
     if isinstance(field, (fields.Dict, fields.String)):
         return False
-    return isinstance(field, (Timestamp, WholeNumber, CommaSeparated, fields.Integer, fields.Boolean, fields.Date,
+    return isinstance(field, (Timestamp, CalendarDay, WholeNumber, CommaSeparated, fields.Integer, fields.Boolean, fields.Date,
                               fields.Raw, Mapping))  # fmt: skip
 
 
