@@ -15,7 +15,7 @@ from api.http import CommaSeparated
 from api.openapi.examples import EXAMPLES
 from api.openapi.vocabulary import FIELDS
 from core.ids import MAXIMUM_ID
-from core.tasks.values import Text, Timestamp
+from core.tasks.values import CalendarDay, Text, Timestamp
 
 # What a schema demands between fields, which marshmallow says in code.
 BETWEEN_FIELDS: dict[str, dict[str, Any]] = {
@@ -38,6 +38,7 @@ class SchemaPlugin(MarshmallowPlugin):
     def init_spec(self, spec: APISpec) -> None:
         super().init_spec(spec)
         self.converter.map_to_openapi_type(Timestamp, "string", "date-time")
+        self.converter.map_to_openapi_type(CalendarDay, "string", "date")
         self.converter.add_attribute_function(_one_of)
         self.converter.add_attribute_function(_portable_pattern)
         self.converter.add_attribute_function(_typed_choices)
