@@ -191,8 +191,8 @@ def is_bounded(field: fields.Field[Any]) -> bool:
         return choices or maximum_of(field) is not None
     if isinstance(field, (fields.Dict, fields.String)):
         return False
-    return isinstance(field, (Timestamp, CalendarDay, WholeNumber, CommaSeparated, fields.Integer, fields.Boolean, fields.Date,
-                              fields.Raw, Mapping))  # fmt: skip
+    return isinstance(field, (Timestamp, CalendarDay, WholeNumber, CommaSeparated, fields.Integer, fields.Boolean,
+                              fields.Date, fields.Raw, Mapping))  # fmt: skip
 
 
 def test_a_list_without_a_bound_cannot_be_defined() -> None:
