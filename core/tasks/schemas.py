@@ -45,7 +45,8 @@ def settle_due(fields: dict[str, Any], *, day_wins: bool = False) -> None:
 
 def _goes_on(data: dict[str, Any]) -> None:
     """Refuses a rule that would make no next task."""
-    if data.get("recurrence"):
+    # A bare date is there only where it contradicts the day, which is told already.
+    if data.get("recurrence") and not is_day(data.get("due_date") or ""):
         try:
             require_next_date(data["recurrence"], due_moment(data), of_day=bool(data.get("due_day")))
         except RecurrenceInvalid as error:

@@ -248,3 +248,9 @@ async def test_a_delete_touches_no_other_task(service: Service) -> None:
     first, second = await create_task(service.alice), await create_task(service.alice)
     await service.alice.delete(f"/tasks/{first['id']}")
     assert (await service.alice.get(f"/tasks/{second['id']}")).json == second
+
+
+async def test_a_date_that_contradicts_the_day_of_a_recurring_task_is_422(service: Service) -> None:
+    body = {"title": "x", "due_date": "2035-01-01", "due_day": None, "recurrence": "FREQ=DAILY"}
+    answer = await service.alice.post("/tasks", body)
+    assert (answer.status, list(answer.json["errors"])) == (422, ["due_day"])
