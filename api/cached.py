@@ -46,14 +46,13 @@ async def cached(
         return respond(await read())
     cache, user_id = request.app[CACHE], request[IDENTITY].user_id
     packs = hdrs.ACCEPT_ENCODING in request.headers and takes_gzip(request)
-    wanted = name + _PACKED if packs else name
-    found = await cache.look_up(user_id, wanted)
+    wanted, plain = (name + _PACKED, name) if packs else (name, None)
+    found = await cache.look_up(user_id, wanted, plain)
     if isinstance(found, bytes):
         return _answer(found, respond)
-    plain = await cache.look_up(user_id, name) if packs and isinstance(found, Miss) else None
-    page = _page(plain) if isinstance(plain, bytes) else await read()
     if not isinstance(found, Miss):
-        return respond(page)  # which is compressed on its way out
+        return respond(await read())  # which is compressed on its way out
+    page = await read() if found.other is None else _page(found.other)
     body = await packed(page.body) if packs and len(page.body) > COMPRESSED_OVER_BYTES else page.body
     kept = page.note.encode() + b"\n" + body
     if page.lasts:

@@ -73,9 +73,15 @@ def _key(user_id: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Miss:
-    """A page that is not cached, and the version under which it may be stored once it has been read."""
+    """A page that is not cached.
+
+    Attributes:
+        version: under which it may be stored once it has been read.
+        other: the same page in another form, where that is cached.
+    """
 
     version: bytes
+    other: bytes | None = None
 
 
 class PageCache:
@@ -87,16 +93,26 @@ class PageCache:
         self.suspect = True
         """Whether the cache is not used. True until the flag was seen to be down."""
 
-    async def look_up(self, user_id: int, query: str) -> bytes | Miss | None:
-        """The page; or a `Miss`; or None where the cache is away, suspect or switched off."""
+    async def look_up(self, user_id: int, query: str, other: str | None = None) -> bytes | Miss | None:
+        """The page; or a `Miss`; or None where the cache is away, suspect or switched off.
+
+        Args:
+            user_id: whose page it is.
+            query: its name.
+            other: the name of the same page in another form, looked up in the same round trip.
+        """
         if self.suspect or not self._ttl_seconds:
             _READS["bypass"].inc()
             return None
         try:
-            [[version, page]] = await self._link.send(("HMGET", _key(user_id), _VERSION, query))
+            names = (query,) if other is None else (query, other)
+            [[version, page, *others]] = await self._link.send(("HMGET", _key(user_id), _VERSION, *names))
             if page is not None:
                 _READS["hit"].inc()
                 return bytes(page)
+            if others and others[0] is not None:
+                _READS["hit"].inc()
+                return Miss(version, bytes(others[0]))
             _READS["miss"].inc()
             if version is None:
                 [version] = await self._link.send(
