@@ -204,7 +204,8 @@ class Folding:
         fields, due_date = change["fields"], self.state["due_date"]
         if not fields.get("recurrence") or fields.keys() & {"due_date", "due_day"} or due_date is None:
             return None
-        return refused_rule(change["id"], fields["recurrence"], _moment(due_date))
+        assert self._found is not None
+        return refused_rule(change["id"], fields["recurrence"], _moment(due_date), self._found.time_zone)
 
     def _recurring(self, state: State) -> dict[str, Any]:
         assert self._found is not None

@@ -23,6 +23,7 @@ STEPS_MAXIMUM = 1000
 """The steps that a rule may take when it is accepted: about a millisecond. To follow it may take twice as many,
 since it is looked at later, and in a zone instead of UTC."""
 _DAY_ENDS = time(23, 59, 59)
+_FURTHEST_WEST = ZoneInfo("Etc/GMT+12")  # twelve hours behind UTC
 _COUNT = re.compile(r"(?<![A-Z])COUNT=\+?[0-9]+")
 
 
@@ -43,35 +44,38 @@ class Following:
     due_day: date | None = None
 
 
-def require_next_date(text: str, due_date: datetime | None, *, of_day: bool = False) -> None:
+def require_next_date(
+    text: str, due_date: datetime | None, *, of_day: bool = False, zone: ZoneInfo | None = None
+) -> None:
     """Refuses a rule that gives no next date after `due_date`, or only after a long search.
 
-    The search must also be short if the task were completed now. In which zone the dates will be looked for is not
-    known here: an UNTIL without one is taken to be a day later, as somewhere it is.
+    The search must also be short if the task were completed now.
 
     Args:
         text: normalized.
         due_date: aware; None: dates are counted from now on.
         of_day: the task is due all day, at the end of a day of UTC.
+        zone: of the user; None: it is not known, and refused is what has no next date in any.
 
     Raises:
         RecurrenceInvalid: there is no next date, or it would take too long to find, or `parse_rule` refuses the rule.
     """
     now = clock.now().astimezone(UTC).replace(second=0, microsecond=0)
     due_date = now if due_date is None else due_date
-    refusal = _refusal(text, due_date, max(due_date, now.replace(minute=0)), of_day)
+    refusal = _refusal(text, due_date, max(due_date, now.replace(minute=0)), of_day, zone)
     if refusal is not None:
         raise RecurrenceInvalid(refusal)
 
 
 @lru_cache(maxsize=4096)
-def _refusal(text: str, due_date: datetime, late: datetime, of_day: bool) -> str | None:
+def _refusal(text: str, due_date: datetime, late: datetime, of_day: bool, zone: ZoneInfo | None) -> str | None:
     """Why a rule is refused. Remembered, since many tasks have the same rule."""
     steps = Steps(STEPS_MAXIMUM)
-    zone = ZoneInfo("UTC")
-    start = due_date.astimezone(UTC).replace(tzinfo=None)
     try:
-        rule = _of_any_zone(parse_rule(text), of_day=of_day)
+        rule = parse_rule(text)
+        zone = ZoneInfo("UTC") if of_day else zone or _earliest_zone(rule, due_date)
+        rule = _of_any_days(rule) if of_day else rule
+        start = due_date.astimezone(zone).replace(tzinfo=None)
         found = _next_date(rule, _dates(rule, start, due_date, zone, steps), due_date)
         if found is None or (rule.count is not None and rule.count < 2):
             return "The rule has no next date."
@@ -79,6 +83,8 @@ def _refusal(text: str, due_date: datetime, late: datetime, of_day: bool) -> str
             _follow(rule, text, start, due_date, zone, late, steps)
     except RecurrenceInvalid as error:
         return str(error)
+    except OverflowError:
+        return None  # the first or last day of all: it is looked at again when the task is completed
     return None
 
 
@@ -133,18 +139,22 @@ def following(
         return None  # beyond the year 9999
 
 
-def _of_any_zone(rule: Rule, *, of_day: bool) -> Rule:
-    """The rule with an UNTIL that is not too early in any zone. A day is the same in all of them."""
+def _earliest_zone(rule: Rule, due_date: datetime) -> ZoneInfo:
+    """Where the due date is earliest by the clocks, if an UNTIL is told by them: there most dates are left."""
     until = rule.until
-    if isinstance(until, datetime):
-        is_elsewhere_later = of_day or until.tzinfo is None
-    else:
-        is_elsewhere_later = until is not None and not of_day
-    if until is not None and is_elsewhere_later:
+    if until is not None and not (isinstance(until, datetime) and until.tzinfo is not None):
+        with contextlib.suppress(OverflowError):  # the first day of all
+            due_date.astimezone(_FURTHEST_WEST)
+            return _FURTHEST_WEST
+    return ZoneInfo("UTC")
+
+
+def _of_any_days(rule: Rule) -> Rule:
+    """The rule as days follow it in some zone: the moment of an UNTIL may be of the next day there."""
+    if isinstance(rule.until, datetime):
         with contextlib.suppress(OverflowError):  # the last day of all
-            until += timedelta(days=1)
-    rule = replace(rule, until=until)
-    return _of_days(rule, ZoneInfo("UTC")) if of_day else rule
+            rule = replace(rule, until=rule.until + timedelta(days=1))
+    return _of_days(rule, ZoneInfo("UTC"))
 
 
 def _of_days(rule: Rule, zone: ZoneInfo) -> Rule:

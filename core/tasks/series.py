@@ -11,10 +11,10 @@ from core.tasks.recurrence import Following, following, require_next_date, zone_
 from core.tasks.rules import RecurrenceInvalid, RecurrenceTooExpensive
 
 
-def refused_rule(task_id: int, recurrence: str, due_date: datetime) -> Effect | None:
-    """The refusal of a rule that ends before the due date (aware) of its task."""
+def refused_rule(task_id: int, recurrence: str, due_date: datetime, time_zone: str) -> Effect | None:
+    """The refusal of a rule that ends before the due date (aware) of its task, in the time zone of the user."""
     try:
-        require_next_date(recurrence, due_date)
+        require_next_date(recurrence, due_date, zone=zone_named(time_zone))
     except RecurrenceInvalid as error:
         return Effect.rejected(
             "validation-error",

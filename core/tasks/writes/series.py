@@ -29,9 +29,10 @@ FOR    NO KEY UPDATE OF t
 
 # The locks keep the dates until the rules that go on from them are written.
 _DUE_DATES = """
-SELECT t.user_id, t.id, t.due_date
+SELECT t.user_id, t.id, t.due_date, u.time_zone
 FROM   unnest($1::bigint[], $2::bigint[]) AS c (user_id, id)
        JOIN tasks AS t ON t.user_id = c.user_id AND t.id = c.id
+       JOIN users AS u ON u.id = t.user_id
 WHERE  t.due_date IS NOT NULL
 FOR    NO KEY UPDATE OF t
 """
@@ -77,10 +78,10 @@ async def refuse_rules(connection: Connection, updates: Sequence[dict[str, Any]]
     if not ruled:
         return {}
     rows = await connection.fetch(_DUE_DATES, *map(list, zip(*ruled, strict=True)))
-    tasks = {(row["user_id"], row["id"]): row["due_date"] for row in rows}
+    tasks = {(row["user_id"], row["id"]): (row["due_date"], row["time_zone"]) for row in rows}
     refused, turns = {}, Turns()
-    for task, due_date in tasks.items():
-        if (refusal := refused_rule(task[1], ruled[task], due_date)) is not None:
+    for task, (due_date, time_zone) in tasks.items():
+        if (refusal := refused_rule(task[1], ruled[task], due_date, time_zone)) is not None:
             refused[task] = refusal
         await turns.give()
     return refused
