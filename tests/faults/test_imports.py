@@ -48,7 +48,8 @@ class Running:
         self.id = ""
 
     async def send(self) -> None:
-        async with self._session.post(f"{self._system.url}/imports", data=content(), headers=self._headers) as answer:
+        address = f"{self._system.url}/imports?format=tenfold-ndjson"
+        async with self._session.post(address, data=content(), headers=self._headers) as answer:
             assert answer.status == 202, await answer.text()
             self.id = (await answer.json())["id"]
 

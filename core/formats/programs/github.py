@@ -38,6 +38,7 @@ _COLUMNS = {"description": "body", "status": "state"}
 _MARKS = frozenset(
     {"html_url", "url", "body", "labels", "assignees", "milestone", "createdAt", "closedAt", "stateReason", "closed"}
 )
+_OF_ISSUES = _MARKS | {"number", "title"}
 
 
 def recognise(head: Head) -> Certainty:
@@ -60,7 +61,7 @@ def read(stream: BinaryIO, options: ReadOptions, report: FileReport) -> Rows:
             yield found
             continue
         number, content, source = found
-        if number == 1 and not ({"title", "number"} & content.keys()):
+        if number == 1 and not (_OF_ISSUES & content.keys()):
             raise ImportRefused("import-wrong-format", "A list of GitHub's issues is expected, each with its title.")
         if _is_pull_request(content) and not options.include_pull_requests:
             yield SkippedRow(number, PULL_REQUEST, excerpt(content))
