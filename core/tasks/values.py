@@ -104,6 +104,14 @@ def is_day(text: str) -> bool:
     return len(text) == DAY_CHARACTERS
 
 
+NO_SUCH_DAY = "There is no such day in the calendar."
+
+
+def _reason(value: Any, otherwise: str) -> str:
+    """The key of the message for what is no day: it looks like one, or it does not."""
+    return "no_day" if isinstance(value, str) and _DAY.match(value) else otherwise
+
+
 class Timestamp(fields.Field[str]):
     """An RFC 3339 date and time with an offset; becomes the same instant in UTC, still as text.
 
@@ -114,6 +122,7 @@ class Timestamp(fields.Field[str]):
         "invalid": "Not an RFC 3339 date and time with an offset, such as 2026-01-31T17:00:00+01:00.",
         "neither": "Neither an RFC 3339 date and time with an offset, such as 2026-01-31T17:00:00+01:00, nor a day, "
         "such as 2026-01-31.",
+        "no_day": NO_SUCH_DAY,
     }
 
     def __init__(self, *, or_day: bool = False, **kwargs: Any) -> None:
@@ -127,19 +136,19 @@ class Timestamp(fields.Field[str]):
         try:
             return calendar_day(value) if self._or_day and is_day(value) else utc_timestamp(value)
         except ValueError:
-            raise self.make_error(message) from None
+            raise self.make_error(_reason(value, message) if self._or_day else message) from None
 
 
 class CalendarDay(fields.Field[str]):
     """A day of the calendar, as text."""
 
-    default_error_messages = {"invalid": "Not a day, such as 2026-01-31."}  # noqa: RUF012
+    default_error_messages = {"invalid": "Not a day, such as 2026-01-31.", "no_day": NO_SUCH_DAY}  # noqa: RUF012
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
         if isinstance(value, str):
             with contextlib.suppress(ValueError):
                 return calendar_day(value)
-        raise self.make_error("invalid")
+        raise self.make_error(_reason(value, "invalid"))
 
 
 def _without_comma(text: str) -> None:
