@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from aiohttp import hdrs, web
 
-from api.compression import COMPRESSED_OVER_BYTES, mark_compressed, packed, takes_gzip
+from api.compression import COMPRESSED_OVER_BYTES, encoded_etag, mark_compressed, packed, takes_gzip
 from api.keys import CACHE, IDENTITY
 from core.cache import Miss
 
@@ -58,6 +58,20 @@ async def cached(
     if page.lasts:
         cache.store(user_id, wanted, found, kept)
     return _answer(kept, respond)
+
+
+def not_modified(request: web.Request, etag: str, body: bytes) -> web.Response:
+    """A 304 with the headers of the 200 that it stands for (RFC 9110, 15.4.5).
+
+    Args:
+        request: of a client that has the body already.
+        etag: of the plain body.
+        body: that would be sent; may be compressed.
+    """
+    if not body.startswith(_GZIP_MAGIC) and len(body) <= COMPRESSED_OVER_BYTES:
+        return web.Response(status=304, headers={hdrs.ETAG: etag})
+    shown = encoded_etag(etag) if takes_gzip(request) else etag
+    return web.Response(status=304, headers={hdrs.ETAG: shown, hdrs.VARY: hdrs.ACCEPT_ENCODING})
 
 
 def _page(kept: bytes) -> Page:

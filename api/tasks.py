@@ -8,7 +8,7 @@ from aiohttp import web
 from marshmallow import Schema, ValidationError, fields
 
 from api.bodies import read_body, read_raw_json
-from api.cached import Page, cached
+from api.cached import Page, cached, not_modified
 from api.conditions import is_unchanged, read_entity_tags, version_etag
 from api.endpoints import Endpoint, RejectionSchema
 from api.errors import Problem
@@ -76,10 +76,9 @@ async def get_task(request: web.Request) -> web.Response:
 
 def _task_response(request: web.Request, page: Page) -> web.Response:
     etag = version_etag(int(page.note))
-    headers = {"ETag": etag}
     if is_unchanged(request, etag):
-        return web.Response(status=304, headers=headers)
-    return json_response(page.body, headers=headers)
+        return not_modified(request, etag, page.body)
+    return json_response(page.body, headers={"ETag": etag})
 
 
 # -- writing ----------------------------------------------------------------------------------------------

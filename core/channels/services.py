@@ -98,8 +98,8 @@ _NATIVE_PATTERNS = (
     (re.compile(r"(.+\.)?(logic\.azure\.(com|us|cn)|api\.powerplatform\.com)\Z"), "workflows"),  # Microsoft Teams
     (re.compile(r"mattermost\..+"), "mmosts"),
 )
-# Discord's test versions give out addresses of their own, which mean the same.
-_TEST_HOSTS = re.compile(r"https://(ptb|canary)\.discord\.com/", re.IGNORECASE)
+# Discord's test versions, and numbers of its API, give addresses that mean the same.
+_DISCORD = re.compile(r"https://((ptb|canary)\.)?discord(app)?\.com/api/(v[0-9]+/)?", re.IGNORECASE)
 # Microsoft has switched these off (Office 365 connectors, April 2026).
 _RETIRED_HOSTS = re.compile(r"(outlook\.office(365)?\.com|(.+\.)?webhook\.office\.com)\Z")
 
@@ -143,7 +143,7 @@ def open_notifier(kind: str, url: str) -> Any:
     try:
         native = url.lower().startswith("https://")
         results = (
-            notifier.parse_native_url(_TEST_HOSTS.sub("https://discord.com/", url))
+            notifier.parse_native_url(_DISCORD.sub("https://discord.com/api/", url))
             if native
             else notifier.parse_url(url)
         )

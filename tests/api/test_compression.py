@@ -88,6 +88,10 @@ async def test_only_what_the_client_accepts_is_sent(service: Service, accepted: 
         assert ("Content-Encoding" in answer.headers) == is_packed
 
 
+def _named(answer: Answer, header: str) -> set[str]:
+    return {name.strip() for line in answer.headers.getall(header) for name in line.split(",")}
+
+
 async def test_the_tag_of_a_compressed_version_is_weak_and_good_for_conditions(service: Service) -> None:
     path = await long_task(service)
     packed = await ask(service.alice, path, GZIP)
@@ -95,6 +99,8 @@ async def test_the_tag_of_a_compressed_version_is_weak_and_good_for_conditions(s
     assert (await ask(service.alice, path, PLAIN)).headers["ETag"] == '"1"'
     again = await ask(service.alice, path, GZIP | {"If-None-Match": packed.headers["ETag"]})
     assert again.status == 304
+    assert again.headers["ETag"] == packed.headers["ETag"]
+    assert _named(again, "Vary") == _named(packed, "Vary")
     changed = await service.alice.patch(path, {"priority": 1}, headers={"If-Match": packed.headers["ETag"]})
     assert (changed.status, changed.json["version"]) == (200, 2)
     stale = await service.alice.patch(path, {"priority": 2}, headers={"If-Match": packed.headers["ETag"]})

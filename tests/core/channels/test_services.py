@@ -31,6 +31,7 @@ POWER_AUTOMATE = (
         (DISCORD.replace("discord.com", "discordapp.com"), "discord"),
         (DISCORD.replace("discord.com", "ptb.discord.com"), "discord"),
         (DISCORD.replace("discord.com", "canary.discord.com"), "discord"),
+        (DISCORD.replace("/api/", "/api/v10/"), "discord"),
         (TEAMS, "workflows"),
         (POWER_AUTOMATE, "workflows"),
         ("https://chat.googleapis.com/v1/spaces/AAAA/messages?key=abc&token=def", "gchat"),
