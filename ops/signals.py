@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 ECHO_SECONDS = 0.5
+STDOUT = 1
 
 
 @contextmanager
@@ -73,6 +74,26 @@ def ended_by_ctrl_c() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+class Terminal:
+    """The terminal that standard output is, if it is one and we are what runs in its foreground.
+
+    Closing it sends SIGHUP to the leader of its session alone. A shell passes that on; where `make` is the leader, it
+    only waits for us. In the background of a terminal, or without one, nobody wants us to end with it.
+    """
+
+    def __init__(self) -> None:
+        self._was_ours = False
+        self.is_gone()
+
+    def is_gone(self) -> bool:
+        """Whether it has been closed since somebody last looked; once it has, always."""
+        try:
+            self._was_ours = os.tcgetpgrp(STDOUT) == os.getpgrp()
+        except OSError:
+            return self._was_ours
+        return False
 
 
 def ignore_signals() -> None:

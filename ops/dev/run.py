@@ -21,7 +21,7 @@ from ops.dev.tiers import api_url, run_tiers
 from ops.environment import home_folder, merged_environment
 from ops.faults import INTERRUPTED, Fault
 from ops.ports import free_port, port_is_free
-from ops.signals import STOP_SIGNALS, ignore_signals
+from ops.signals import STOP_SIGNALS, Terminal, ignore_signals
 
 MARK = "TENFOLD_DEV_HOME"
 """A variable in the environment of API and worker: it says whose they are if we are killed."""
@@ -56,9 +56,10 @@ def run(*, workers: int = 1) -> int:
     """
     environment = merged_environment(TENFOLD_ENV="development")
     home = Home(home_folder(environment))
+    terminal = Terminal()
     try:
         with stopped_by_signals(), home.locked(), ExitStack() as cleanup:
-            return _run(home, environment, cleanup, workers)
+            return _run(home, environment, cleanup, terminal, workers)
     except Stopped as stopped:
         # What had been begun was not finished, and whoever pressed Ctrl-C in a script wants that to end, too.
         return INTERRUPTED if stopped.args == (signal.SIGINT,) else 0
@@ -66,7 +67,7 @@ def run(*, workers: int = 1) -> int:
         raise Fault(str(error)) from None
 
 
-def _run(home: Home, environment: dict[str, str], cleanup: ExitStack, workers: int) -> int:
+def _run(home: Home, environment: dict[str, str], cleanup: ExitStack, terminal: Terminal, workers: int) -> int:
     environment[MARK] = environment["TENFOLD_HOME"] = str(home.folder)
     environment.setdefault("JWT_SECRET_KEY", home.signing_secret())
     environment.setdefault("ALLOW_PRIVATE_TARGETS", "true")  # a receiver for trying things out is on this machine
@@ -85,7 +86,7 @@ def _run(home: Home, environment: dict[str, str], cleanup: ExitStack, workers: i
     if asyncio.run(load_demo(settings.owner_url)):
         say("made demo users and their tasks")
     cleanup.callback(ignore_signals)
-    return asyncio.run(run_tiers(home, settings, environment, servers, say, workers=workers))
+    return asyncio.run(run_tiers(home, settings, environment, servers, say, terminal, workers=workers))
 
 
 def _check_ports(settings: Settings) -> None:

@@ -17,7 +17,7 @@ from ops.dev.watching import LOOK_SECONDS, keep_running
 from ops.faults import FAILED
 from ops.ports import free_port, port_is_free
 from ops.processes import Child, drain
-from ops.signals import stop_signals
+from ops.signals import Terminal, stop_signals
 
 READY_SECONDS = 60.0
 HIGHEST_PORT = 65_535
@@ -41,10 +41,11 @@ async def run_tiers(
     environment: Mapping[str, str],
     servers: Mapping[str, Server],
     say: Say,
+    terminal: Terminal,
     *,
     workers: int,
 ) -> int:
-    """Runs all until a signal to stop, until one refuses its settings, or until a server is given up.
+    """Runs all until a signal to stop or its terminal is closed, one refuses its settings, or a server is given up.
 
     Args:
         home: of the data and logs.
@@ -52,6 +53,7 @@ async def run_tiers(
         environment: of the processes, from which they read the same settings.
         servers: that run, and are kept running.
         say: tells the terminal.
+        terminal: looked at since the start of the run.
         workers: how many of each kind.
 
     Returns:
@@ -80,15 +82,15 @@ async def run_tiers(
     stopping = asyncio.Event()
 
     def on_signal(first: bool) -> None:
-        say("stopping; Ctrl-C once more hurries" if first else "hurrying")
-        stopping.set()
+        stopping.set()  # first, so that no failing print prevents it
         if not first:
             for child in children.values():
                 child.kill()
+        say("stopping; Ctrl-C once more hurries" if first else "hurrying")
 
     with stop_signals(on_signal):
         running = {name: asyncio.create_task(child.run()) for name, child in children.items()}
-        watching = asyncio.create_task(_watch(home, stream))
+        watching = asyncio.create_task(_watch(home, stream, terminal, stopping))
         keeping = asyncio.create_task(keep_running(servers, say) if servers else asyncio.Event().wait())
         greeting = asyncio.create_task(_greet(home, settings, ports.ports, lambda name: children[name].pid, say))
         waiting = asyncio.create_task(stopping.wait())
@@ -110,8 +112,10 @@ async def run_tiers(
     return 0 if stopping.is_set() else max(max(task.result(), 0) for task in running.values())
 
 
-async def _watch(home: Home, stream: LogStream) -> None:
+async def _watch(home: Home, stream: LogStream, terminal: Terminal, stopping: asyncio.Event) -> None:
     while True:
+        if terminal.is_gone():
+            stopping.set()
         stream.look()
         for log in home.rotate_logs():
             stream.begin_anew(log)

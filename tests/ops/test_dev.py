@@ -1,7 +1,10 @@
 """`tenfold dev` from nothing and back to nothing, whatever happens in between."""
 
 import json
+import os
+import pty
 import re
+import shlex
 import signal
 import socket
 import subprocess
@@ -20,7 +23,7 @@ from ops.dev.run import MARK
 from ops.dev.servers import ValkeyServer
 from ops.dev.tiers import TIERS
 from ops.ports import free_port
-from tests.ops.running import Running, environment, processes_of, tenfold, wait_until
+from tests.ops.running import TENFOLD, Running, environment, processes_of, tenfold, wait_until
 
 READY = "Tenfold is ready."
 STOPPED = "tenfold │ stopped"
@@ -153,6 +156,28 @@ def test_a_signal_stops_all_of_it_in_order(folder: Path, variables: dict[str, st
         order = [run.output.index(text) for text in ("api stopped", "worker stopped", STOPPED)]
         assert order == sorted(order)
     assert processes_of(folder / ".tenfold") == []
+
+
+def test_closing_the_terminal_stops_it_also_where_nobody_passes_its_signal_on(
+    folder: Path, variables: dict[str, str]
+) -> None:
+    pid, terminal = pty.fork()
+    if pid == 0:  # the leader of the session hears of it, as make does, and only waits
+        os.chdir(folder)
+        command = f"trap : HUP; {shlex.join(TENFOLD)} dev; true"
+        os.execve("/bin/sh", ["sh", "-c", command], environment(**variables))
+    with os.fdopen(terminal, "rb", buffering=0) as output:
+        printed = b""
+        while b"Ctrl-C stops everything" not in printed:
+            printed += output.read(1 << 16)
+        run = psutil.Process(int((folder / ".tenfold/lock").read_text()))
+    try:
+        run.wait(30)
+        assert processes_of(folder / ".tenfold") == []
+    finally:
+        with suppress(psutil.NoSuchProcess):
+            run.kill()
+        os.waitpid(pid, 0)
 
 
 @pytest.mark.parametrize("delay", [0.9, 1.1, 1.2, 1.3, 1.5])
