@@ -1,10 +1,12 @@
 """API and workers under `tenfold dev`: started, watched, shown, and stopped in order."""
 
 import asyncio
+import shlex
 import sys
 import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 
 import psutil
 
@@ -14,6 +16,7 @@ from ops.dev.home import Home
 from ops.dev.server import Server
 from ops.dev.stream import LogStream, show
 from ops.dev.watching import LOOK_SECONDS, keep_running
+from ops.environment import DEFAULT_HOME
 from ops.faults import FAILED
 from ops.ports import free_port, port_is_free
 from ops.processes import Child, drain
@@ -197,6 +200,17 @@ def _listens(pid: int | None, port: int) -> bool:
 def greeting(home: Home, metrics: Sequence[str], url: str) -> str:
     admin, demo, *_ = USERS
     workers = f"{', '.join(metrics) or 'off'} (workers)"
+    # Within the folder of a run from the default place the command line finds it by itself.
+    is_default = home.folder == Path(DEFAULT_HOME).absolute()
+    found = (
+        ""
+        if is_default
+        else f"""
+So that `tenfold` in other terminals works on this one, say there:
+
+  export TENFOLD_HOME={shlex.quote(str(home.folder))}
+"""
+    )
     body = f'{{"username": "{demo.username}", "password": "{demo.password}"}}'
     return f"""
 Tenfold is ready.
@@ -213,7 +227,7 @@ Log in and look at the most urgent tasks:
   TOKEN=$(curl -s {url}/auth/login -H 'Content-Type: application/json' \\
     -d '{body}' | sed -E 's/.*"access_token": ?"([^"]+)".*/\\1/')
   curl -s "{url}/tasks?status=pending&sort_by_priority=true&limit=5" -H "Authorization: Bearer $TOKEN"
-
+{found}
 Ctrl-C stops everything; the data stays.
 """
 

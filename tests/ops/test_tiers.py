@@ -14,7 +14,7 @@ import pytest
 
 from core.settings import Settings
 from ops.dev.home import Home
-from ops.dev.tiers import MetricsPorts, _greet, with_own_login
+from ops.dev.tiers import MetricsPorts, _greet, greeting, with_own_login
 from ops.dev.watching import LOOK_SECONDS
 from ops.ports import free_port
 
@@ -34,6 +34,14 @@ async def test_it_says_that_all_is_ready_only_when_the_workers_metrics_answer_to
         with answering(metrics_port):
             await asyncio.wait_for(greeting, 10)
     assert READY in capsys.readouterr().out
+
+
+def test_a_run_from_another_place_says_how_other_terminals_find_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert "TENFOLD_HOME" not in greeting(Home(Path(".tenfold")), [], "http://h")
+    assert f"export TENFOLD_HOME='{tmp_path}/my home'\n" in greeting(Home(Path("my home")), [], "http://h")
 
 
 async def test_what_answers_for_another_run_does_not_make_this_one_ready(
