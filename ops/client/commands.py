@@ -72,12 +72,11 @@ def import_file(
         if [bool(files), import_id is not None, undo_id is not None].count(True) != 1:
             raise Fault("name files to import, or - for standard input; or one import, with --id or --undo")
         _require_readable(files or [], password_stdin=password_stdin)
-        from ops.client.files import require_writable
+        from ops.client.files import require_folder, require_writable
         from ops.client.imports import Sending, follow, import_files, mapping_of, undo
 
         if errors is not None:
-            # Of several files it is a folder, into which a file of each goes.
-            require_writable(errors if len(files or []) < 2 else str(Path(errors) / "failed"))
+            (require_writable if len(files or []) < 2 else require_folder)(errors)
         given = {
             "format": format_,
             "on_conflict": on_conflict.value if on_conflict else None,

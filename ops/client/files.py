@@ -49,8 +49,33 @@ def require_writable(output: str) -> None:
         raise Fault(f"{output} cannot be written: {os.strerror(errno.EISDIR)}")
     if not target.parent.is_dir():
         raise Fault(f"{output} cannot be written: there is no folder {target.parent}")
-    if not os.access(target.parent, os.W_OK | os.X_OK):
-        raise Fault(f"{output} cannot be written: {os.strerror(errno.EACCES)}")
+    try:
+        # As the file itself will be; what rights say is not enough: in /proc even root can make nothing.
+        descriptor, name = _beside(target)
+    except OSError as error:
+        raise Fault(f"{output} cannot be written: {error.strerror}; choose another place") from None
+    os.close(descriptor)
+    os.unlink(name)
+
+
+def require_folder(output: str) -> None:
+    """Makes a folder for files, if it is not there, and looks, before work begins, whether they can be written in it.
+
+    Raises:
+        Fault: they cannot.
+    """
+    folder = Path(output)
+    if output == STANDARD:
+        raise Fault("what failed of several files goes into a folder: name one instead of -")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        descriptor, name = tempfile.mkstemp(dir=folder)
+    except OSError as error:
+        raise Fault(
+            f"{output} cannot be the folder for what fails of several files: {error.strerror}; choose another place"
+        ) from None
+    os.close(descriptor)
+    os.unlink(name)
 
 
 @contextlib.contextmanager
@@ -65,7 +90,7 @@ def whole_or_not_at_all(output: str) -> Iterator[BinaryIO]:
         return
     target = Path(output)
     try:
-        descriptor, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+        descriptor, name = _beside(target)
         try:
             with os.fdopen(descriptor, "w+b") as file:
                 yield file
@@ -76,6 +101,10 @@ def whole_or_not_at_all(output: str) -> Iterator[BinaryIO]:
             raise
     except OSError as error:
         raise Fault(f"{output} cannot be written: {error.strerror}") from None
+
+
+def _beside(target: Path) -> tuple[int, str]:
+    return tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
 
 
 def _umask() -> int:
