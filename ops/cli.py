@@ -13,6 +13,7 @@ import typer
 
 from ops.client import tasks
 from ops.client.commands import export_tasks, import_file
+from ops.client.login import require_terminal
 from ops.environment import environment_here, load_settings
 from ops.faults import FAILED, Fault, complain, told_plainly
 from ops.signals import ended_by_ctrl_c
@@ -253,5 +254,6 @@ def password(username: Username, password_stdin: PasswordStdin = False) -> None:
 def _password(from_stdin: bool) -> str:
     if from_stdin:
         return sys.stdin.readline().rstrip("\r\n")
+    require_terminal()
     text: str = typer.prompt("Password", hide_input=True, confirmation_prompt=True)
     return text

@@ -54,6 +54,15 @@ def home_folder(environment: Mapping[str, str]) -> Path:
     return Path(environment.get("TENFOLD_HOME", DEFAULT_HOME)).expanduser()
 
 
+def nothing_runs(home: Home, instead: str) -> str:
+    """What to say where a command is told of no server, and none runs here.
+
+    Args:
+        instead: what else can be named.
+    """
+    return f"no `make run` is running from {home.shown}: start it, set TENFOLD_HOME as it has, or name {instead}"
+
+
 def load_settings(tier: Tier | None = None, **overrides: str | None) -> Settings:
     """
     Args:
@@ -62,7 +71,17 @@ def load_settings(tier: Tier | None = None, **overrides: str | None) -> Settings
     Raises:
         core.settings.SettingsError: with one line per fault.
     """
-    return Settings.from_env(environment_here(**overrides), tier=tier)
+    environment = environment_here(**overrides)
+    # Who starts a tier by hand has it not from a `make run`: there each setting that is missing is told.
+    if tier is None and not environment.keys() & {
+        "DATABASE_URL",
+        "API_DATABASE_URL",
+        "WORKER_DATABASE_URL",
+        "REDIS_URL",
+    }:
+        home = Home(home_folder(environment))
+        raise SettingsError([nothing_runs(home, "other servers with DATABASE_URL and REDIS_URL")])
+    return Settings.from_env(environment, tier=tier)
 
 
 def _from_file(file: Path) -> dict[str, str | None]:

@@ -90,8 +90,16 @@ def _place(notice: Mapping[str, Any]) -> str:
     return f"row {notice['row']:,}" + (f", {plain(notice['column'])}" if notice["column"] else "")
 
 
-def tell_undone(result: Mapping[str, Any]) -> None:
-    """Tells what was taken back, and what was not."""
+async def tell_undone(server: Server, result: Mapping[str, Any]) -> None:
+    """Tells what was taken back, and what was not; of an import that was taken back before only that."""
+    if not result["deleted"] + result["changed"] + result["gone"]:
+        # The server has forgotten which tasks those were, not how many.
+        made = (await server.ask("GET", f"/imports/{result['import_id']}"))["created"]
+        was = (
+            f"what it made ({made:,} task{'' if made == 1 else 's'}) was taken back before" if made else "it made none"
+        )
+        console.print(Text(f"import {result['import_id']}: no task is left to take back: {was}"))
+        return
     summary(
         [
             ("import", result["import_id"]),

@@ -133,7 +133,7 @@ async def undo(server: Server, import_id: str) -> int:
             bars.update(task, completed=progress["done"], total=progress["total"], counts=f"{progress['done']:,} tasks")
     if job["result"] is None:
         raise Fault((job["error"] or {}).get("detail") or f"the import could not be taken back: {job['state']}")
-    tell_undone(job["result"])
+    await tell_undone(server, job["result"])
     return 0
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ import orjson
 from core.version import VERSION
 from ops.faults import Fault
 
-DEFAULT_URL = "http://127.0.0.1:8000"
+EXAMPLE_URL = "http://127.0.0.1:8000"
 PATIENCE_SECONDS = 300.0
 """How long nothing may succeed before a command gives up; with `FIRST_PATIENCE_SECONDS`, before anything has."""
 FIRST_PATIENCE_SECONDS = 3.0
@@ -50,7 +51,9 @@ class Refused(Fault):
         lines = [str(problem.get("detail") or problem.get("title") or f"the server answered {status}")]
         errors = problem.get("errors")
         for field, messages in errors.items() if isinstance(errors, dict) else ():
-            lines.append(f"  {field}: {' '.join(map(str, messages))}")
+            text = " ".join(map(str, messages))
+            if text != lines[0]:  # of a file that is refused as a whole, the field says the same again
+                lines.append(f"  {field}: {text}")
         super().__init__("\n".join(lines))
 
 
@@ -70,7 +73,7 @@ class Server:
         self.url = url.rstrip("/")
         parts = urlsplit(self.url)
         if parts.scheme not in ("http", "https") or not parts.netloc:
-            raise Fault(f"{url!r} is no address of a server: give one such as {DEFAULT_URL}")
+            raise Fault(f"{url!r} is no address of a server: give one such as {EXAMPLE_URL}")
         self._credentials = credentials
         self._token = credentials.token
         self._refresh_token = ""
@@ -125,7 +128,7 @@ class Server:
             except aiohttp.ClientSSLError as error:
                 raise Fault(f"{self.url} cannot be trusted: {error}") from None
             except _LOST as error:
-                reason, wait = str(error) or type(error).__name__, pause
+                reason, wait = _in_words(error), pause
             except _Busy as error:
                 reason, wait, asked_to_wait = str(error), max(pause, error.seconds), error.seconds
             if has_moved_on is not None and has_moved_on():
@@ -134,7 +137,8 @@ class Server:
             if time.monotonic() + wait > began + patience:
                 if asked_to_wait:
                     raise Fault(f"{reason} The server asks to come again in {asked_to_wait:.0f} s.")
-                raise Fault(f"{self.url} cannot be reached: {reason}")
+                asked = "" if self._was_reached else "; does Tenfold run there? --server or TENFOLD_URL names another"
+                raise Fault(f"{self.url} cannot be reached: {reason}{asked}")
             if asked_to_wait >= 1:
                 self._say(f"{reason} Going on in {asked_to_wait:.0f} s.")
             elif not is_told and pause > 1.0:
@@ -205,6 +209,20 @@ class Server:
             f"  curl -s {self.url}/auth/login -H 'Content-Type: application/json' \\\n"
             '    -d \'{"username": "…", "password": "…"}\''
         )
+
+
+def _in_words(error: Exception) -> str:
+    """Why a connection was lost or not made, without what aiohttp says to programmers."""
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        return f"there is no host {error.host}"
+    number = error.errno if isinstance(error, OSError) else None
+    if isinstance(error, aiohttp.ClientConnectorError):
+        number = error.os_error.errno
+    if number:
+        return os.strerror(number)
+    if isinstance(error, TimeoutError):
+        return "it does not answer"
+    return str(error) or type(error).__name__
 
 
 class _Busy(Exception):

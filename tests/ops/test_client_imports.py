@@ -13,7 +13,7 @@ from ops.client import bars
 from ops.client.imports import Sending, import_files, mapping_of
 from ops.faults import Fault
 from tests.harness import Service
-from tests.ops.connections import Link, connected, run
+from tests.ops.connections import Link, connected, names_in, run
 
 
 def test_a_mapping_is_json_or_a_file_that_holds_it(tmp_path: Path) -> None:
@@ -72,7 +72,6 @@ async def test_several_files_are_told_in_a_line_each_and_together(serving: Servi
     (tmp_path / "good.ndjson").write_text('{"title": "a"}\n{"title": "b"}\n')
     (tmp_path / "bad.ndjson").write_text('{"title": "c"}\n{"title": "", "priority": 0}\n')
     (tmp_path / "none.bin").write_bytes(bytes(range(256)) * 10)
-    (tmp_path / "failed").mkdir()
     files = ("good.ndjson", "none.bin", "bad.ndjson")
     ran = await run(serving, tmp_path, "import", *files, "--errors", "failed")
     assert ran.returncode == 1
@@ -125,6 +124,9 @@ async def test_an_import_is_taken_back(serving: Service, tmp_path: Path) -> None
         ["taken", "back", "200"]
     ]
     assert await titles(serving) == []
+    again = await run(serving, tmp_path, "import", "--undo", import_id)
+    told = "no task is left to take back: what it made (200 tasks) was taken back before"
+    assert (again.returncode, again.stderr) == (0, f"import {import_id}: {told}\n")
 
 
 async def test_an_id_that_nobody_has_is_told_and_nothing_else(serving: Service, tmp_path: Path) -> None:
@@ -155,6 +157,29 @@ async def test_an_import_that_is_refused_or_fails_makes_the_exit_status_1(servin
     assert ran.returncode == 1
     ran = await run(serving, tmp_path, "import", "nothing.csv")
     assert (ran.returncode, ran.stderr) == (1, "tenfold: nothing.csv cannot be read: No such file or directory\n")
+
+
+async def test_what_is_wrong_with_a_whole_file_is_told_once(serving: Service, tmp_path: Path) -> None:
+    (tmp_path / "empty.csv").touch()
+    (tmp_path / "none.bin").write_bytes(bytes(range(256)) * 10)
+    for file, told in (("empty.csv", "The file is empty."), ("none.bin", "It cannot be told what program wrote")):
+        ran = await run(serving, tmp_path, "import", file)
+        assert (ran.returncode, ran.stderr.count(told)) == (1, 1), ran.stderr
+
+
+@pytest.mark.parametrize(
+    ("files", "errors"),
+    [(("a.csv",), "/proc/nope.csv"), (("a.csv", "a.csv"), "a.csv"), (("a.csv", "a.csv"), "/proc/nope")],
+)
+async def test_where_rows_that_failed_go_is_looked_at_before_anything_is_sent(
+    service: Service, tmp_path: Path, files: tuple[str, ...], errors: str
+) -> None:
+    (tmp_path / "a.csv").write_text("title\na\n")
+    ran = await run(service, tmp_path, "import", *files, "--errors", errors, TENFOLD_URL="http://127.0.0.1:1")
+    assert (ran.returncode, len(ran.stderr.splitlines())) == (1, 1)
+    assert ran.stderr.startswith(f"tenfold: {errors} cannot be ")
+    assert ran.stderr.endswith("; choose another place\n")
+    assert names_in(tmp_path) == {"a.csv"}
 
 
 async def test_unwatched_it_prints_the_id_to_watch_later(serving: Service, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """`tenfold tasks` against a running server: added, listed, shown and completed, by people and by programs."""
 
 import re
+import subprocess
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,9 @@ from ops.client.listing import plain
 from ops.client.server import _Busy
 from ops.faults import Fault
 from tests.factories import create_task, create_tasks
-from tests.harness import PASSWORD, Service
+from tests.harness import PASSWORD, SECRET, Service
 from tests.ops.connections import connected, run
+from tests.ops.running import TENFOLD, environment, tenfold
 
 
 async def test_a_task_is_added_listed_shown_and_completed_by_the_id_that_is_listed(
@@ -151,6 +153,37 @@ async def test_who_is_nobody_is_told_how_to_log_in(service: Service, tmp_path: P
     assert ran.stderr.startswith("tenfold: the token is not valid, or has expired.")
 
 
+def test_where_nobody_can_be_asked_for_a_password_that_is_told_with_what_helps(tmp_path: Path) -> None:
+    here = environment(TENFOLD_URL="http://127.0.0.1:1", DATABASE_URL="postgresql://h", REDIS_URL="redis://h")
+    for command, others in (
+        (("tasks", "list", "--username", "nobody"), ", or a token with --token or TENFOLD_TOKEN"),
+        (("users", "password", "nobody"), ""),
+    ):
+        ran = subprocess.run(
+            [*TENFOLD, *command],
+            cwd=tmp_path,
+            env={**here, "JWT_SECRET_KEY": SECRET, "TENFOLD_ENV": "development"},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+            start_new_session=True,  # which has no terminal
+        )
+        told = f"there is no terminal to ask for the password: give it with --password-stdin{others}"
+        assert (ran.returncode, ran.stderr) == (1, f"tenfold: {told}\n")
+
+
+def test_a_server_that_is_not_there_is_told_with_advice(tmp_path: Path) -> None:
+    for url, why in (
+        ("http://localhost:1", "Connection refused"),
+        ("http://no.invalid", "there is no host no.invalid"),
+    ):
+        ran = tenfold("tasks", "list", "--server", url, "--token", "x", cwd=tmp_path)
+        told = f"{url} cannot be reached: {why}; does Tenfold run there? --server or TENFOLD_URL names another"
+        assert (ran.returncode, ran.stderr.splitlines()[-1]) == (1, f"tenfold: {told}")
+        assert "Connect call" not in ran.stderr
+
+
 async def test_a_limit_is_waited_out_and_told(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[str] = []
     async with connected(str(service.base), service, said) as server:
@@ -180,7 +213,7 @@ async def test_a_limit_that_lasts_longer_than_anybody_waits_is_told_as_that(
             await server.ask("GET", "/user/me")
 
 
-@pytest.mark.parametrize("place", ["nowhere/t.csv", "."])
+@pytest.mark.parametrize("place", ["nowhere/t.csv", ".", "/proc/t.csv"])
 async def test_where_an_export_goes_is_looked_at_before_anything_is_done(
     service: Service, tmp_path: Path, place: str
 ) -> None:

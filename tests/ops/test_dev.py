@@ -132,7 +132,10 @@ def test_other_commands_work_on_what_runs_here_and_on_nothing_when_it_has_stoppe
         assert "demo" not in named.stdout
         assert (folder / ".tenfold/environment.json").stat().st_mode & 0o077 == 0
         run.stop(signal.SIGKILL)
-    assert "DATABASE_URL is not set" in tenfold("users", "list", cwd=folder).stderr
+    for command in (("users", "list"), ("migrate", "--list"), ("lanes",), ("tasks", "list")):
+        stopped = tenfold(*command, cwd=folder)
+        assert stopped.stderr.startswith("tenfold: no `make run` is running from .tenfold: start it, set TENFOLD_HOME")
+        assert len(stopped.stderr.splitlines()) == 1
     with dev(folder, variables) as run:
         run.wait_for(READY)
         run.stop()
