@@ -104,6 +104,8 @@ def _quoted_whole(line: str) -> str:
 
 
 def unwrapped(line: str) -> str:
-    """The line as it was before."""
+    """The line as it was before; one that is too long for it stays, to be told as a damaged record."""
     cells = next(lenient_records(line, ";", False), [])
+    if not cells and line.strip():
+        return line
     return ";".join(cells).rstrip(";") + "\n"

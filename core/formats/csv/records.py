@@ -27,6 +27,7 @@ from core.formats.streams.text import BLOCK, MARK, Text
 RECORD_MAXIMUM = 1024 * 1024
 COLUMNS_MAXIMUM = 1000
 _SAMPLE_RECORDS = 200
+_SAMPLE_MINIMUM = 3  # a header, and two that show what stands below
 # How often lines are read again that were taken for the text of a cell, unless more was read well in between: else a
 # file of nothing but open quotes would take the square of its length.
 _RESUMES_MAXIMUM = 20
@@ -58,12 +59,13 @@ class Records:
         named = SEP_LINE.match(first)
         if named:
             first = first[named.end() :]
-        self._is_wrapped = is_wrapped(first)
-        sample_text = "".join(map(unwrapped, io.StringIO(first, newline="\n"))) if self._is_wrapped else first
         wanted = options.delimiter or (named[1] if named else None)
-        self.delimiter = report.delimiter = checked_delimiter(wanted) if wanted else find_delimiter(sample_text)
-        self.skips_space = has_space_after(self.delimiter, sample_text)
-        self.sample = self._sample(sample_text)
+        self._look_at(first, wanted)
+        # Where a huge record fills the beginning, what follows it tells more of the file.
+        while len(self.sample) < _SAMPLE_MINIMUM and len(first) < 2 * RECORD_MAXIMUM and (block := next(blocks, "")):
+            first += block
+            self._look_at(first, wanted)
+        report.delimiter = self.delimiter
         self._pieces = _pieces(chain([first], blocks))
         if self._is_wrapped:
             self._pieces = map(unwrapped, self._pieces)
@@ -73,6 +75,7 @@ class Records:
         self._names: list[str] = []
         self._resumes = 0
         self._records = self._read()
+        self._rows = self._numbered()
 
     def header(self) -> list[str]:
         """The first record that is not blank, its cells without blanks around them.
@@ -98,12 +101,23 @@ class Records:
                 "import-too-large", f"The file has {len(record):,} columns; at most {COLUMNS_MAXIMUM:,} are read."
             )
 
+    def require_rows(self) -> None:
+        """Looks whether any record follows; `numbered` yields it all the same.
+
+        Raises:
+            ImportRefused: `import-empty`: none does.
+        """
+        self._rows = chain([next(self._rows)], self._rows)
+
     def numbered(self) -> Iterator[tuple[int, list[str] | Damaged]]:
         """The records that follow, but for blank ones, which count in the numbers all the same: from 1.
 
         Raises:
             ImportRefused: `import-empty`: none follows.
         """
+        return self._rows
+
+    def _numbered(self) -> Iterator[tuple[int, list[str] | Damaged]]:
         is_empty = True
         for number, record in enumerate(self._records, start=1):
             if not isinstance(record, Damaged):
@@ -122,6 +136,15 @@ class Records:
             yield number, record
         if is_empty:
             raise ImportRefused("import-empty", "The file has a header, but no rows.")
+
+    def _look_at(self, text: str, wanted: str | None) -> None:
+        """Finds out how the file is written, and samples it, by its beginning."""
+        self._is_wrapped = is_wrapped(text)
+        if self._is_wrapped:
+            text = "".join(map(unwrapped, io.StringIO(text, newline="\n")))
+        self.delimiter = checked_delimiter(wanted) if wanted else find_delimiter(text)
+        self.skips_space = has_space_after(self.delimiter, text)
+        self.sample = self._sample(text)
 
     def _sample(self, text: str) -> list[list[str]]:
         records = islice(lenient_records(text, self.delimiter, self.skips_space), _SAMPLE_RECORDS)

@@ -60,7 +60,7 @@ def _read(stream: BinaryIO, options: ReadOptions, report: FileReport) -> Rows:
     if mapping is None:
         if not sample:
             # Nothing to guess from: what there is tells what is wrong.
-            next(records.numbered(), None)
+            records.require_rows()
         mapping = report.mapping = guess(header if has_names else None, sample)
     reader = TaskReader(plan_columns(mapping, positions, width), options, is_guess=report.mapping is not None)
     yield from parsed_rows(records, width if has_names else None, reader.parse, reader.names)
