@@ -7,6 +7,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from core.formats.programs import any_csv, any_json, ical, jira_xml, tenfold_csv, tenfold_ndjson
+from core.formats.streams.json_stream import ITEM_MAXIMUM
 from tests.core.formats.harness import read
 
 SIZES = st.lists(
@@ -49,9 +50,13 @@ def test_of_lines_and_of_lists_of_objects(sizes: list[int]) -> None:
     # Whether lines of any program follow the first is seen in the beginning of a file; else it is refused as a whole.
     result = read(any_json.FORMAT, lines)
     assert result.refused or len(result.rows) == len(sizes)
-    for result in (read(tenfold_ndjson.FORMAT, lines), read(any_json.FORMAT, f"[{','.join(rows)}]")):
-        assert result.refused is None
-        assert len(result.rows) == len(sizes)
+    result = read(any_json.FORMAT, f"[{','.join(rows)}]")
+    if max(map(len, rows)) > ITEM_MAXIMUM:
+        assert result.refused
+    else:
+        assert (result.refused, len(result.rows)) == (None, len(sizes))
+    result = read(tenfold_ndjson.FORMAT, lines)
+    assert (result.refused, len(result.rows)) == (None, len(sizes))
 
 
 @PROPERTY
