@@ -334,18 +334,3 @@ async def test_a_rule_that_ends_on_the_day_of_the_task_is_refused(service: Servi
         fields = {"title": "x", "due_day": "2030-01-31", "recurrence": f"FREQ=DAILY;UNTIL={until}"}
         refused = await service.alice.post("/tasks", fields)
         assert (refused.status, list(refused.json["errors"])) == (422, ["recurrence"])
-
-
-@pytest.mark.parametrize(
-    ("field", "value", "told"),
-    [
-        ("due_day", "2030-02-30", "no such day"),
-        ("due_date", "2030-02-30", "no such day"),
-        ("due_day", "tomorrow", "Not a day"),
-        ("due_date", "tomorrow", "Neither"),
-    ],
-)
-async def test_what_is_no_day_is_told_as_what_it_is(service: Service, field: str, value: str, told: str) -> None:
-    answer = await service.alice.post("/tasks", {"title": "x", field: value})
-    assert answer.status == 422
-    assert told in answer.json["errors"][field][0]

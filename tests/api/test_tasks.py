@@ -254,3 +254,18 @@ async def test_a_date_that_contradicts_the_day_of_a_recurring_task_is_422(servic
     body = {"title": "x", "due_date": "2035-01-01", "due_day": None, "recurrence": "FREQ=DAILY"}
     answer = await service.alice.post("/tasks", body)
     assert (answer.status, list(answer.json["errors"])) == (422, ["due_day"])
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "told"),
+    [
+        ("due_day", "2030-02-30", "no such day"),
+        ("due_date", "2030-02-30", "no such day"),
+        ("due_day", "tomorrow", "Not a day"),
+        ("due_date", "tomorrow", "Neither"),
+    ],
+)
+async def test_what_is_no_day_is_told_as_what_it_is(service: Service, field: str, value: str, told: str) -> None:
+    answer = await service.alice.post("/tasks", {"title": "x", field: value})
+    assert answer.status == 422
+    assert told in answer.json["errors"][field][0]
