@@ -51,6 +51,8 @@ MONTHS: dict[str, int] = {
 } | {f"{number}{suffix}": number for number in range(1, 13) for suffix in "月월"}
 
 # RFC 822's, which the mails of this world still say, and those of Central and Eastern Europe.
+_FARTHEST_ZONE = 14 * 3600
+_QUARTER_HOUR = 900
 _ZONES = {
     **dict.fromkeys(("z", "ut", "utc", "gmt", "wet"), 0),
     **dict.fromkeys(("cet", "mez", "west"), 1),
@@ -167,6 +169,13 @@ def end_of_day(day: str, time_zone: tzinfo) -> str:
         return end.astimezone(UTC).isoformat()
     except OverflowError:
         return end.replace(tzinfo=UTC).isoformat()
+
+
+def is_end_of_day(moment: str, day: str) -> bool:
+    """Whether a moment, RFC 3339, is the last second of a day in the time zone of anybody."""
+    end = datetime.combine(date.fromisoformat(day), time(23, 59, 59), tzinfo=UTC)
+    seconds = abs((datetime.fromisoformat(moment) - end).total_seconds())
+    return seconds <= _FARTHEST_ZONE and seconds % _QUARTER_HOUR == 0
 
 
 def day_order(samples: Iterable[str]) -> bool | None:

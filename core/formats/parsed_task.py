@@ -6,7 +6,7 @@ in the description, and a warning of the row says so.
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping
-from datetime import datetime, tzinfo
+from datetime import tzinfo
 from typing import Any, TypeVar
 
 from core.formats.dates import end_of_day, is_day, parse_due, parse_moment
@@ -27,6 +27,7 @@ from core.tasks.fields import (
 )
 from core.tasks.recurrence import require_next_date
 from core.tasks.rules import RECURRENCE_MAXIMUM, RecurrenceInvalid, normalized
+from core.tasks.schemas import due_moment
 from core.tasks.values import is_storable
 
 _T = TypeVar("_T")
@@ -178,11 +179,11 @@ class ParsedTask:
         if self._fields.get("status", DEFAULT_STATUS) not in OPEN_STATUSES:
             self.fact("Repeats", rule)
             return
-        recurrence, due_date = normalized(rule), self._fields.get("due_date")
+        recurrence, is_of_day = normalized(rule), self._fields.get("due_day") is not None
         try:
             if len(recurrence) > RECURRENCE_MAXIMUM:
                 raise RecurrenceInvalid(f"It has more than {RECURRENCE_MAXIMUM} characters.")
-            require_next_date(recurrence, datetime.fromisoformat(due_date) if due_date else None)
+            require_next_date(recurrence, due_moment(self._fields), of_day=is_of_day)
         except RecurrenceInvalid as error:
             self.keep("Repeats", rule, column, f"No task can follow this rule: {error} It stands in the description.")
         else:

@@ -16,6 +16,8 @@ from core.formats.dates import day_order, parse_moment
 from core.formats.failed_rows import ERROR
 from core.formats.words import priority_of, status_of
 from core.formats.zones import zone_called
+from core.tasks.fields import IMPORTED
+from core.tasks.kinds import Day, Moment
 
 _NUMBER = re.compile(r"[+-]?\d+([.,]\d+)?%?\Z")
 _URL = re.compile(r"https?://\S+\Z", re.IGNORECASE)
@@ -24,7 +26,7 @@ _URL = re.compile(r"https?://\S+\Z", re.IGNORECASE)
 _KEY = re.compile(
     r"[A-Za-z][A-Za-z0-9_]*-\d+\Z|[0-9a-fA-F]{24,}\Z|[0-9a-fA-F-]{36}\Z|https?://\S+/(?:issues|pull|browse)/[\w-]+\Z"
 )
-_DATES = frozenset({"due_date", "created_at", "completed_at"})
+_DATES = frozenset(field.name for field in IMPORTED if isinstance(field.kind, Moment | Day))
 _DETAILS_MAXIMUM = 50
 _MOST = 0.8
 _HALF = 0.5

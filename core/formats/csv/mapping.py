@@ -13,6 +13,7 @@ A mapping is a JSON object:
 - `columns`: the header's name of a column, or its number from 1, and a field: one of `FIELDS`, or null to pass it
   over, as columns are that are not named at all. Those of `OFTEN` may be named for several columns, the others for one.
   A name that the header has several times means all of those columns.
+  Of a `due_day` and a `due_date` that contradict each other, the day is taken, with a warning.
 - `values`: what stands in a cell → what the field becomes, whatever the case; null: nothing; `*`: all other words.
   Without it priorities are 1 to 10 or words such as `high`, and states are words such as `in progress` or `done`.
 - `prefix`: what to put before an `external_id`, where the file's numbers are not the only ones of their kind.
@@ -32,9 +33,12 @@ from marshmallow import ValidationError
 
 from core.formats.rows import ImportRefused
 from core.formats.zones import zone_called
+from core.tasks.fields import IMPORTED
+from core.tasks.kinds import Choice, Number
 from core.tasks.validation import load_import
 
-ONCE = (
+OFTEN = ("description", "labels", "list", "detail", "note")
+_NAMED = (
     "title",
     "priority",
     "status",
@@ -46,7 +50,7 @@ ONCE = (
     "source",
     "recurrence",
 )
-OFTEN = ("description", "labels", "list", "detail", "note")
+ONCE = (*_NAMED, *(field.name for field in IMPORTED if field.name not in (*_NAMED, *OFTEN)))
 FIELDS = (*ONCE, *OFTEN)
 """A task's own, and for its description `parent` (`Part of: …`), `source` (`Source: …`), `detail` (`<column>: …`) and
 `note` (a comment). A `list` (a list, column or project) is as a `detail`, or what `lists_as` and `columns_as` say."""
@@ -54,6 +58,7 @@ FIELDS = (*ONCE, *OFTEN)
 OTHERS = "*"
 _CONSTANTS = ("description", "priority", "status", "due_date", "labels", "created_at")
 _KEYS = ("columns", "constants", "header", "date_format")
+_CHECKED = frozenset(field.name for field in IMPORTED if isinstance(field.kind, Choice | Number))
 _COLUMN_KEYS = ("field", "values", "prefix", "time_zone")
 DATE_FORMATS = {"day-first": True, "month-first": False}
 
@@ -187,7 +192,7 @@ def _check_entry(name: str, entry: Any) -> None:
 def _check_value(name: str, field_name: str, word: Any, value: Any) -> None:
     if value is None:
         return
-    if field_name in ("priority", "status"):
+    if field_name in _CHECKED:
         try:
             load_import({"title": "-", field_name: value})
         except ValidationError as error:

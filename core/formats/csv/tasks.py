@@ -5,17 +5,24 @@ from datetime import datetime, tzinfo
 from functools import partial
 from typing import Any
 
+from marshmallow import ValidationError
+
 from core.formats.csv.mapping import OFTEN, OTHERS, Column, Plan
 from core.formats.csv.words import NOTHING
-from core.formats.dates import parse_due, parse_moment
+from core.formats.dates import is_day, is_end_of_day, parse_due, parse_moment
 from core.formats.parsed_task import IS_PENDING, ParsedTask
 from core.formats.rows import ReadOptions
 from core.formats.values import quoted, read_moment
 from core.formats.words import priority_of, status_of
-from core.tasks.fields import HIGHEST_PRIORITY, LOWEST_PRIORITY, STATUSES
+from core.tasks.fields import HIGHEST_PRIORITY, IMPORTED, LOWEST_PRIORITY, STATUSES
+from core.tasks.kinds import Choice, LabelList, Moment, Number
+from core.tasks.validation import load_import
 
 # A rule and a list are looked at when due date and status are known.
 _LATE = ("recurrence", "list")
+# A day is held against the due date, which must be known.
+_DAY = "due_day"
+_KINDS = {field.name: field.kind for field in IMPORTED}
 _ReadCell = Callable[[ParsedTask, Column, str], None]
 
 
@@ -51,6 +58,7 @@ class TaskReader:
             "priority": self._set_priority,
             "status": self._set_status,
             "due_date": self._set_due,
+            "due_day": self._set_day,
             "created_at": self._set_moment,
             "completed_at": self._set_moment,
             "labels": self._add_labels,
@@ -65,7 +73,11 @@ class TaskReader:
         }
         self._title = next(column for column in plan.columns if column.field == "title")
         self._external_id = next((column for column in plan.columns if column.field == "external_id"), None)
-        columns = [(column, readers[column.field]) for column in plan.columns if column is not self._title]
+        columns = [
+            (column, readers.get(column.field, self._set_other))
+            for column in sorted(plan.columns, key=lambda column: column.field == _DAY)
+            if column is not self._title
+        ]
         self._columns = [(column, read) for column, read in columns if column.field not in _LATE]
         self._late_columns = [(column, read) for column, read in columns if column.field in _LATE]
 
@@ -143,6 +155,50 @@ class TaskReader:
     def _set_moment(self, task: ParsedTask, column: Column, cell: str) -> None:
         self._read_date(task, column, cell, self._parse_moment, lambda moment, _: task.set(**{column.field: moment}))
 
+    def _set_day(self, task: ParsedTask, column: Column, cell: str) -> None:
+        self._read_date(
+            task, column, cell, self._parse_day, lambda day, time_zone: self._take_day(task, column, day, time_zone)
+        )
+
+    def _parse_day(self, text: str, time_zone: tzinfo, *, day_first: bool | None = None) -> str:
+        day = self._parse_due(text, time_zone, day_first=day_first)
+        if not is_day(day):
+            raise ValueError(f"{quoted(text)} is no day; write it as 2026-01-31.")
+        return day
+
+    def _take_day(self, task: ParsedTask, column: Column, day: str, time_zone: tzinfo) -> None:
+        """The day goes before a due date that is not the end of it."""
+        due_date, due_day = task.get("due_date"), task.get(_DAY)
+        is_same = due_day == day if due_day is not None else due_date is None or is_end_of_day(due_date, day)
+        if not is_same:
+            name = self.names.get("due_date", "due_date")
+            message = f"The day {day} contradicts the due date. The day was taken, and the due date stands in the"
+            task.keep(name, due_day or due_date, column.name, f"{message} description.")
+        task.set_due_as(day, time_zone)
+
+    def _set_other(self, task: ParsedTask, column: Column, cell: str) -> None:
+        """A field that nobody else has a word for: as it is sent to the API, or nearly so."""
+        if isinstance(_KINDS[column.field], Moment):
+            self._set_moment(task, column, cell)
+            return
+        is_mapped, value = self._mapped(column, cell)
+        if not is_mapped:
+            value = None if cell.casefold() in NOTHING else _as_sent(column.field, cell)
+        if value is None:
+            return
+        try:
+            load_import({"title": "-", column.field: value})
+        except ValidationError as error:
+            messages = " ".join(map(str, error.messages_dict.get(column.field, [])))
+            problem = f"{quoted(cell)} is no {column.field}: {messages}"
+            if self._is_guess:
+                message = f"{problem} It was left out, and stands in the description."
+                task.keep(column.name, cell, column.name, message)
+            else:
+                task.fail(column.name, problem)
+        else:
+            task.set(**{column.field: value})
+
     def _read_date(
         self,
         task: ParsedTask,
@@ -180,6 +236,19 @@ class TaskReader:
     def _place(self, task: ParsedTask, column: Column, cell: str) -> None:
         if cell.casefold() not in NOTHING:
             task.place(column.name, cell, self._options, task.get("completed_at"))
+
+
+def _as_sent(field: str, cell: str) -> Any:
+    """A cell as the API takes the field."""
+    match _KINDS[field]:
+        case Number():
+            return int(cell) if cell.isdecimal() and len(cell) < 10 else cell
+        case Choice():
+            return cell.casefold().replace(" ", "_").replace("-", "_")
+        case LabelList():
+            return [label for part in cell.split(",") if (label := part.strip())]
+        case _:
+            return cell
 
 
 def number_of(cell: str) -> int | None:

@@ -4,11 +4,12 @@ import re
 
 from core.formats.csv.headers import bare
 from core.formats.words import plain
+from core.tasks.fields import IMPORTED
 
 # In English, German, French, Spanish, Portuguese, Italian, Polish, Dutch, Russian, Japanese, Chinese, and some in other
 # languages; the likelier first. Before the two bars stand names that mean the field and nothing else: a column that is
 # called so is that field, whatever stands in it. Those behind them mean it where the cells agree.
-_WORDS = {
+_WORDS: dict[str, str] = {
     "title": """title|task name|task title|summary|titel|aufgabenname|titre|nom de la tâche|título|titulo
         |nombre de la tarea|nome da tarefa|titolo|nome attività|tytuł|taaknaam|название задачи|タイトル|タスク名
         |任务名称|任务标题|标题|標題
@@ -72,7 +73,7 @@ _WORDS = {
     "parent": """||parent|parent task|parent title|epic|parent issue|übergeordnet|elternaufgabe|übergeordnete aufgabe
         |parent summary|tâche parente|tarea principal|tarefa principal|attività principale|bovenliggende taak
         |родительская задача|親タスク|父任务""",
-    "recurrence": "||recurrence|rrule|recurrence rule|repeat|repeats|recurring|wiederholung|répétition|recurrencia",
+    "recurrence": "recurrence||rrule|recurrence rule|repeat|repeats|recurring|wiederholung|répétition|recurrencia",
     "list": """||list|list name|project|project name|folder|folder name|section|section name|bucket|bucket name|board
         |board name|column|column name|liste|listenname|projekt|projektname|ordner|spalte|bereich|nom de la liste|projet
         |dossier|colonne|section|lista|nombre de la lista|proyecto|carpeta|columna|sección|projeto|pasta|coluna|seção
@@ -80,6 +81,8 @@ _WORDS = {
         |プロジェクト|フォルダ|列|清单|项目|文件夹|列表|看板""",
     "": "||updated|updated at|last updated|modified|modified at|last modified|date modified|last activity",
 }
+# A column that is called exactly as a field of ours is that field.
+_WORDS |= {field.name: field.name.replace("_", " ") for field in IMPORTED if field.name not in _WORDS}
 
 
 def _ranked(words: str) -> dict[str, int]:

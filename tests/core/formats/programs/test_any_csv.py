@@ -236,7 +236,8 @@ def test_a_title_that_is_too_long_is_cut_and_kept_whole_in_the_description() -> 
 def test_every_field_of_a_mapping_is_understood() -> None:
     for field in FIELDS:
         columns = {"Task": "title", "X": field} if field != "title" else {"Task": "title"}
-        cell = "2024-01-01" if field.endswith(("_at", "_date")) else {"priority": "3", "status": "open"}.get(field, "x")
+        words = {"priority": "3", "status": "open", "recurrence_from": "after_completion"}
+        cell = "2024-01-01" if field.endswith(("_at", "_date", "_day")) else words.get(field, "x")
         result = read(FORMAT, f"Task,X\na,{cell}\n", mapping={"columns": columns})
         assert result.one["title"] == "a"
         assert len(result.one) > 1 or field == "title"
