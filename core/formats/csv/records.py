@@ -150,7 +150,8 @@ class Records:
         records = islice(lenient_records(text, self.delimiter, self.skips_space), _SAMPLE_RECORDS)
         found = [record for record in records if not is_blank(record)]
         # The block's end cuts a record, most often.
-        return found[:-1] if len(text) >= BLOCK // 4 and 1 < len(found) < _SAMPLE_RECORDS else found
+        is_cut = len(text) >= BLOCK // 4 and not text.endswith("\n")
+        return found[:-1] if is_cut and 1 < len(found) < _SAMPLE_RECORDS else found
 
     def _read(self) -> Iterator[list[str] | Damaged]:
         while not self._is_exhausted:

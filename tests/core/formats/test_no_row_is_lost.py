@@ -91,3 +91,9 @@ def test_a_huge_line_that_a_spreadsheet_has_wrapped_is_told() -> None:
     assert result.refused is None
     assert [row.fields["title"] for row in result.good] == ["A", "C"]
     assert [row.number for row in result.bad] == [2]
+
+
+def test_what_follows_a_huge_row_tells_the_columns() -> None:
+    result = read(any_csv.FORMAT, f"name,notes\nA,{'z' * 900_000}\nB,c\n")
+    assert [row.fields for row in result.good] == [{"title": "B", "description": "c"}]
+    assert [row.number for row in result.bad] == [1]
