@@ -250,4 +250,4 @@ async def test_neither_tier_needs_the_owners_url(make_service: MakeService) -> N
     settings = replace(with_owner.settings, database_url="")
     service = await make_service(settings=settings)
     answer = await service.anonymous.get("/health/ready")
-    assert (answer.status, answer.json["status"]) == (200, "ready")
+    assert (answer.status, answer.json["status"]) == (200, "ready"), answer.json
