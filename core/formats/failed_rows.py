@@ -1,7 +1,7 @@
 """Files of rows that failed, each in the form that its rows came in, to be mended and sent again.
 
 Where the form can hold it, each row has the reason with it, and reading passes it over: a column `error` at the end of
-a CSV, a member `error` of an object of JSON, a property `X-TENFOLD-ERROR` of a component of iCalendar, a comment before
+a CSV, a member `error` at the beginning of an object of JSON that has none for itself, a property `X-TENFOLD-ERROR` of a component of iCalendar, a comment before
 an element of XML.
 """
 
@@ -74,10 +74,20 @@ class FailedRow:
     reasons: Sequence[str]
 
 
+IN_LINES = ("", "")
+"""The frame of a file of JSON whose objects were read in lines."""
+
+
+def form_of_file(form: Form, around: Surroundings) -> Form:
+    """The form of one file of a format: JSON of any program may come in lines."""
+    return "ndjson" if form == "json" and around.frame == IN_LINES else form
+
+
 class FailedRowsWriter:
     """Writes one file, piece by piece."""
 
     def __init__(self, form: Form, around: Surroundings) -> None:
+        form = form_of_file(form, around)
         self._around = around
         before, after = around.frame or ("[", "]") if form == "json" else around.frame or ("", "")
         self._before, self._after = before, after
@@ -141,26 +151,25 @@ def _line(row: FailedRow) -> str:
 
 
 def _with_member(row: FailedRow) -> str:
-    """An object's text with the reason as its first member; what is no object stays as it is."""
+    """An object's text with the reason as its first member.
+
+    What is no object stays as it is, and so does one that has a member of this name for itself.
+    """
     text = row.source.strip()
-    if not text.startswith("{"):
-        return text
-    if f'"{ERROR}"' in text:
-        text = _without_member(text)
-    rest = text[1:].lstrip()
-    comma = "" if rest.startswith("}") else ","
-    return f'{{"{ERROR}":{orjson.dumps(" ".join(row.reasons)).decode()}{comma}{rest}'
-
-
-def _without_member(text: str) -> str:
     try:
         content = orjson.loads(text)
     except orjson.JSONDecodeError:
         return text
-    if ERROR not in content:
+    if not isinstance(content, dict):
         return text
-    del content[ERROR]
-    return orjson.dumps(content).decode()
+    if ERROR in content:
+        if next(iter(content)) != ERROR:
+            return text
+        del content[ERROR]  # the reason that an earlier file has added
+        text = orjson.dumps(content).decode()
+    rest = text[1:].lstrip()
+    comma = "" if rest.startswith("}") else ","
+    return f'{{"{ERROR}":{orjson.dumps(" ".join(row.reasons)).decode()}{comma}{rest}'
 
 
 def _component(row: FailedRow) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 
 from core.formats.failed_rows import ERROR as ERROR_COLUMN
-from core.formats.failed_rows import FILE_FORMS, FailedRow, FailedRowsWriter, FileForm, Surroundings
+from core.formats.failed_rows import FILE_FORMS, FailedRow, FailedRowsWriter, FileForm, Surroundings, form_of_file
 from core.formats.registry import FORMATS
 from core.imports.queries import ImportedFile, ListedError
 
@@ -52,7 +52,7 @@ async def error_csv(columns: Sequence[str] | None, pages: AsyncIterator[list[Lis
 
 def form_of(file: ImportedFile) -> FileForm:
     """The form that an import's file has."""
-    return FILE_FORMS[FORMATS[file.format].form]
+    return FILE_FORMS[form_of_file(FORMATS[file.format].form, _surroundings(file))]
 
 
 async def failed_rows_file(file: ImportedFile, pages: AsyncIterator[list[FailedRow]]) -> AsyncIterator[bytes]:
@@ -64,13 +64,16 @@ async def failed_rows_file(file: ImportedFile, pages: AsyncIterator[list[FailedR
         file: that the rows came from.
         pages: the rows in their order.
     """
-    around = Surroundings(file.columns or (), file.has_header, file.delimiter, file.frame)
-    writer = FailedRowsWriter(FORMATS[file.format].form, around)
+    writer = FailedRowsWriter(FORMATS[file.format].form, _surroundings(file))
     encode = codecs.getincrementalencoder(file.encoding or "utf-8")("replace").encode
     yield encode(writer.begin())
     async for page in pages:
         yield encode("".join(map(writer.add, page)))
     yield encode(writer.end(), True)
+
+
+def _surroundings(file: ImportedFile) -> Surroundings:
+    return Surroundings(file.columns or (), file.has_header, file.delimiter, file.frame)
 
 
 def _original(columns: Sequence[str], errors: Sequence[ListedError]) -> list[str]:

@@ -17,7 +17,7 @@ from core.formats.csv.guessing import guess
 from core.formats.csv.mapping import plan_columns
 from core.formats.csv.tasks import TaskReader
 from core.formats.csv.words import RANKS, word_of
-from core.formats.failed_rows import ERROR
+from core.formats.failed_rows import ERROR, IN_LINES
 from core.formats.json_object import text_in
 from core.formats.rows import (
     BadRow,
@@ -57,7 +57,7 @@ def recognise(head: Head) -> Certainty:
 
 def read(stream: BinaryIO, options: ReadOptions, report: FileReport) -> Rows:
     """A row an object."""
-    items = _items(stream, options)
+    items = _items(stream, options, report)
     sample = list(islice(items, _SAMPLE))
     if not sample:
         raise ImportRefused("import-empty", "The file holds no objects.")
@@ -90,7 +90,7 @@ def read(stream: BinaryIO, options: ReadOptions, report: FileReport) -> Rows:
         yield task.row(number, excerpt(content), reader.names, source)
 
 
-def _items(stream: BinaryIO, options: ReadOptions) -> Iterator[_Item]:
+def _items(stream: BinaryIO, options: ReadOptions, report: FileReport) -> Iterator[_Item]:
     data, text = looked_into(as_utf8(stream, options.encoding), _HEAD_BYTES)
     beginning = data.decode(errors="replace").strip()
     top = shape_of(beginning).top
@@ -98,6 +98,7 @@ def _items(stream: BinaryIO, options: ReadOptions) -> Iterator[_Item]:
         yield from json_items(text, None)
     elif _is_followed(beginning):
         if top == "lines":
+            report.frame = IN_LINES
             yield from json_lines(text, lambda number, content: (number, content, content))
         else:
             yield from json_items(text, None)

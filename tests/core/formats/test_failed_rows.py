@@ -127,8 +127,8 @@ def test_a_list_of_failed_items_is_json_with_the_original_items() -> None:
     items = [{"title": "a", "priority": 0, "n": 12345678901234567890123}, {"title": "b", "error": "of their own"}]
     first = read(FORMATS["tenfold-json"], json.dumps(items))
     given = json.loads(given_back(FORMATS["github-json"], first))
-    assert [item.pop("error") for item in given] == [REASON, REASON]
-    assert given[1] == {"title": "b"}
+    assert (given[0]["error"], given[0]["title"]) == (REASON, "a")
+    assert given[1] == items[1]
 
 
 def test_a_csv_keeps_its_dialect_and_its_columns() -> None:
@@ -171,6 +171,14 @@ def test_a_row_that_cannot_be_read_is_given_back_as_it_can_be_mended(
     result = read(FORMATS[name], data)
     [bad] = [row for row in result.rows if isinstance(row, BadRow)]
     assert bad.source == source
+
+
+def test_json_in_lines_is_given_back_in_lines_and_what_is_none_spoils_no_other() -> None:
+    data = '{"title":"A"}\n{"title":"B","error":"disk full"}\n{bad\n7\n'
+    result = read(FORMATS["json"], data)
+    lines = given_back(FORMATS["json"], result, reason="Why.").decode().splitlines()
+    assert lines == ['{"error":"Why.","title":"A"}', '{"title":"B","error":"disk full"}', "{bad", "7"]
+    assert told(read(FORMATS["json"], "\n".join(lines))) == told(result)
 
 
 def test_what_is_too_large_to_be_held_is_not_given_back() -> None:
