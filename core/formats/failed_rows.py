@@ -1,8 +1,8 @@
 """Files of rows that failed, each in the form that its rows came in, to be mended and sent again.
 
 Where the form can hold it, each row has the reason with it, and reading passes it over: a column `error` at the end of
-a CSV, a member `error` at the beginning of an object of JSON that has none for itself, a property `X-TENFOLD-ERROR` of a component of iCalendar, a comment before
-an element of XML.
+a CSV, a member `error` at the beginning of an object of JSON that has none for itself, a property `X-TENFOLD-ERROR` of
+a component of iCalendar, a comment before an element of XML.
 """
 
 import csv
