@@ -11,7 +11,7 @@ from core.imports.chunk_builder import Chunk
 from core.imports.claims import COUNTS, ClaimedImport, Counts, counts_of
 from core.imports.rows import Notice
 from core.imports.writes.previews import PREVIEW_TASKS, preview_tasks
-from core.imports.writes.rowreports import as_json, keep_errors, keep_notices
+from core.imports.writes.rowreports import KNOWN_TOLD_MAXIMUM, as_json, keep_errors, keep_notices
 from core.imports.writes.taskrows import CHUNK_SECONDS, Done, write_rows
 from core.leases import LEASE_SECONDS, LeaseLost
 from core.quotas.refusals import quota_members
@@ -97,7 +97,7 @@ async def write_chunk(
             await connection.execute(_MADE, claim.id, before.read, done.made_ids, timeout=CHUNK_SECONDS)
         errors = sorted([*chunk.errors, *done.errors], key=lambda error: (error.number, error.ordinal))
         kept, kept_bytes = await keep_errors(connection, claim, before, errors)
-        notices, warned = _notices(chunk, done)
+        notices, warned = _notices(before, chunk, done)
         previewed = await preview_tasks(connection, claim, done, wanted=PREVIEW_TASKS - before.previewed)
         after = Counts(
             read=before.read + chunk.read,
@@ -117,14 +117,15 @@ async def write_chunk(
     return after
 
 
-def _notices(chunk: Chunk, done: Done) -> tuple[list[Notice], int]:
+def _notices(before: Counts, chunk: Chunk, done: Done) -> tuple[list[Notice], int]:
     """The notices of a chunk, and how many rows are warned of: not those that the database has refused."""
+    known = done.known[: max(0, KNOWN_TOLD_MAXIMUM - before.skipped)]
     failed = {error.number for error in done.errors}
     if not failed:
-        return chunk.notices, chunk.warned
+        return [*chunk.notices, *known], chunk.warned
     kept = [notice for notice in chunk.notices if notice.number not in failed]
     refused = {notice.number for notice in chunk.notices} & failed
-    return kept, chunk.warned - len(refused)
+    return [*kept, *known], chunk.warned - len(refused)
 
 
 async def _require_room(connection: Connection, claim: ClaimedImport, quota: TaskQuota, created: int) -> None:

@@ -16,6 +16,8 @@ from core.imports.writes.taskrows import CHUNK_SECONDS
 
 KEPT_ERRORS_MAXIMUM = 100_000
 KEPT_NOTICES_MAXIMUM = 100_000
+KNOWN_TOLD_MAXIMUM = 1_000
+"""Of the rows whose tasks were known, so many are told; the count of skipped rows has them all."""
 KEPT_ROW_MAXIMUM = 64 << 10
 """Characters of one row that failed which are kept: for the list of errors, and to be given back."""
 KEPT_ROWS_TOTAL = 64 << 20

@@ -18,6 +18,7 @@ from core.imports.claims import ClaimedImport, Counts
 from core.imports.rows import (
     FIELD_BITS,
     MOST_EQUALS,
+    Notice,
     RowError,
     TaskRow,
     columns_of,
@@ -174,6 +175,7 @@ class Done:
     Attributes:
         made, made_ids: the rows that became new tasks, and these tasks' ids (0 in a dry run), in their order.
         changed: tasks (0: a dry run would have made it) with the rows that may have changed them.
+        known: what is told of rows whose tasks were known, and left as they are.
     """
 
     created: int = 0
@@ -183,6 +185,7 @@ class Done:
     made: list[TaskRow] = field(default_factory=list)
     made_ids: list[int] = field(default_factory=list)
     changed: list[tuple[int, TaskRow]] = field(default_factory=list)
+    known: list[Notice] = field(default_factory=list)
 
     def __add__(self, other: "Done") -> "Done":
         return Done(
@@ -193,6 +196,7 @@ class Done:
             self.made + other.made,
             self.made_ids + other.made_ids,
             self.changed + other.changed,
+            self.known + other.known,
         )
 
 
@@ -296,6 +300,7 @@ async def _write_rows(connection: Connection, claim: ClaimedImport, rows: list[T
             updates.append((task_id, row))
         else:
             done.skipped += 1
+            done.known.append(_left_as_it_is(row, task_id))
     done.made, done.made_ids = fresh, await _create(connection, claim, fresh)
     done.created = len(fresh)
     if updates:
@@ -305,6 +310,12 @@ async def _write_rows(connection: Connection, claim: ClaimedImport, rows: list[T
     if seen_again:
         await _note_again(connection, claim, seen_again)
     return done
+
+
+def _left_as_it_is(row: TaskRow, task_id: int) -> Notice:
+    what = "an equal task" if row.is_of_content else "a task with this external id"
+    where = f" as task {task_id}" if task_id else ""
+    return Notice(row.number, 0, None, f"Skipped: {what} was imported before{where}.")
 
 
 def _known_already(row: TaskRow, task_id: int, *, is_repeated: bool) -> RowError:

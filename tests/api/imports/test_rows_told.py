@@ -196,3 +196,16 @@ async def test_lists_become_labels_and_columns_statuses_by_option_and_a_dry_run_
     await imported(importing.alice, content, lists_as="labels", columns_as="statuses")
     made = (await importing.alice.get("/user/tasks")).items
     assert [(task["status"], task["labels"]) for task in made] == [("in_progress", []), ("pending", ["Garden"])]
+
+
+async def test_a_row_that_is_known_already_is_skipped_and_says_why(importing: Service) -> None:
+    content = b"Task,Note\nPay the rent,a\nWater the plants,b\n"
+    await imported(importing.alice, content)
+    again = await imported(importing.alice, content)
+    assert (again["skipped"], again["warned"]) == (2, 0)
+    told = (await importing.alice.get(f"/imports/{again['id']}/warnings")).items
+    ids = {task["id"] for task in (await importing.alice.get("/user/tasks")).items}
+    assert {warning["row"] for warning in told} == {1, 2}
+    assert {warning["message"] for warning in told} == {
+        f"Skipped: an equal task was imported before as task {task_id}." for task_id in ids
+    }
