@@ -128,7 +128,7 @@ class FailedRowsWriter:
         cells += [""] * (width - len(cells))
         # What the header has no column for stays, behind the reason, if it is anything.
         more = cells[width:] if any(map(str.strip, cells[width:])) else []
-        return self._cells([*self._own(cells[:width]), " ".join(row.reasons), *more])
+        return self._cells([*self._own(cells[:width]), _sentence(row), *more])
 
     def _own(self, cells: Sequence[str]) -> list[str]:
         """Cells without that of the reason that an earlier file has added."""
@@ -144,6 +144,12 @@ class FailedRowsWriter:
     def _item(self, row: FailedRow) -> str:
         separator, self._separator = self._separator, ","
         return f"{separator}\n{_with_member(row)}"
+
+
+def _sentence(row: FailedRow) -> str:
+    """The reasons; their end tells them from what else stands in a column or member of this name."""
+    told = " ".join(row.reasons)
+    return told if told.endswith(".") else f"{told}."
 
 
 def _line(row: FailedRow) -> str:
@@ -169,7 +175,7 @@ def _with_member(row: FailedRow) -> str:
         text = orjson.dumps(content).decode()
     rest = text[1:].lstrip()
     comma = "" if rest.startswith("}") else ","
-    return f'{{"{ERROR}":{orjson.dumps(" ".join(row.reasons)).decode()}{comma}{rest}'
+    return f'{{"{ERROR}":{orjson.dumps(_sentence(row)).decode()}{comma}{rest}'
 
 
 def _component(row: FailedRow) -> str:

@@ -99,6 +99,12 @@ def _is_priority(cell: str) -> bool:
     return (cell.isdecimal() and len(cell) < 3 and 1 <= int(cell) <= 10) or priority_of(cell) is not None
 
 
+def _holds_reasons(position: int, sample: Sequence[Sequence[str]]) -> bool:
+    """Whether a column may be the one that our own file of failed rows has added: its cells are sentences."""
+    cells = (record[position].strip() for record in sample if len(record) > position)
+    return all(not cell or cell.endswith(".") for cell in cells)
+
+
 def has_header(sample: Sequence[Sequence[str]]) -> bool:
     """Whether the first record names the columns, and is none of the data."""
     first = [cell.strip() for cell in sample[0]] if sample else []
@@ -126,7 +132,7 @@ def guess(header: Sequence[str] | None, sample: Sequence[Sequence[str]]) -> dict
         ImportRefused: `import-mapping-invalid`: no column can be a title.
     """
     columns = _columns(header, sample)
-    if header and header[-1] == ERROR:  # the reasons that our own file of failed rows has added
+    if header and header[-1] == ERROR and _holds_reasons(len(header) - 1, sample):
         columns = [column for column in columns if column.key != ERROR]
     fields = _by_words(columns)
     _add_by_content(columns, fields)

@@ -61,10 +61,8 @@ def read(stream: BinaryIO, options: ReadOptions, report: FileReport) -> Rows:
     sample = list(islice(items, _SAMPLE))
     if not sample:
         raise ImportRefused("import-empty", "The file holds no objects.")
-    known = [_cells_of(item[1]) for item in sample if not isinstance(item, BadRow)]
+    known = [_cells_of(_without_reason(item[1])) for item in sample if not isinstance(item, BadRow)]
     header = list(dict.fromkeys(name for cells in known for name in cells))
-    if header[:1] == [ERROR]:  # the reasons that our own file of failed rows has added
-        del header[0]
     if len(header) > _COLUMNS_MAXIMUM:
         raise ImportRefused(
             "import-too-large", f"The objects have {len(header):,} members; at most {_COLUMNS_MAXIMUM:,} are read."
@@ -81,12 +79,11 @@ def read(stream: BinaryIO, options: ReadOptions, report: FileReport) -> Rows:
             yield item
             continue
         number, content, source = item
-        cells = _cells_of(content)
+        cells = _cells_of(_without_reason(content))
         task = reader.parse([cells.pop(name, "") for name in header])
         if is_guess:
             for name, cell in cells.items():  # members that the first objects do not have
-                if name != ERROR:
-                    task.fact(name, cell)
+                task.fact(name, cell)
         yield task.row(number, excerpt(content), reader.names, source)
 
 
@@ -157,6 +154,15 @@ def _opened(entry: Any, list_name: str) -> Iterator[tuple[str, Any]]:
 
 def _name_of(content: Mapping[str, Any]) -> str:
     return next((value for name in ("name", "title") if isinstance(value := content.get(name), str)), "")
+
+
+def _without_reason(content: dict[str, Any]) -> dict[str, Any]:
+    """An object without the reason that our own file of failed rows has added: its first member, a sentence."""
+    if next(iter(content), None) != ERROR:
+        return content
+    reason = content[ERROR]
+    is_ours = isinstance(reason, str) and reason.endswith(".")
+    return {name: value for name, value in content.items() if name != ERROR} if is_ours else content
 
 
 def _cells_of(content: Mapping[str, Any], path: str = "", depth: int = 0) -> dict[str, str]:

@@ -190,9 +190,12 @@ def test_what_is_too_large_to_be_held_is_not_given_back() -> None:
 
 
 def test_the_column_that_the_file_of_failed_rows_adds_is_no_part_of_a_task() -> None:
-    [row] = read(FORMATS["csv"], "Task,Owner,error\nMend the roof,ann,Prio: is wrong\n").rows
+    [row] = read(FORMATS["csv"], "Task,Owner,error\nMend the roof,ann,Prio: is wrong.\n").rows
     assert isinstance(row, Row)
     assert row.fields == {"title": "Mend the roof", "description": "Owner: ann"}
+    [row] = read(FORMATS["csv"], "Task,Owner,error\nMend the roof,ann,disk full\n").rows
+    assert isinstance(row, Row)
+    assert row.fields == {"title": "Mend the roof", "description": "Owner: ann\nerror: disk full"}
     [row] = read(FORMATS["csv"], "error,Task\nwhat they saw,Mend the roof\n").rows
     assert isinstance(row, Row)
     assert "what they saw" in row.fields["description"]
