@@ -9,6 +9,8 @@ What is decided here, for every format:
 - `03/04/2024` is ambiguous. A file tells: `day_order` looks at some of its dates, and what it finds goes in as
   `day_first`. Without it an ambiguous date is an error, as a wrong date would be worse. Dates with dots are day first.
 - Years of two digits are 1969 to 2068, as POSIX has it.
+
+Long because the names of months and days in all languages stand here, before what reads them.
 """
 
 import re
